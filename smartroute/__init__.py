@@ -1,0 +1,91 @@
+"""Send each LLM request to the cheapest model that will answer it well, and prove what that saved.
+
+from smartroute import ModelRouter
+
+outcome = ModelRouter().run("Rate this hook from 0 to 100: 'Lose weight fast!'", kind="score")
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from smartroute.errors import (
+    AllModelsFailedError,
+    BudgetExceededError,
+    ConfigError,
+    DeadlineExceededError,
+    MissingKeyError,
+    ProviderError,
+    SmartRouteError,
+    TaskError,
+    UnknownModelError,
+)
+from smartroute.records import (
+    Attempt,
+    Classification,
+    Confidence,
+    Decision,
+    Outcome,
+    Task,
+    TaskComplexity,
+    Usage,
+)
+
+if TYPE_CHECKING:
+    from smartroute.catalogue import Catalogue, ModelCard
+    from smartroute.config import RouterConfig
+    from smartroute.pricing import Price, PriceTable
+    from smartroute.router import ModelRouter
+
+__version__ = "0.1.0"
+
+_LAZY = {
+    "Catalogue": "catalogue",
+    "ModelCard": "catalogue",
+    "RouterConfig": "config",
+    "Price": "pricing",
+    "PriceTable": "pricing",
+    "ModelRouter": "router",
+}
+
+__all__ = [
+    "AllModelsFailedError",
+    "Attempt",
+    "BudgetExceededError",
+    "Catalogue",
+    "Classification",
+    "Confidence",
+    "ConfigError",
+    "DeadlineExceededError",
+    "Decision",
+    "MissingKeyError",
+    "ModelCard",
+    "ModelRouter",
+    "Outcome",
+    "Price",
+    "PriceTable",
+    "ProviderError",
+    "RouterConfig",
+    "SmartRouteError",
+    "Task",
+    "TaskComplexity",
+    "TaskError",
+    "UnknownModelError",
+    "Usage",
+    "__version__",
+]
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module 'smartroute' has no attribute {name!r}")
+    from importlib import import_module
+
+    value = getattr(import_module(f"smartroute.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,26 @@
+"""Tell the time and sleep. Everything that waits or stamps takes a Clock, so tests need neither."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+
+class Clock:
+    """The machine's clock. `FrozenClock` in `smartroute.testing` stands still."""
+
+    def now(self) -> float:
+        """Return seconds since the Unix epoch, UTC."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return seconds from an arbitrary start that never run backwards."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Block this thread."""
+        time.sleep(seconds)
+
+    async def asleep(self, seconds: float) -> None:
+        """Suspend this coroutine."""
+        await asyncio.sleep(seconds)

@@ -1,0 +1,215 @@
+"""Hold every setting of a router in one small frozen object, from code, the environment or a file."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from smartroute.catalogue import Catalogue
+from smartroute.clock import Clock
+from smartroute.errors import ConfigError
+from smartroute.pricing import PriceTable
+from smartroute.routing.retries import RetryPolicy
+
+
+class RouterConfig(BaseModel):
+    """The settings of a ModelRouter. Everything has a default; a mistake fails here, with its cure.
+
+    Limits are in USD and seconds. `classifier`, `strategy`, `estimator`, `provider`, `sink` and
+    `clock` take objects that fit the Protocols (functions where these are enough).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+
+    accept_at: float = Field(0.7, ge=0.0, le=1.0)
+    """Confidence from which an answer is accepted; below it the next rung is asked."""
+    escalate: bool = True
+    """False: no answer is doubted, the ladder only replaces rungs that fail."""
+    cost_optimisation: bool = True
+    """False: quality first, one tier higher."""
+    smart_routing: bool = True
+    """False: everything goes to the baseline model."""
+    on_unknown: Literal["accept", "escalate"] = "accept"
+    """What an answer of unknown confidence is taken for."""
+    ask_confidence: bool = False
+    """True: an instruction is added to the prompt, asking the model to rate its own answer."""
+    ask_logprobs: bool = True
+    """True: log-probabilities are requested of the models that return them."""
+
+    baseline_model: str | None = None
+    """The model that savings are measured against; by default the cheapest standard one with a key."""
+    providers: tuple[str, ...] | None = None
+    """The providers that may be called; None means all."""
+    catalogue: Catalogue | str | Path | None = None
+    """The models; a path is read as TOML or JSON and added to the default catalogue."""
+    prices: PriceTable | None = None
+    """Prices that win over the catalogue's."""
+    classifier: Any = None
+    strategy: Any = None
+    estimator: Any = None
+    provider: Any = None
+    sink: Any = None
+    """Where events go; False for nowhere, None for the JSONL log at `log_path`."""
+    log_path: str | Path | None = None
+    """A folder, or a file; by default the user's state directory."""
+    log_text: bool = False
+    """True: prompts and answers go into the log, through `redact`."""
+    redact: Any = None
+
+    max_usd: float | None = Field(None, ge=0.0)
+    """What this router may spend in its life."""
+    timeout_s: float | None = Field(None, gt=0.0)
+    """How long one task may take, all its calls together."""
+    call_timeout_s: float | None = Field(300.0, gt=0.0)
+    """How long one call may take."""
+    retry: RetryPolicy = RetryPolicy()
+    breaker_failures: int = Field(5, ge=1)
+    breaker_cooldown_s: float = Field(30.0, gt=0.0)
+
+    seed: int | None = None
+    """Seeds the jitter of waits; decisions are deterministic without it."""
+    clock: Clock = Field(default_factory=Clock)
+
+    @field_validator(
+        "accept_at", "max_usd", "timeout_s", "call_timeout_s", "breaker_cooldown_s", mode="before"
+    )
+    @classmethod
+    def _finite(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("must be a number, not a bool")
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ValueError("must be finite")
+        return value
+
+    @field_validator("providers", mode="before")
+    @classmethod
+    def _names(cls, value: Any) -> Any:
+        return tuple(value) if isinstance(value, list | set | frozenset) else value
+
+    @field_validator("redact")
+    @classmethod
+    def _callable(cls, value: Any) -> Any:
+        if value is not None and not callable(value):
+            raise ValueError("must be a function from text to text")
+        return value
+
+    @field_validator("sink")
+    @classmethod
+    def _emits(cls, value: Any) -> Any:
+        if value is not None and value is not False and not callable(getattr(value, "emit", None)):
+            raise ValueError("must have a method emit(event), or be False for no log")
+        return value
+
+    @field_validator("provider")
+    @classmethod
+    def _sends(cls, value: Any) -> Any:
+        if value is not None and not (callable(getattr(value, "send", None))):
+            raise ValueError("must have methods send(call) and asend(call)")
+        return value
+
+    @field_validator("strategy")
+    @classmethod
+    def _decides(cls, value: Any) -> Any:
+        if value is not None and not callable(getattr(value, "decide", None)):
+            raise ValueError("must have a method decide(task, classification, menu)")
+        return value
+
+    def __init__(self, **settings: Any) -> None:
+        try:
+            super().__init__(**settings)
+        except ValidationError as error:
+            raise ConfigError(_explain(error)) from None
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, **settings: Any) -> RouterConfig:
+        """Return the configuration that the environment describes; keyword settings win over it.
+
+        Raises ConfigError naming the variable whose value cannot be read.
+        """
+        environ = os.environ if environ is None else environ
+        found: dict[str, Any] = {}
+        for variable, (name, read) in _VARIABLES.items():
+            text = environ.get(variable)
+            if text is None or not text.strip():
+                continue
+            try:
+                found[name] = read(text.strip())
+                cls(**{name: found[name]})
+            except ValueError as error:
+                raise ConfigError(f"environment variable {variable}={text!r}: {error}") from None
+        return cls(**{**found, **settings})
+
+    @classmethod
+    def from_file(cls, path: str | Path, **settings: Any) -> RouterConfig:
+        """Return the configuration in a TOML file: settings at the top level or under [smartroute].
+
+        Keyword settings win over the file. A relative `catalogue` or `log_path` is relative to the file.
+        """
+        import tomllib
+
+        file = Path(path)
+        try:
+            with file.open("rb") as stream:
+                table = tomllib.load(stream)
+        except OSError as error:
+            raise ConfigError(f"cannot read the configuration file {file}: {error.strerror}") from None
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{file} is not valid TOML: {error}") from None
+        found: dict[str, Any] = dict(table.get("smartroute", table))
+        if isinstance(found.get("retry"), Mapping):
+            found["retry"] = _retry(found["retry"], file)
+        for name in ("catalogue", "log_path"):
+            if isinstance(found.get(name), str):
+                found[name] = file.parent / Path(found[name]).expanduser()
+        try:
+            return cls(**{**found, **settings})
+        except ConfigError as error:
+            raise ConfigError(f"{file}: {error}") from None
+
+
+def _retry(table: Mapping[str, Any], file: Path) -> RetryPolicy:
+    try:
+        return RetryPolicy(**table)
+    except TypeError:
+        known = ["calls", "initial_s", "max_s", "jitter", "retry_after_max_s"]
+        wrong = sorted(set(table) - set(known))
+        raise ConfigError(
+            f"{file}: retry has no field {', '.join(wrong)}; it has {', '.join(known)}"
+        ) from None
+
+
+def _flag(text: str) -> bool:
+    if text.lower() in ("1", "true", "yes", "on"):
+        return True
+    if text.lower() in ("0", "false", "no", "off"):
+        return False
+    raise ValueError("use true or false")
+
+
+_VARIABLES: Mapping[str, tuple[str, Any]] = {
+    "ROUTER_ESCALATION_THRESHOLD": ("accept_at", float),
+    "ROUTER_ENABLE_ESCALATION": ("escalate", _flag),
+    "ROUTER_COST_OPTIMIZATION": ("cost_optimisation", _flag),
+    "ENABLE_SMART_ROUTING": ("smart_routing", _flag),
+    "ROUTING_ANALYTICS_PATH": ("log_path", str),
+}
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors(include_url=False, include_context=False):
+        field = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            close = difflib.get_close_matches(field, RouterConfig.model_fields, n=1)
+            cure = f"did you mean {close[0]}?" if close else f"known: {', '.join(RouterConfig.model_fields)}"
+            lines.append(f"there is no setting {field!r}; {cure}")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{field}: {message[:1].lower()}{message[1:]}, got {problem['input']!r:.80}")
+    return "; ".join(dict.fromkeys(lines))

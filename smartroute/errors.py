@@ -1,0 +1,211 @@
+"""Name everything that can go wrong, by what the caller can do next.
+
+SmartRouteError
+  ConfigError (ValueError)              mend the configuration
+    MissingKeyError                     set one of .variables, or run `smartroute demo`
+  TaskError (ValueError)                mend the request
+    NoEligibleModelError                no model can take it: .ruled_out says why, model by model
+  UnknownModelError (LookupError)       name a model of the catalogue, or add a ModelCard
+  ProviderError  .model .attempt .retry_after_s
+    TransientError                      wait and retry
+      RateLimitError  ProviderTimeoutError  ProviderUnavailableError
+    FinalError                          next rung, or stop
+      AuthenticationError  InvalidRequestError  ContextTooLongError  RefusedError
+      MalformedReplyError
+  BudgetExceededError   .spent_usd .limit_usd .attempts
+  DeadlineExceededError .attempts
+  AllModelsFailedError  .attempts       the whole ledger
+  SinkError                             only from an explicit flush or read
+  InsufficientDataError .needed .have
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smartroute.records import Attempt, Outcome, RuledOut, Usage
+
+
+class SmartRouteError(Exception):
+    """Root of every error that smartroute raises on purpose. Survives pickling, attributes included."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, dict(self.__dict__))
+
+
+def _rebuild(cls: type[SmartRouteError], args: tuple[Any, ...], state: dict[str, Any]) -> SmartRouteError:
+    error = cls.__new__(cls, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class ConfigError(SmartRouteError, ValueError):
+    """A setting is misspelt, out of range or contradicts another."""
+
+
+class MissingKeyError(ConfigError):
+    """No provider has its key set; `variables` names the ones that would do."""
+
+    def __init__(self, message: str, *, variables: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.variables = variables
+
+
+class TaskError(SmartRouteError, ValueError):
+    """The request itself cannot be routed: empty, of a wrong type, or contradictory."""
+
+
+class NoEligibleModelError(TaskError):
+    """Every model of the catalogue was ruled out for this request."""
+
+    def __init__(self, message: str, *, ruled_out: tuple[RuledOut, ...] = ()) -> None:
+        super().__init__(message)
+        self.ruled_out = ruled_out
+
+
+class UnknownModelError(SmartRouteError, LookupError):
+    """The catalogue has no model of that name."""
+
+
+class ProviderError(SmartRouteError):
+    """One call failed.
+
+    `kind` is the word that the ledger records. `generated` is False when the provider
+    certainly generated nothing (so that the call is free) and None when that is unknown.
+    `usage` is what the provider counted, where it answered unusably but said so.
+    """
+
+    kind = "unknown"
+    generated: bool | None = None
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        model: str | None = None,
+        attempt: int | None = None,
+        retry_after_s: float | None = None,
+        status: int | None = None,
+        generated: bool | None = None,
+        usage: Usage | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.model = model
+        self.attempt = attempt
+        self.retry_after_s = retry_after_s
+        self.status = status
+        self.usage = usage
+        if generated is not None:
+            self.generated = generated
+
+
+class TransientError(ProviderError):
+    """The same call may succeed later."""
+
+
+class RateLimitError(TransientError):
+    """Too many requests, or the quota is used up (429)."""
+
+    kind = "rate_limit"
+    generated = False
+
+
+class ProviderTimeoutError(TransientError):
+    """No whole reply in time. The provider may have generated, and billed, an answer."""
+
+    kind = "timeout"
+
+
+class ProviderUnavailableError(TransientError):
+    """The provider cannot be reached or answered with a server error."""
+
+    kind = "unavailable"
+    generated = False
+
+
+class FinalError(ProviderError):
+    """The same call to the same model will not succeed."""
+
+
+class AuthenticationError(FinalError):
+    """The key is missing, wrong, or lacks the permission (401, 403)."""
+
+    kind = "authentication"
+    generated = False
+
+
+class InvalidRequestError(FinalError):
+    """The model does not accept this request (400, 404, 422)."""
+
+    kind = "invalid_request"
+    generated = False
+
+
+class ContextTooLongError(FinalError):
+    """The prompt does not fit into the model's context window."""
+
+    kind = "context_too_long"
+    generated = False
+
+
+class RefusedError(FinalError):
+    """The provider's safety system blocked the prompt or the answer."""
+
+    kind = "refused"
+
+
+class MalformedReplyError(FinalError):
+    """The provider answered, but not with a completion: bad JSON, no choice, no content."""
+
+    kind = "malformed"
+
+
+class _LedgerError(SmartRouteError):
+    """A task ended without an answer. Carries every attempt, and the outcome where there is one."""
+
+    def __init__(
+        self, message: str, *, attempts: tuple[Attempt, ...] = (), outcome: Outcome | None = None
+    ) -> None:
+        super().__init__(message)
+        self.attempts = attempts
+        self.outcome = outcome
+
+
+class BudgetExceededError(_LedgerError):
+    """The next call might cost more than what is left of a budget, and there is no answer yet."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        spent_usd: float,
+        limit_usd: float,
+        attempts: tuple[Attempt, ...] = (),
+        outcome: Outcome | None = None,
+    ) -> None:
+        super().__init__(message, attempts=attempts, outcome=outcome)
+        self.spent_usd = spent_usd
+        self.limit_usd = limit_usd
+
+
+class DeadlineExceededError(_LedgerError, TimeoutError):
+    """The time for the whole task is used up, and there is no answer yet."""
+
+
+class AllModelsFailedError(_LedgerError):
+    """Every rung of the ladder failed."""
+
+
+class SinkError(SmartRouteError):
+    """The event log could not be written or read. Raised by an explicit flush or read only."""
+
+
+class InsufficientDataError(SmartRouteError):
+    """A statistic needs more observations than there are."""
+
+    def __init__(self, message: str, *, needed: int, have: int) -> None:
+        super().__init__(message)
+        self.needed = needed
+        self.have = have

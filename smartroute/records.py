@@ -1,0 +1,588 @@
+"""Hold what flows through a request, one frozen record per stage. Computes only totals of its own parts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+from smartroute.errors import ConfigError, ProviderError, SmartRouteError, TaskError, TransientError
+
+Message: TypeAlias = Mapping[str, Any]
+"""One message in OpenAI chat format."""
+
+Purpose: TypeAlias = Literal["answer", "classify", "judge", "sample", "screen", "audit", "repair", "shadow"]
+StoppedBy: TypeAlias = Literal["top", "budget", "deadline", "breaker", "cancelled"]
+
+_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
+_NOTHING: Mapping[str, Any] = {}
+
+
+class TaskComplexity(StrEnum):
+    """How hard a task is. Compares and prints as its value."""
+
+    SIMPLE = "simple"
+    MEDIUM = "medium"
+    COMPLEX = "complex"
+
+
+class Tier(StrEnum):
+    """How able a model is, in three steps. `rank` orders them."""
+
+    MINI = "mini"
+    STANDARD = "standard"
+    PREMIUM = "premium"
+
+    @property
+    def rank(self) -> int:
+        """Return 0 for mini, 1 for standard, 2 for premium."""
+        return _TIER_RANK[self]
+
+
+_TIER_RANK = {Tier.MINI: 0, Tier.STANDARD: 1, Tier.PREMIUM: 2}
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one task may spend and how long it may take. None means no limit of its own."""
+
+    max_usd: float | None = None
+    timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("max_usd", self.max_usd), ("timeout_s", self.timeout_s)):
+            if value is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
+                raise ConfigError(f"{name} must be a number of at least 0, got {value!r}")
+        if self.timeout_s == 0:
+            raise ConfigError("timeout_s must be more than 0, got 0; leave it out for no limit")
+
+
+_NO_LIMITS = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What the caller wants. Build it with `Task.of`, which checks and normalises.
+
+    `subject` is the text to classify where that is not the prompt itself. `unit` is what an
+    experiment buckets by (a user or conversation id). `tenant`, `conversation_id` and `labels`
+    are carried to the event log unread. `params` pass through to the provider.
+    """
+
+    messages: tuple[Message, ...]
+    kind: str = "general"
+    requirements: frozenset[str] = frozenset()
+    params: Mapping[str, Any] = field(default_factory=dict)
+    complexity_override: TaskComplexity | None = None
+    preferred_model: str | None = None
+    subject: str | None = None
+    unit: str | None = None
+    tenant: str | None = None
+    conversation_id: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    limits: Limits = _NO_LIMITS
+
+    @classmethod
+    def of(
+        cls,
+        prompt: str | Sequence[Message],
+        *,
+        kind: str | None = None,
+        requirements: Mapping[str, bool] | Sequence[str] | frozenset[str] | None = None,
+        params: Mapping[str, Any] | None = None,
+        complexity_override: TaskComplexity | str | None = None,
+        preferred_model: str | None = None,
+        subject: str | None = None,
+        unit: str | None = None,
+        tenant: str | None = None,
+        conversation_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        limits: Limits | None = None,
+    ) -> Task:
+        """Return a checked task from a string (one user message) or a list of chat messages.
+
+        Lone surrogates become U+FFFD. A dict of requirements keeps the names that are true.
+        Raises TaskError when anything is empty or of a wrong type.
+        """
+        return cls(
+            messages=_messages(prompt),
+            kind=_kind(kind),
+            requirements=_requirements(requirements),
+            params=dict(params) if params else {},
+            complexity_override=_complexity(complexity_override),
+            preferred_model=_name(preferred_model, "preferred_model"),
+            subject=None if subject is None else _text(subject, "subject"),
+            unit=_name(unit, "unit"),
+            tenant=_name(tenant, "tenant"),
+            conversation_id=_name(conversation_id, "conversation_id"),
+            labels=dict(labels) if labels else {},
+            limits=limits or _NO_LIMITS,
+        )
+
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise TaskError(f"{name} must be a string, got {type(value).__name__}")
+    if value.isascii():
+        return value
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return value
+
+
+def _name(value: object, name: str) -> str | None:
+    if value is None:
+        return None
+    text = _text(value, name)
+    if not text.strip():
+        raise TaskError(f"{name} must not be empty; leave it out instead")
+    return text
+
+
+def _kind(value: object) -> str:
+    if value is None:
+        return "general"
+    if isinstance(value, StrEnum):
+        value = value.value
+    text = _text(value, "kind").strip().lower()
+    return text or "general"
+
+
+def _complexity(value: object) -> TaskComplexity | None:
+    if value is None or isinstance(value, TaskComplexity):
+        return value
+    try:
+        return TaskComplexity(str(value).strip().lower())
+    except ValueError:
+        raise TaskError(
+            f"complexity_override must be one of {[c.value for c in TaskComplexity]}, got {value!r}"
+        ) from None
+
+
+def _requirements(value: object) -> frozenset[str]:
+    if not value:
+        return frozenset()
+    if isinstance(value, str):
+        return frozenset({value})
+    if isinstance(value, Mapping):
+        return frozenset(str(name) for name, wanted in value.items() if wanted)
+    if isinstance(value, Sequence | frozenset | set) and all(isinstance(name, str) for name in value):
+        return frozenset(value)
+    raise TaskError(f"requirements must be a dict of booleans or a list of names, got {value!r:.80}")
+
+
+def _messages(prompt: object) -> tuple[Message, ...]:
+    if isinstance(prompt, str):
+        text = _text(prompt, "prompt")
+        if not text.strip():
+            raise TaskError("the prompt is empty; pass some text, or messages=[...] in OpenAI chat format")
+        return ({"role": "user", "content": text},)
+    if prompt is None or isinstance(prompt, Mapping | bytes) or not isinstance(prompt, Sequence):
+        raise TaskError(
+            "the prompt must be a string or a list of messages in OpenAI chat format, "
+            f"got {type(prompt).__name__}"
+        )
+    if not prompt:
+        raise TaskError("messages is empty; pass at least one message")
+    messages = tuple(_message(message, index) for index, message in enumerate(prompt))
+    if all(not message.get("content") and not message.get("tool_calls") for message in messages):
+        raise TaskError("every message is empty; at least one needs content")
+    return messages
+
+
+def _message(message: object, index: int) -> Message:
+    if not isinstance(message, Mapping):
+        raise TaskError(
+            f"messages[{index}] must be a dict with role and content, got {type(message).__name__}"
+        )
+    role = message.get("role")
+    if role not in _ROLES:
+        raise TaskError(f"messages[{index}] has role {role!r}; use one of {sorted(_ROLES)}")
+    content = message.get("content")
+    if isinstance(content, str):
+        return {**message, "content": _text(content, f"messages[{index}].content")}
+    if content is None:
+        return dict(message)
+    if isinstance(content, Sequence) and all(isinstance(part, Mapping) for part in content):
+        return {**message, "content": [_part(part, f"messages[{index}].content") for part in content]}
+    raise TaskError(
+        f"messages[{index}].content must be a string, a list of parts or None, got {type(content).__name__}"
+    )
+
+
+def _part(part: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    text = part.get("text")
+    return {**part, "text": _text(text, where)} if text is not None else dict(part)
+
+
+class Signal(NamedTuple):
+    """One thing a classifier saw: its name, its value, and what it added to the score."""
+
+    name: str
+    value: float | str
+    weight: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Classification:
+    """How hard a task is: the complexity, a score in [0, 1], the signals that led there, and by whom."""
+
+    complexity: TaskComplexity
+    score: float
+    signals: tuple[Signal, ...] = ()
+    by: str = "unknown"
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.score <= 1.0:
+            raise ConfigError(f"a classification's score must lie in [0, 1], got {self.score!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call.
+
+    `input_tokens` counts the whole prompt, the `cached_tokens` read from and the
+    `cache_write_tokens` written to a prompt cache included; `output_tokens` counts everything
+    generated, `reasoning_tokens` included.
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a model answered to one call.
+
+    `raw` is the reply in OpenAI's chat completion shape. `logprobs` are the natural logarithms of
+    the probabilities of the answer's tokens, where the provider returned them.
+    """
+
+    text: str
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    logprobs: tuple[float, ...] | None = None
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    raw: Mapping[str, Any] = field(default_factory=dict)
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a call has no usable reply.
+
+    `kind` is a ProviderError's kind, or cancelled, empty, budget, unknown. `generated` is False when
+    the provider certainly generated nothing; `usage` is known when it answered unusably.
+    """
+
+    kind: str
+    message: str
+    transient: bool = False
+    generated: bool | None = None
+    status: int | None = None
+    retry_after_s: float | None = None
+    usage: Usage | None = None
+    error: BaseException | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Return the record of an exception. An exception that is not a ProviderError is final."""
+        if isinstance(error, ProviderError):
+            return cls(
+                kind=error.kind,
+                message=str(error),
+                transient=isinstance(error, TransientError),
+                generated=error.generated,
+                status=error.status,
+                retry_after_s=error.retry_after_s,
+                usage=error.usage,
+                error=error,
+            )
+        return cls(kind="unknown", message=f"{type(error).__name__}: {error}", error=error)
+
+    @classmethod
+    def cancelled(cls) -> Failure:
+        """Return the failure of a call that was abandoned while it ran; its cost is unknown."""
+        return cls(kind="cancelled", message="the call was cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call for a provider to make.
+
+    `model` is the catalogue's name and `target` the provider's (litellm's `provider/model`).
+    `options` are connection settings of the model's card (api_base, api_key_env, headers).
+    `number` counts the calls of the same rung for the same purpose, from 1.
+    """
+
+    model: str
+    target: str
+    provider: str
+    messages: tuple[Message, ...]
+    params: Mapping[str, Any] = field(default_factory=dict)
+    purpose: Purpose = "answer"
+    effort: str | None = None
+    timeout_s: float | None = None
+    number: int = 1
+    rung: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Calls:
+    """A step: make these calls at the same time; the replies come back in this order."""
+
+    calls: tuple[Call, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """A step: let this much time pass."""
+
+    seconds: float
+
+
+class Timed(NamedTuple):
+    """What came of one call, and how long it took in seconds."""
+
+    result: Reply | Failure
+    latency_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """An extra call that a classifier or an estimator asks for.
+
+    `model` is a name of the catalogue; None means the model and effort that gave the answer.
+    `params` None means the parameters of the task itself.
+    """
+
+    messages: tuple[Message, ...]
+    purpose: Purpose
+    model: str | None = None
+    params: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """How far an answer may be believed: a value in [0, 1] or None for unknown, and where it came from.
+
+    `source` names the estimator. `calibrated` is True only when labels made the score a probability.
+    """
+
+    value: float | None
+    source: str
+    detail: str = ""
+    parts: tuple[Confidence, ...] = ()
+    calibrated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.value is not None and not 0.0 <= self.value <= 1.0:
+            raise ConfigError(f"a confidence must lie in [0, 1] or be None, got {self.value!r}")
+
+
+UNKNOWN_CONFIDENCE = Confidence(None, "none", "no estimator had anything to say")
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    """One step of a ladder. A `standin` is called only when the rung before it failed."""
+
+    model: str
+    effort: str | None = None
+    tier: Tier = Tier.STANDARD
+    expected_usd: float | None = None
+    standin: bool = False
+
+    def __str__(self) -> str:
+        return self.model if self.effort is None else f"{self.model}@{self.effort}"
+
+
+class RuledOut(NamedTuple):
+    """A model that may not take this request, and why."""
+
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A model that may take this request, with the cost to expect of one call in USD (None: unpriced)."""
+
+    model: str
+    provider: str
+    tier: Tier
+    expected_usd: float | None
+    efforts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Menu:
+    """What a strategy chooses from: candidates, cheapest first (unpriced last), and who is ruled out."""
+
+    candidates: tuple[Candidate, ...]
+    ruled_out: tuple[RuledOut, ...] = ()
+    expected_input_tokens: int = 0
+    expected_output_tokens: int = 0
+    accept_at: float = 0.7
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What will be done, before doing it.
+
+    `arm_propensity` is the probability that the experiment drew this arm, `action_propensity` that
+    this ladder would be emitted at all (summed over the arms that emit it). `overridden` marks a
+    user's own choice, which off-policy evaluation leaves out.
+    """
+
+    classification: Classification
+    ladder: tuple[Rung, ...]
+    accept_at: float
+    strategy: str
+    arm: str | None = None
+    experiment: str | None = None
+    arm_propensity: float = 1.0
+    action_propensity: float = 1.0
+    reasons: tuple[str, ...] = ()
+    ruled_out: tuple[RuledOut, ...] = ()
+    overridden: bool = False
+
+    def explain(self) -> str:
+        """Return the decision in words: what was seen, the ladder with costs, and who is ruled out."""
+        seen = self.classification
+        lines = [f"{seen.complexity.value} (score {seen.score:.2f}, by {seen.by})"]
+        lines += [
+            f"  signal  {signal.name} = {signal.value:g}  ({signal.weight:+.2f})"
+            if isinstance(signal.value, int | float)
+            else f"  signal  {signal.name} = {signal.value}  ({signal.weight:+.2f})"
+            for signal in seen.signals
+        ]
+        lines.append(f"strategy {self.strategy}, accept at confidence {self.accept_at:g}")
+        if self.arm is not None:
+            lines.append(f"  arm     {self.arm} (propensity {self.arm_propensity:g})")
+        for number, rung in enumerate(self.ladder, start=1):
+            cost = "price unknown" if rung.expected_usd is None else f"about ${rung.expected_usd:.6f}"
+            role = ", only if the rung before it fails" if rung.standin else ""
+            lines.append(f"  rung {number}  {rung}  [{rung.tier.value}]  {cost}{role}")
+        lines += [f"  because {reason}" for reason in self.reasons]
+        lines += [f"  ruled out  {out.model}: {out.reason}" for out in self.ruled_out]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call, paid or failed, as it stands in the ledger.
+
+    `cost_usd` None means unknown. `started_at` is seconds since the Unix epoch, UTC.
+    `rung` is the place on the ladder, from 0; None for calls that belong to no rung.
+    """
+
+    model: str
+    purpose: Purpose
+    cost_usd: float | None
+    latency_s: float
+    started_at: float
+    provider: str = ""
+    effort: str | None = None
+    rung: int | None = None
+    number: int = 1
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    confidence: float | None = None
+    confidence_source: str | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a task. Totals are computed from the attempts.
+
+    `stopped_by` says why the ladder ended below the threshold (None: the answer was accepted).
+    `baseline_cost_usd` is what the declared baseline model would have charged for the answer's own
+    tokens, an estimate; None when that cannot be known.
+    """
+
+    id: str
+    task: Task
+    decision: Decision
+    attempts: tuple[Attempt, ...]
+    started_at: float
+    latency_s: float
+    answer: Reply | None = None
+    answered_by: Rung | None = None
+    estimate: Confidence = UNKNOWN_CONFIDENCE
+    stopped_by: StoppedBy | None = None
+    error: SmartRouteError | None = None
+    baseline_model: str | None = None
+    baseline_cost_usd: float | None = None
+    simulated: bool = False
+    detour: bool = False
+
+    @property
+    def text(self) -> str:
+        """Return the answer's text; empty when the answer is a tool call or there is none."""
+        return "" if self.answer is None else self.answer.text
+
+    @property
+    def parsed(self) -> Any:
+        """Return the answer's JSON, as the pydantic model when `response_format` is one; else None."""
+        wanted = self.task.params.get("response_format")
+        if self.answer is None or wanted is None:
+            return None
+        try:
+            if hasattr(wanted, "model_validate_json"):
+                return wanted.model_validate_json(self.answer.text)
+            return json.loads(self.answer.text)
+        except ValueError:
+            return None
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """Return the accepted reply in OpenAI's shape, tool calls included."""
+        return _NOTHING if self.answer is None else self.answer.raw
+
+    @property
+    def model(self) -> str | None:
+        """Return the name of the model whose answer this is."""
+        return None if self.answered_by is None else self.answered_by.model
+
+    @property
+    def cost_usd(self) -> float:
+        """Return the sum over the priced attempts; `unpriced_attempts` says how many are missing."""
+        return math.fsum(attempt.cost_usd for attempt in self.attempts if attempt.cost_usd is not None)
+
+    @property
+    def unpriced_attempts(self) -> int:
+        """Return how many attempts have an unknown cost."""
+        return sum(attempt.cost_usd is None for attempt in self.attempts)
+
+    @property
+    def confidence(self) -> float | None:
+        """Return the confidence in the answer, None when unknown."""
+        return self.estimate.value
+
+    @property
+    def confidence_source(self) -> str:
+        """Return the name of the estimator that gave the confidence."""
+        return self.estimate.source
+
+    @property
+    def escalated(self) -> bool:
+        """Return whether answers were asked of more than one rung."""
+        return len({a.rung for a in self.attempts if a.purpose == "answer"}) > 1
+
+    @property
+    def complexity(self) -> TaskComplexity:
+        """Return the complexity that the classifier found."""
+        return self.decision.classification.complexity

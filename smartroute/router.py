@@ -1,0 +1,662 @@
+"""Route requests: `ModelRouter`, its two live drivers, and the familiar methods of the system it replaces."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from smartroute.catalogue import Catalogue
+from smartroute.classify import RuleClassifier, as_classifier
+from smartroute.config import RouterConfig
+from smartroute.errors import ConfigError, ProviderTimeoutError, TaskError
+from smartroute.ledger import Budget
+from smartroute.pricing import PriceTable
+from smartroute.records import (
+    Call,
+    Classification,
+    Decision,
+    Failure,
+    Limits,
+    Menu,
+    Message,
+    Outcome,
+    Rung,
+    Signal,
+    Task,
+    TaskComplexity,
+    Timed,
+    Wait,
+)
+from smartroute.routing.breaker import Breaker
+from smartroute.routing.continuity import UNKNOWN_PROVIDER, OpenConversations
+from smartroute.routing.eligibility import Eligibility, split_effort
+from smartroute.routing.escalation import Handles, Replies, Steps, classify_without_calls, route
+from smartroute.routing.strategies import CostOptimised, QualityFirst, preferring, staying_with
+from smartroute.totals import RunningTotals
+
+if TYPE_CHECKING:
+    from smartroute.protocols import Classifier, Provider, Sink, Strategy
+
+_log = logging.getLogger("smartroute")
+
+
+class ModelRouter:
+    """Send each request to the cheapest model that will answer it well, and account for every call.
+
+    One router may serve many threads and event loops, and survives a fork. Keys are read from the
+    environment at the first decision; building a router needs none and opens nothing.
+
+    The first three parameters are those of the system it replaces; every field of RouterConfig is
+    accepted by name. Explicit arguments win over `config`, and without `config` over the environment.
+
+        router = ModelRouter()
+        outcome = router.run("Rate this hook from 0 to 100: 'Lose weight fast!'", kind="score")
+        print(outcome.text, outcome.model, outcome.cost_usd)
+
+    Raises ConfigError when a setting is wrong.
+    """
+
+    def __init__(
+        self,
+        escalation_threshold: float | None = None,
+        enable_escalation: bool | None = None,
+        cost_optimization_mode: bool | None = None,
+        *,
+        config: RouterConfig | None = None,
+        **settings: Any,
+    ) -> None:
+        familiar = {
+            "accept_at": escalation_threshold,
+            "escalate": enable_escalation,
+            "cost_optimisation": cost_optimization_mode,
+        }
+        settings.update({name: value for name, value in familiar.items() if value is not None})
+        if config is None:
+            config = RouterConfig.from_env(**settings)
+        elif settings:
+            config = RouterConfig(**{**_fields(config), **settings})
+        self.config = config
+        self.catalogue = _catalogue(config)
+        catalogue_prices = self.catalogue.prices()
+        self.prices: PriceTable = (
+            catalogue_prices if config.prices is None else catalogue_prices.merged(config.prices)
+        )
+        self.provider: Provider = config.provider if config.provider is not None else _litellm()
+        self.simulated = bool(getattr(self.provider, "simulated", False))
+        self._classifier: Classifier = (
+            RuleClassifier() if config.classifier is None else as_classifier(config.classifier)
+        )
+        self._strategy: Strategy = config.strategy or (
+            CostOptimised() if config.cost_optimisation else QualityFirst()
+        )
+        self._eligibility = Eligibility(
+            self.catalogue,
+            self.prices,
+            providers=config.providers,
+            needs_keys=bool(getattr(self.provider, "needs_keys", False)),
+        )
+        if config.baseline_model is not None:
+            self.catalogue.card(config.baseline_model)
+        self._conversations = OpenConversations()
+        self._providers = {card.name: card.provider for card in self.catalogue}
+        self._budget = None if config.max_usd is None else Budget(config.max_usd)
+        self._stats = RunningTotals()
+        self._lock = threading.Lock()
+        self._sink: Sink | None = None
+        self._sink_ready = False
+        self._hash_key: bytes | None = None
+        self._lost_events = 0
+        self._pool: ThreadPoolExecutor | None = None
+        self._pool_pid = 0
+        self._handles = self._make_handles()
+
+    def _make_handles(self) -> Handles:
+        from smartroute.confidence import as_estimator, ask_instruction, default_estimator
+
+        config = self.config
+        return Handles(
+            catalogue=self.catalogue,
+            prices=self.prices,
+            estimator=(
+                default_estimator(asked=config.ask_confidence)
+                if config.estimator is None
+                else as_estimator(config.estimator)
+            ),
+            breaker=Breaker(config.breaker_failures, config.breaker_cooldown_s, config.clock),
+            retry=config.retry,
+            clock=config.clock,
+            rng=random.Random(config.seed),
+            new_id=_new_id,
+            budget=self._budget,
+            timeout_s=config.timeout_s,
+            call_timeout_s=config.call_timeout_s,
+            escalate_on_unknown=config.on_unknown == "escalate",
+            ask_logprobs=config.ask_logprobs,
+            ask_confidence=ask_instruction() if config.ask_confidence else None,
+            baseline_model=config.baseline_model,
+            simulated=self.simulated,
+        )
+
+    def run(
+        self,
+        prompt: str | Sequence[Message] | None = None,
+        *,
+        messages: Sequence[Message] | None = None,
+        kind: str | None = None,
+        requirements: Mapping[str, bool] | Sequence[str] | None = None,
+        complexity_override: TaskComplexity | str | None = None,
+        preferred_model: str | None = None,
+        unit: str | None = None,
+        tenant: str | None = None,
+        conversation_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        max_usd: float | None = None,
+        timeout_s: float | None = None,
+        **params: Any,
+    ) -> Outcome:
+        """Answer a prompt: a string, or messages in OpenAI chat format. Other keywords go to the provider.
+
+        `kind` declares what is asked (score, classify, extract, creative, ...); `unit` is the user or
+        conversation that an experiment buckets by; `max_usd` and `timeout_s` limit this task.
+        Raises TaskError for a bad request, MissingKeyError without keys, and AllModelsFailedError,
+        BudgetExceededError or DeadlineExceededError, ledger included, when there is no answer.
+        """
+        task = self.task(
+            prompt,
+            messages=messages,
+            kind=kind,
+            requirements=requirements,
+            complexity_override=complexity_override,
+            preferred_model=preferred_model,
+            unit=unit,
+            tenant=tenant,
+            conversation_id=conversation_id,
+            labels=labels,
+            max_usd=max_usd,
+            timeout_s=timeout_s,
+            **params,
+        )
+        return self.run_task(task)
+
+    async def arun(self, prompt: str | Sequence[Message] | None = None, **options: Any) -> Outcome:
+        """Do what `run` does, with the same options, without blocking the event loop."""
+        return await self.arun_task(self.task(prompt, **options))
+
+    def decide(self, prompt: str | Sequence[Message] | None = None, **options: Any) -> Decision:
+        """Return what `run` would do, with the same options, without making a call.
+
+        A classifier that needs calls is replaced by the rules here, and the signals say so.
+        """
+        return self.decide_task(self.task(prompt, **options))
+
+    def task(
+        self,
+        prompt: str | Sequence[Message] | None = None,
+        *,
+        messages: Sequence[Message] | None = None,
+        max_usd: float | None = None,
+        timeout_s: float | None = None,
+        kind: str | None = None,
+        requirements: Mapping[str, bool] | Sequence[str] | None = None,
+        complexity_override: TaskComplexity | str | None = None,
+        preferred_model: str | None = None,
+        subject: str | None = None,
+        unit: str | None = None,
+        tenant: str | None = None,
+        conversation_id: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        **params: Any,
+    ) -> Task:
+        """Return the checked Task that the options of `run` describe. Raises TaskError."""
+        if prompt is not None and messages is not None:
+            raise TaskError("pass the prompt or messages=[...], not both")
+        return Task.of(
+            prompt if messages is None else messages,  # type: ignore[arg-type]
+            kind=kind,
+            requirements=requirements,
+            params=_checked_params(params) if params else None,
+            complexity_override=complexity_override,
+            preferred_model=preferred_model,
+            subject=subject,
+            unit=unit,
+            tenant=tenant,
+            conversation_id=conversation_id,
+            labels=labels,
+            limits=None if max_usd is None and timeout_s is None else Limits(max_usd, timeout_s),
+        )
+
+    def run_task(self, task: Task) -> Outcome:
+        """Do what `run` does with a Task that is built already."""
+        outcome, interruption = drive(self._steps(task), self._send_all, self.config.clock)
+        return self._finish(outcome, interruption)
+
+    async def arun_task(self, task: Task) -> Outcome:
+        """Do what `arun` does with a Task that is built already."""
+        outcome, interruption = await adrive(self._steps(task), self._asend_all, self.config.clock)
+        return self._finish(outcome, interruption)
+
+    def decide_task(self, task: Task) -> Decision:
+        """Do what `decide` does with a Task that is built already."""
+        menu, tied_to = self._menu(task)
+        return self._decide(task, classify_without_calls(self._classifier, task), menu, tied_to)
+
+    def _menu(self, task: Task) -> tuple[Menu, str | None]:
+        tied_to = self._conversations.provider_of(task.messages)
+        menu = self._eligibility.menu(
+            task,
+            accept_at=self.config.accept_at if self.config.escalate else 0.0,
+            under_budget=self._budget is not None or task.limits.max_usd is not None,
+            tied_to=tied_to,
+        )
+        return menu, tied_to
+
+    def _decide(
+        self, task: Task, classification: Classification, menu: Menu, tied_to: str | None
+    ) -> Decision:
+        if not self.config.smart_routing:
+            return self._rolled_back(classification, menu)
+        if task.preferred_model is not None:
+            name, effort = split_effort(task.preferred_model, self.catalogue)
+            decision = preferring(classification, menu, self.catalogue.card(name).name, effort)
+        else:
+            decision = self._strategy.decide(task, classification, menu)
+            if task.complexity_override is not None:
+                decision = replace(
+                    decision,
+                    overridden=True,
+                    reasons=(f"complexity_override={task.complexity_override.value}", *decision.reasons),
+                )
+        return staying_with(decision, self._providers) if tied_to == UNKNOWN_PROVIDER else decision
+
+    def _rolled_back(self, classification: Classification, menu: Menu) -> Decision:
+        """Return the ladder of the baseline model alone, whatever the request."""
+        name = self._baseline()
+        if name is None:
+            raise ConfigError("smart routing is off and there is no baseline model; set baseline_model")
+        card = self.catalogue.card(name)
+        usd = next((c.expected_usd for c in menu.candidates if c.model == card.name), None)
+        return Decision(
+            classification=classification,
+            ladder=(Rung(card.name, None, card.tier, usd),),
+            accept_at=0.0,
+            strategy="baseline",
+            reasons=("smart routing is off: everything goes to the baseline model",),
+            ruled_out=menu.ruled_out,
+        )
+
+    def _baseline(self) -> str | None:
+        return self.config.baseline_model or self._eligibility.baseline()
+
+    def _steps(self, task: Task) -> Steps:
+        menu, tied_to = self._menu(task)
+        handles = self._handles
+        if handles.baseline_model is None and (baseline := self._baseline()) is not None:
+            handles = replace(handles, baseline_model=baseline)
+        return route(
+            task,
+            self._classifier,
+            lambda task, classification: self._decide(task, classification, menu, tied_to),
+            handles,
+        )
+
+    def _send_all(self, calls: tuple[Call, ...]) -> tuple[Replies, BaseException | None]:
+        if len(calls) == 1:
+            timed, interruption = _send(self.provider, calls[0])
+            return (timed,), interruption
+        futures = [self._threads().submit(_send, self.provider, call) for call in calls]
+        try:
+            done = [future.result() for future in futures]
+        except BaseException as interruption:  # noqa: BLE001  a Ctrl-C; it is raised again when the ledger is whole
+            return tuple(_settled(future) for future in futures), interruption
+        return tuple(timed for timed, _ in done), next((i for _, i in done if i is not None), None)
+
+    async def _asend_all(self, calls: tuple[Call, ...]) -> tuple[Replies, BaseException | None]:
+        if len(calls) == 1:
+            timed, interruption = await _asend(self.provider, calls[0])
+            return (timed,), interruption
+        tasks = [asyncio.ensure_future(_asend(self.provider, call)) for call in calls]
+        try:
+            done = await asyncio.gather(*tasks)
+        except asyncio.CancelledError as interruption:
+            for task in tasks:
+                task.cancel()
+            done = await asyncio.gather(*tasks)
+            return tuple(timed for timed, _ in done), interruption
+        return tuple(timed for timed, _ in done), next((i for _, i in done if i is not None), None)
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None or self._pool_pid != os.getpid():
+                self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="smartroute")
+                self._pool_pid = os.getpid()
+            return self._pool
+
+    def _finish(self, outcome: Outcome, interruption: BaseException | None) -> Outcome:
+        """Remember, count and log the outcome; then raise what has to be raised."""
+        if outcome.answer is not None and outcome.answer.tool_calls and outcome.model is not None:
+            self._conversations.remember(outcome.answer.tool_calls, self._providers[outcome.model])
+        self._stats.add(outcome)
+        self._emit(outcome)
+        if interruption is not None:
+            raise interruption
+        if outcome.error is not None:
+            raise outcome.error
+        return outcome
+
+    def _emit(self, outcome: Outcome) -> None:
+        """Hand the event to the sink. Whatever goes wrong is logged once, counted, and ends here."""
+        try:
+            sink = self._open_sink()
+            if sink is None:
+                return
+            from smartroute.events import Event
+
+            event = Event.of(
+                outcome,
+                hash_key=self._hash_key,
+                log_text=self.config.log_text,
+                redact=self.config.redact,
+            )
+            sink.emit(event)
+        except Exception as error:  # noqa: BLE001  observing never breaks a request
+            with self._lock:
+                self._lost_events += 1
+                first = self._lost_events == 1
+            if first:
+                _log.warning(
+                    "an event could not be logged (%s: %s); further ones are counted in lost_events",
+                    type(error).__name__,
+                    error,
+                )
+
+    def _open_sink(self) -> Sink | None:
+        if self._sink_ready:
+            return self._sink
+        with self._lock:
+            if self._sink_ready:
+                return self._sink
+            from smartroute.sinks.locations import default_log_path, hash_key
+
+            path = Path(self.config.log_path or default_log_path(self.simulated))
+            if self.config.sink is False:
+                self._sink = None
+            elif self.config.sink is not None:
+                self._sink = self.config.sink
+                self._hash_key = hash_key(path if self.config.log_path else default_log_path(self.simulated))
+            else:
+                from smartroute.sinks.jsonl import JsonlSink
+
+                self._sink = JsonlSink(path, simulated=self.simulated, clock=self.config.clock)
+                self._hash_key = hash_key(path)
+            self._sink_ready = True
+            return self._sink
+
+    @property
+    def lost_events(self) -> int:
+        """Return how many events could not be logged, the sink's own count included."""
+        return self._lost_events + int(getattr(self._sink, "lost", 0) or 0)
+
+    @property
+    def spent_usd(self) -> float | None:
+        """Return what counts against this router's budget so far, reservations included; None without one."""
+        return None if self._budget is None else self._budget.spent_usd + self._budget.reserved_usd
+
+    def warmup(self) -> None:
+        """Do now what the first request would do: import litellm, compile patterns, open the log."""
+        warm = getattr(self.provider, "warmup", None)
+        if warm is not None:
+            warm()
+        RuleClassifier().classify(Task.of("warm up"))
+        self._open_sink()
+
+    def flush(self) -> None:
+        """Make sure that every event is written. Raises SinkError when some were lost."""
+        flush = getattr(self._sink, "flush", None)
+        if flush is not None:
+            flush()
+
+    def close(self) -> None:
+        """Close the log and the provider. The router opens them again when it is used again."""
+        with self._lock:
+            pool, self._pool = self._pool, None
+            sink, self._sink, self._sink_ready = self._sink, None, False
+        if pool is not None:
+            pool.shutdown(wait=False)
+        for part in (sink if self.config.sink is None else None, self.provider):
+            close = getattr(part, "close", None)
+            if close is not None:
+                close()
+
+    async def aclose(self) -> None:
+        """Do what `close` does, and close the provider's connections of this event loop."""
+        aclose = getattr(self.provider, "aclose", None)
+        if aclose is not None:
+            await aclose()
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"ModelRouter({len(self._providers)} models, strategy={self._strategy!r})"
+
+    def classify_task_complexity(self, task: Mapping[str, Any]) -> TaskComplexity:
+        """Return the complexity of a task given as a dict: text, type, requirements, complexity_override."""
+        built = _familiar_task(task, prompt=None)
+        return classify_without_calls(self._classifier, built).complexity
+
+    def get_model_for_complexity(self, complexity: TaskComplexity | str, task_type: str = "general") -> str:
+        """Return the name of the model that a task of this complexity and type would be sent to first."""
+        task = Task.of("?", kind=task_type, complexity_override=complexity)
+        assert task.complexity_override is not None
+        menu, _ = self._menu(task)
+        score = {"simple": 0.0, "medium": 0.5, "complex": 1.0}[task.complexity_override.value]
+        seen = Classification(task.complexity_override, score, (Signal("declared", score),), "caller")
+        undeclared = replace(task, complexity_override=None)
+        return self._decide(undeclared, seen, menu, None).ladder[0].model
+
+    async def route_and_execute(
+        self, task: Mapping[str, Any], prompt: str, response_format: Any = None
+    ) -> dict[str, Any]:
+        """Answer a prompt whose complexity is that of `task`, and return the familiar dict."""
+        params = {} if response_format is None else {"response_format": response_format}
+        built = _familiar_task(task, prompt=prompt, params=params)
+        outcome = await self.arun_task(built)
+        return familiar_result(outcome)
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return the familiar totals of this router since it was built or reset, in constant memory."""
+        return self._stats.as_dict()
+
+    def reset_stats(self) -> None:
+        """Forget the totals. The log is not touched."""
+        self._stats.reset()
+
+
+def familiar_result(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as the dict that callers of the replaced system read."""
+    return {
+        "result": outcome.text,
+        "confidence": outcome.confidence,
+        "model_used": outcome.model,
+        "complexity": outcome.complexity.value,
+        "cost": outcome.cost_usd,
+        "escalated": outcome.escalated,
+        "execution_time": outcome.latency_s,
+        "timestamp": datetime.fromtimestamp(outcome.started_at, UTC).isoformat(),
+    }
+
+
+def drive(
+    steps: Steps,
+    send_all: Callable[[tuple[Call, ...]], tuple[Replies, BaseException | None]],
+    clock: Any,
+) -> tuple[Outcome, BaseException | None]:
+    """Perform the steps of a task in this thread; return its outcome and what interrupted it, if anything."""
+    replies: Replies | None = None
+    interruption: BaseException | None = None
+    while True:
+        try:
+            step = next(steps) if replies is None else steps.send(replies)
+        except StopIteration as done:
+            return done.value, interruption
+        if isinstance(step, Wait):
+            try:
+                clock.sleep(step.seconds)
+                replies = ()
+            except BaseException as error:  # noqa: BLE001  a Ctrl-C; it is raised again when the ledger is whole
+                interruption, replies = error, (Timed(Failure.cancelled(), 0.0),)
+        else:
+            replies, cut = send_all(step.calls)
+            interruption = cut or interruption
+
+
+async def adrive(steps: Steps, asend_all: Any, clock: Any) -> tuple[Outcome, BaseException | None]:
+    """Perform the steps of a task in this coroutine; return its outcome and what interrupted it."""
+    replies: Replies | None = None
+    interruption: BaseException | None = None
+    while True:
+        try:
+            step = next(steps) if replies is None else steps.send(replies)
+        except StopIteration as done:
+            return done.value, interruption
+        if isinstance(step, Wait):
+            try:
+                await clock.asleep(step.seconds)
+                replies = ()
+            except asyncio.CancelledError as error:
+                interruption, replies = error, (Timed(Failure.cancelled(), 0.0),)
+        else:
+            replies, cut = await asend_all(step.calls)
+            interruption = cut or interruption
+
+
+def _send(provider: Provider, call: Call) -> tuple[Timed, BaseException | None]:
+    started = time.perf_counter()
+    try:
+        return Timed(provider.send(call), time.perf_counter() - started), None
+    except Exception as error:  # noqa: BLE001  a provider may raise anything; it becomes a record
+        return Timed(Failure.of(error), time.perf_counter() - started), None
+    except BaseException as interruption:  # noqa: BLE001  a Ctrl-C; it is raised again when the ledger is whole
+        return Timed(Failure.cancelled(), time.perf_counter() - started), interruption
+
+
+async def _asend(provider: Provider, call: Call) -> tuple[Timed, BaseException | None]:
+    started = time.perf_counter()
+    try:
+        async with asyncio.timeout(call.timeout_s) as limit:
+            reply = await provider.asend(call)
+        return Timed(reply, time.perf_counter() - started), None
+    except TimeoutError as error:
+        late = error
+        if limit.expired():
+            late = ProviderTimeoutError(f"no reply within {call.timeout_s:g} s", model=call.model)
+            late.__cause__ = error
+        return Timed(Failure.of(late), time.perf_counter() - started), None
+    except Exception as error:  # noqa: BLE001  a provider may raise anything; it becomes a record
+        return Timed(Failure.of(error), time.perf_counter() - started), None
+    except BaseException as interruption:  # noqa: BLE001  cancellation; raised again when the ledger is whole
+        return Timed(Failure.cancelled(), time.perf_counter() - started), interruption
+
+
+def _settled(future: Any) -> Timed:
+    if future.done() and not future.cancelled():
+        timed: Timed = future.result()[0]
+        return timed
+    future.cancel()
+    return Timed(Failure.cancelled(), 0.0)
+
+
+def _checked_params(params: dict[str, Any]) -> dict[str, Any]:
+    if params.get("stream"):
+        raise TaskError(
+            "stream=True is not supported yet: leave it out, the whole answer is returned at once"
+        )
+    for name, cure in _RESERVED.items():
+        if name in params:
+            raise TaskError(f"{name} cannot be passed through: {cure}")
+    for name in ("max_tokens", "max_completion_tokens", "n"):
+        value = params.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise TaskError(f"{name} must be a whole number of at least 1, got {value!r}")
+    params.pop("stream", None)
+    return {name: value for name, value in params.items() if value is not None}
+
+
+_RESERVED = {
+    "model": "the router chooses the model; use preferred_model to have a say",
+    "num_retries": "the router retries; use RouterConfig(retry=RetryPolicy(...))",
+    "max_retries": "the router retries; use RouterConfig(retry=RetryPolicy(...))",
+    "fallbacks": "the ladder is the fallback; use a FixedLadder strategy to choose it",
+    "timeout": "use timeout_s for the task, or RouterConfig(call_timeout_s=...) for one call",
+    "api_key": "keys come from the environment; a card may name its variable in api_key_env",
+    "api_base": "give the model a card of its own: ModelCard(..., api_base=...)",
+    "base_url": "give the model a card of its own: ModelCard(..., api_base=...)",
+    "type": "use kind",
+    "task_type": "use kind",
+}
+
+
+def _familiar_task(
+    task: Mapping[str, Any], *, prompt: str | None, params: Mapping[str, Any] | None = None
+) -> Task:
+    if not isinstance(task, Mapping):
+        raise TaskError(f"task must be a dict with text and type, got {type(task).__name__}")
+    text = task.get("text")
+    if text is None:
+        text = prompt if prompt is not None else ""
+    if not isinstance(text, str):
+        raise TaskError(f"task['text'] must be a string, got {type(text).__name__}")
+    return Task.of(
+        prompt if prompt is not None else (text if text.strip() else "?"),
+        kind=task.get("type") or "general",
+        requirements=task.get("requirements"),
+        params=params,
+        complexity_override=task.get("complexity_override"),
+        preferred_model=task.get("preferred_model"),
+        subject=text,
+        unit=task.get("user_id"),
+    )
+
+
+def _catalogue(config: RouterConfig) -> Catalogue:
+    if config.catalogue is None:
+        return Catalogue.default()
+    if isinstance(config.catalogue, str | Path):
+        return Catalogue.default().with_cards(*Catalogue.from_file(config.catalogue))
+    return config.catalogue
+
+
+def _fields(config: RouterConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in config.model_fields_set}
+
+
+def _litellm() -> Provider:
+    from smartroute.providers.litellm import LiteLLMProvider
+
+    return LiteLLMProvider()
+
+
+def _new_id() -> str:
+    """Return an id that sorts by time: 48 bits of milliseconds, 80 random bits, in hex."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"

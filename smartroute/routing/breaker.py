@@ -1,0 +1,82 @@
+"""Remember which models keep failing, so that a request need not find out again."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+
+from smartroute.clock import Clock
+from smartroute.errors import ConfigError
+from smartroute.records import Failure
+
+_BLAMELESS = frozenset({"invalid_request", "context_too_long", "refused", "cancelled", "empty"})
+"""Kinds of failure that say something about the request or its caller, not about the model's health."""
+
+
+@dataclass(slots=True)
+class _Circuit:
+    failures: int = 0
+    opened_at: float | None = None
+    trial_at: float | None = None
+
+
+class Breaker:
+    """A circuit breaker per model.
+
+    After `failures` failures in a row a model's circuit opens and it is passed over; after
+    `cooldown_s` seconds one trial call is let through, and its result closes or reopens the circuit.
+    A trial whose end is never reported gives its place free after another `cooldown_s`. Thread-safe.
+    """
+
+    def __init__(self, failures: int = 5, cooldown_s: float = 30.0, clock: Clock | None = None) -> None:
+        if failures < 1:
+            raise ConfigError(f"breaker failures must be at least 1, got {failures!r}")
+        if not cooldown_s > 0:
+            raise ConfigError(f"breaker cooldown_s must be more than 0, got {cooldown_s!r}")
+        self._failures = failures
+        self._cooldown_s = cooldown_s
+        self._clock = clock or Clock()
+        self._circuits: dict[str, _Circuit] = {}
+        self._lock = threading.Lock()
+
+    def admits(self, model: str) -> bool:
+        """Return whether a call may be made now; True for an open circuit claims its one trial."""
+        if model not in self._circuits:
+            return True
+        with self._lock:
+            circuit = self._circuits.get(model)
+            if circuit is None or circuit.opened_at is None:
+                return True
+            now = self._clock.monotonic()
+            if now - circuit.opened_at < self._cooldown_s:
+                return False
+            if circuit.trial_at is not None and now - circuit.trial_at < self._cooldown_s:
+                return False
+            circuit.trial_at = now
+            return True
+
+    def record(self, model: str, failure: Failure | None) -> None:
+        """Learn how a call ended. A success forgets the past; a blameless failure frees the trial."""
+        if failure is None:
+            if model in self._circuits:
+                with self._lock:
+                    self._circuits.pop(model, None)
+            return
+        with self._lock:
+            circuit = self._circuits.setdefault(model, _Circuit())
+            if failure.kind in _BLAMELESS:
+                circuit.trial_at = None
+                return
+            circuit.failures += 1
+            if circuit.trial_at is not None or circuit.failures >= self._failures:
+                circuit.opened_at = self._clock.monotonic()
+                circuit.trial_at = None
+
+    def is_open(self, model: str) -> bool:
+        """Return whether the model is passed over at present (claims nothing)."""
+        circuit = self._circuits.get(model)
+        return (
+            circuit is not None
+            and circuit.opened_at is not None
+            and self._clock.monotonic() - circuit.opened_at < self._cooldown_s
+        )

@@ -1,0 +1,103 @@
+"""Know which provider a conversation is tied to while its tool calls are open or its thinking is signed."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from smartroute.records import Message
+
+UNKNOWN_PROVIDER = "?"
+"""The conversation may not move, but nothing says where it came from."""
+
+
+class OpenConversations:
+    """Which provider issued which tool call, for the last `size` tool calls. Thread-safe."""
+
+    def __init__(self, size: int = 10_000) -> None:
+        self._size = size
+        self._issuers: OrderedDict[str, str] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def remember(self, tool_calls: Sequence[Mapping[str, Any]], provider: str) -> None:
+        """Note that a provider issued these tool calls."""
+        with self._lock:
+            for call in tool_calls:
+                if isinstance(identity := call.get("id"), str):
+                    self._issuers[identity] = provider
+            while len(self._issuers) > self._size:
+                self._issuers.popitem(last=False)
+
+    def provider_of(self, messages: Sequence[Message]) -> str | None:
+        """Return the provider that must go on with this conversation.
+
+        None when it is free to move; UNKNOWN_PROVIDER when it is not but its origin cannot be told.
+        """
+        if len(messages) < 2:
+            return None
+        turn = _open_turn(messages)
+        if turn is None:
+            return None
+        identities = [call.get("id") for call in turn.get("tool_calls") or () if isinstance(call, Mapping)]
+        for identity in identities:
+            if (provider := self._issuers.get(str(identity))) is not None:
+                return provider
+        if _signed_by_anthropic(turn):
+            return "anthropic"
+        if _signed_by_gemini(turn):
+            return "gemini"
+        if any(str(identity).startswith("toolu_") for identity in identities):
+            return "anthropic"
+        return UNKNOWN_PROVIDER
+
+
+def _open_turn(messages: Sequence[Message]) -> Message | None:
+    """Return the assistant turn that ties the conversation: its last one, when it calls tools or is signed.
+
+    Tool calls are open until the user speaks again; signed thinking of that last turn likewise.
+    """
+    for message in reversed(messages):
+        role = message.get("role")
+        if role == "assistant":
+            tied = message.get("tool_calls") or _signed_by_anthropic(message) or _signed_by_gemini(message)
+            return message if tied else None
+        if role == "user" and not _is_tool_result(message):
+            return _signed_turn_before(messages, message)
+    return None
+
+
+def _signed_turn_before(messages: Sequence[Message], user: Message) -> Message | None:
+    for message in reversed(messages[: next(i for i, m in enumerate(messages) if m is user)]):
+        if message.get("role") == "assistant":
+            return message if _signed_by_anthropic(message) or _signed_by_gemini(message) else None
+    return None
+
+
+def _is_tool_result(message: Message) -> bool:
+    content = message.get("content")
+    return isinstance(content, list) and any(
+        isinstance(part, Mapping) and part.get("type") == "tool_result" for part in content
+    )
+
+
+def _signed_by_anthropic(message: Message) -> bool:
+    if message.get("thinking_blocks"):
+        return True
+    content = message.get("content")
+    return isinstance(content, list) and any(
+        isinstance(part, Mapping) and part.get("type") in ("thinking", "redacted_thinking")
+        for part in content
+    )
+
+
+def _signed_by_gemini(message: Message) -> bool:
+    holders = [message, *(call for call in message.get("tool_calls") or () if isinstance(call, Mapping))]
+    for holder in holders:
+        fields = holder.get("provider_specific_fields")
+        if isinstance(fields, Mapping) and (
+            fields.get("thought_signature") or fields.get("thought_signatures")
+        ):
+            return True
+    return any("__thought__" in str(call.get("id")) for call in holders[1:])

@@ -1,0 +1,455 @@
+"""Carry a decision out: retry, climb, stop, account. The only place where any of that is decided.
+
+Nothing here does I/O. `route` and `escalate` are generators: they yield `Calls` or `Wait`, a driver performs
+the step and sends back what came of it (one `Timed` per call, in order; nothing for a wait), and the end
+is an `Outcome`. The Outcome of a task without an answer carries the error for the driver to raise, so that
+the ledger is whole and the event can be written first. A step that was cut short comes back with
+`Failure.cancelled()`; the generator then ends at once, and the driver raises again what cut it short.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
+
+from smartroute.catalogue import Catalogue, ModelCard
+from smartroute.classify import RuleClassifier
+from smartroute.clock import Clock
+from smartroute.errors import (
+    AllModelsFailedError,
+    BudgetExceededError,
+    DeadlineExceededError,
+    SmartRouteError,
+)
+from smartroute.ledger import Budget, Ledger, input_ceiling_tokens, output_ceiling_tokens
+from smartroute.pricing import PriceTable
+from smartroute.protocols import Classifier, ConfidenceEstimator
+from smartroute.records import (
+    UNKNOWN_CONFIDENCE,
+    Attempt,
+    Call,
+    Calls,
+    Classification,
+    Confidence,
+    Decision,
+    Failure,
+    Outcome,
+    Probe,
+    Reply,
+    Rung,
+    Signal,
+    StoppedBy,
+    Task,
+    Timed,
+    Wait,
+)
+from smartroute.routing.breaker import Breaker
+from smartroute.routing.retries import RetryPolicy
+
+_log = logging.getLogger("smartroute")
+
+Replies: TypeAlias = tuple[Timed, ...]
+Steps: TypeAlias = Generator[Calls | Wait, Replies, Outcome]
+"""What a driver drives: `for step in steps: steps.send(what came of it)`, until the Outcome is returned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Handles:
+    """What escalation needs from outside, all of it replaceable in tests."""
+
+    catalogue: Catalogue
+    prices: PriceTable
+    estimator: ConfidenceEstimator
+    breaker: Breaker
+    retry: RetryPolicy
+    clock: Clock
+    rng: random.Random
+    new_id: Callable[[], str]
+    budget: Budget | None = None
+    timeout_s: float | None = None
+    call_timeout_s: float | None = None
+    escalate_on_unknown: bool = False
+    ask_logprobs: bool = True
+    ask_confidence: str | None = None
+    baseline_model: str | None = None
+    simulated: bool = False
+
+
+def route(
+    task: Task,
+    classifier: Classifier,
+    decide: Callable[[Task, Classification], Decision],
+    handles: Handles,
+) -> Steps:
+    """Classify, decide and escalate. A classifier's calls are attempts of the same ledger."""
+    run = _Run(task, handles)
+    classification = yield from run.classify(classifier)
+    return (yield from run.escalate(decide(task, classification)))
+
+
+def escalate(task: Task, decision: Decision, handles: Handles) -> Steps:
+    """Carry out a decision that was made before."""
+    return _Run(task, handles).escalate(decision)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    reply: Reply
+    rung: Rung
+    confidence: Confidence
+
+
+class _Stop(Exception):
+    """Ends the ladder from within a step. Never leaves this module."""
+
+    def __init__(self, stopped_by: StoppedBy) -> None:
+        super().__init__(stopped_by)
+        self.stopped_by = stopped_by
+
+
+class _Run:
+    """The state of one task on its way: its ledger, its deadline, its best answer so far."""
+
+    def __init__(self, task: Task, handles: Handles) -> None:
+        self.task = task
+        self.handles = handles
+        self.started_at = handles.clock.now()
+        self.started = handles.clock.monotonic()
+        limits = [s for s in (task.limits.timeout_s, handles.timeout_s) if s is not None]
+        self.deadline = self.started + min(limits) if limits else None
+        budgets = () if handles.budget is None else (handles.budget,)
+        if task.limits.max_usd is not None:
+            budgets = (Budget(task.limits.max_usd), *budgets)
+        self.ledger = Ledger(handles.prices.cost, budgets)
+        self.detour = False
+        self._input_ceilings: dict[int, int] = {}
+
+    def classify(self, classifier: Classifier) -> Generator[Calls | Wait, Replies, Classification]:
+        """Return the classification. A classifier that fails is replaced by the rules, and that is a signal."""
+        try:
+            result = classifier.classify(self.task)
+            if isinstance(result, Classification):
+                return result
+            replies: tuple[Reply | Failure, ...] | None = None
+            while True:
+                try:
+                    probes = next(result) if replies is None else result.send(replies)
+                except StopIteration as done:
+                    return _checked(done.value)
+                replies = yield from self._probe(probes, None)
+        except _Stop as stop:
+            return _by_rules(self.task, stop.stopped_by)
+        except Exception as error:  # noqa: BLE001  a user's classifier may raise anything
+            return _by_rules(self.task, type(error).__name__)
+
+    def escalate(self, decision: Decision) -> Steps:
+        """Climb the ladder until an answer is good enough or nothing is left."""
+        best: _Answer | None = None
+        stopped_by: StoppedBy | None = "top"
+        passed_over: StoppedBy | None = None
+        after_failure = True
+        too_small: int | None = None
+        try:
+            if self._cancelled():
+                raise _Stop("cancelled")
+            for place, rung in enumerate(decision.ladder):
+                if rung.standin and not after_failure:
+                    continue
+                card = self.handles.catalogue.card(rung.model)
+                if too_small is not None and (card.context_tokens or too_small + 1) <= too_small:
+                    continue
+                if not self.handles.breaker.admits(rung.model):
+                    self.detour = True
+                    passed_over = "breaker"
+                    after_failure = True
+                    continue
+                call = self._call(card, rung, place)
+                result = yield from self._ask(call, card)
+                if result is None:
+                    passed_over = "budget"
+                    after_failure = True
+                    continue
+                if isinstance(result, Failure):
+                    after_failure = True
+                    if result.kind == "context_too_long":
+                        too_small = card.context_tokens
+                    continue
+                after_failure = False
+                attempt = self.ledger.attempts[-1]
+                best = _Answer(result, rung, UNKNOWN_CONFIDENCE)
+                confidence = yield from self._estimate(attempt, call, result)
+                best = _Answer(result, rung, confidence)
+                if self._accepts(confidence, decision.accept_at):
+                    stopped_by = None
+                    break
+            else:
+                left_s = self._left_s()
+                stopped_by = "deadline" if left_s is not None and left_s <= 0 else passed_over or "top"
+        except _Stop as stop:
+            stopped_by = stop.stopped_by
+        return self._outcome(decision, best, stopped_by)
+
+    def _accepts(self, confidence: Confidence, accept_at: float) -> bool:
+        if accept_at <= 0.0:
+            return True
+        if confidence.value is None:
+            return not self.handles.escalate_on_unknown
+        return confidence.value >= accept_at
+
+    def _call(self, card: ModelCard, rung: Rung, place: int) -> Call:
+        params = dict(self.task.params)
+        messages = self.task.messages
+        if (
+            self.handles.ask_logprobs
+            and "logprobs" in card.abilities
+            and "logprobs" not in params
+            and "logprobs" not in card.refuses
+        ):
+            params["logprobs"] = True
+        if self.handles.ask_confidence is not None:
+            messages = (*messages, {"role": "system", "content": self.handles.ask_confidence})
+        return Call(
+            model=card.name,
+            target=card.target,
+            provider=card.provider,
+            messages=messages,
+            params=params,
+            effort=rung.effort,
+            rung=place,
+            options=card.options,
+        )
+
+    def _ask(self, call: Call, card: ModelCard) -> Generator[Calls | Wait, Replies, Reply | Failure | None]:
+        """Return the reply or the last failure of a rung, or None when the budget cannot bear the call."""
+        started = self.handles.clock.monotonic()
+        number = 0
+        while True:
+            number += 1
+            (timed,) = yield from self._perform((replace(call, number=number),), (card,))
+            if timed is None:
+                return None
+            result = timed.result
+            failure = result if isinstance(result, Failure) else None
+            self.handles.breaker.record(call.model, failure)
+            if failure is None:
+                return result
+            if failure.kind == "cancelled":
+                raise _Stop("cancelled")
+            elapsed_s = self.handles.clock.monotonic() - started
+            wait_s = self.handles.retry.wait_s(number, failure, elapsed_s, self.handles.rng)
+            if wait_s is None or self.handles.breaker.is_open(call.model):
+                return failure
+            left_s = self._left_s()
+            if left_s is not None and wait_s >= left_s:
+                return failure
+            if (yield Wait(wait_s)):
+                raise _Stop("cancelled")
+
+    def _perform(
+        self, calls: tuple[Call, ...], cards: tuple[ModelCard, ...]
+    ) -> Generator[Calls | Wait, Replies, tuple[Timed | None, ...]]:
+        """Make calls at the same time and enter them into the ledger; None for one the budget cannot bear.
+
+        Raises _Stop when the deadline has passed.
+        """
+        left_s = self._left_s()
+        if left_s is not None and left_s <= 0:
+            raise _Stop("deadline")
+        limits = [s for s in (left_s, self.handles.call_timeout_s) if s is not None]
+        reservations = [self.ledger.reserve(self._ceiling(*pair)) for pair in zip(calls, cards, strict=True)]
+        made = [
+            (replace(call, timeout_s=min(limits)) if limits else call, reservation)
+            for call, reservation in zip(calls, reservations, strict=True)
+            if reservation is not None
+        ]
+        if not made:
+            return (None,) * len(calls)
+        started_at = self.handles.clock.now()
+        replies = yield Calls(tuple(call for call, _ in made))
+        entered = iter(
+            [
+                self._enter(call, timed, started_at, reservation)
+                for (call, reservation), timed in zip(made, replies, strict=True)
+            ]
+        )
+        return tuple(None if reservation is None else next(entered) for reservation in reservations)
+
+    def _enter(self, call: Call, timed: Timed, started_at: float, reservation: Any) -> Timed:
+        timed = Timed(_usable(timed.result), timed.latency_s)
+        self.ledger.enter(call, timed, started_at, reservation)
+        return timed
+
+    def _ceiling(self, call: Call, card: ModelCard) -> float | None:
+        if not self.ledger.under_budget:
+            return None
+        price = self.handles.prices.price(card.name)
+        tokens_out = output_ceiling_tokens(call.params, card.max_output_tokens)
+        if price is None or tokens_out is None:
+            return None
+        return price.ceiling(input_ceiling_tokens(call.messages, call.params), tokens_out)
+
+    def _left_s(self) -> float | None:
+        return None if self.deadline is None else self.deadline - self.handles.clock.monotonic()
+
+    def _cancelled(self) -> bool:
+        return any(a.failure is not None and a.failure.kind == "cancelled" for a in self.ledger.attempts)
+
+    def _estimate(
+        self, attempt: Attempt, call: Call, reply: Reply
+    ) -> Generator[Calls | Wait, Replies, Confidence]:
+        estimator = self.handles.estimator
+        try:
+            probes = estimator.probes(self.task, reply)
+            replies = (yield from self._probe(probes, call)) if probes else ()
+            confidence = estimator.estimate(self.task, reply, replies)
+            if not isinstance(confidence, Confidence):
+                raise TypeError(f"estimate returned {type(confidence).__name__}, not Confidence")
+        except _Stop:
+            raise
+        except Exception as error:  # noqa: BLE001  a user's estimator may raise; the answer is paid for
+            _log.warning("the confidence estimator failed: %s", type(error).__name__)
+            confidence = Confidence(None, "failed", f"the estimator raised {type(error).__name__}")
+        self.ledger.believe(attempt, confidence)
+        return confidence
+
+    def _probe(
+        self, probes: tuple[Probe, ...], answer: Call | None
+    ) -> Generator[Calls | Wait, Replies, tuple[Reply | Failure, ...]]:
+        """Make the extra calls at the same time, once each; one that the budget cannot bear is a Failure."""
+        cards = tuple(self._probe_card(probe, answer) for probe in probes)
+        calls = tuple(
+            self._probe_call(probe, card, answer, number)
+            for number, (probe, card) in enumerate(zip(probes, cards, strict=True), start=1)
+        )
+        done = yield from self._perform(calls, cards)
+        results = tuple(
+            Failure("budget", "the budget cannot bear this call") if timed is None else timed.result
+            for timed in done
+        )
+        if any(isinstance(result, Failure) and result.kind == "cancelled" for result in results):
+            raise _Stop("cancelled")
+        return results
+
+    def _probe_card(self, probe: Probe, answer: Call | None) -> ModelCard:
+        name = probe.model or (answer.model if answer is not None else None)
+        if name is None:
+            raise SmartRouteError(f"a {probe.purpose} probe without a model needs an answer to sample again")
+        return self.handles.catalogue.card(name)
+
+    def _probe_call(self, probe: Probe, card: ModelCard, answer: Call | None, number: int) -> Call:
+        params: Mapping[str, Any] = self.task.params if probe.params is None else probe.params
+        return Call(
+            model=card.name,
+            target=card.target,
+            provider=card.provider,
+            messages=probe.messages,
+            params={name: value for name, value in params.items() if name not in card.refuses},
+            purpose=probe.purpose,
+            effort=answer.effort if answer is not None and probe.model is None else None,
+            number=number,
+            rung=None if answer is None else answer.rung,
+            options=card.options,
+        )
+
+    def _outcome(self, decision: Decision, best: _Answer | None, stopped_by: StoppedBy | None) -> Outcome:
+        attempts = self.ledger.attempts
+        error = None
+        if best is None and stopped_by != "cancelled":
+            error = self._error(decision, attempts, stopped_by)
+        baseline = self.handles.baseline_model
+        return Outcome(
+            id=self.handles.new_id(),
+            task=self.task,
+            decision=decision,
+            attempts=attempts,
+            started_at=self.started_at,
+            latency_s=self.handles.clock.monotonic() - self.started,
+            answer=None if best is None else best.reply,
+            answered_by=None if best is None else best.rung,
+            estimate=UNKNOWN_CONFIDENCE if best is None else best.confidence,
+            stopped_by=stopped_by,
+            error=error,
+            baseline_model=baseline,
+            baseline_cost_usd=self._baseline_usd(baseline, best),
+            simulated=self.handles.simulated,
+            detour=self.detour,
+        )
+
+    def _baseline_usd(self, baseline: str | None, best: _Answer | None) -> float | None:
+        if baseline is None or best is None or best.reply.usage is None:
+            return None
+        return self.handles.prices.cost(baseline, best.reply.usage)
+
+    def _error(
+        self, decision: Decision, attempts: tuple[Attempt, ...], stopped_by: StoppedBy | None
+    ) -> SmartRouteError:
+        told = "; ".join(
+            f"{a.model}: {a.failure.kind}" for a in attempts if a.purpose == "answer" and a.failure
+        )
+        error: SmartRouteError
+        budget = self.ledger.tightest
+        if stopped_by == "budget" and budget is not None:
+            error = BudgetExceededError(
+                f"${budget.left_usd:.6f} of ${budget.limit_usd:.6f} is left, less than the most that the next "
+                f"call can cost; raise max_usd, or pass max_tokens to lower that{'; ' + told if told else ''}",
+                spent_usd=budget.spent_usd,
+                limit_usd=budget.limit_usd,
+                attempts=attempts,
+            )
+        elif stopped_by == "deadline":
+            error = DeadlineExceededError(
+                f"no answer within {self.deadline_s():g} s; raise timeout_s{'; ' + told if told else ''}",
+                attempts=attempts,
+            )
+        else:
+            ladder = ", ".join(str(rung) for rung in decision.ladder)
+            why = told or "passed over because of earlier failures; they are tried again after a pause"
+            error = AllModelsFailedError(f"no rung of [{ladder}] answered ({why})", attempts=attempts)
+        causes = [a.failure.error for a in attempts if a.failure is not None and a.failure.error is not None]
+        error.__cause__ = causes[-1] if causes else None
+        return error
+
+    def deadline_s(self) -> float:
+        """Return the time that the whole task was given, in seconds."""
+        return 0.0 if self.deadline is None else self.deadline - self.started
+
+
+def classify_without_calls(classifier: Classifier, task: Task) -> Classification:
+    """Return the classification where no call may be made: the rules', for a classifier that needs one."""
+    try:
+        result = classifier.classify(task)
+    except Exception as error:  # noqa: BLE001  a user's classifier may raise anything
+        return _by_rules(task, type(error).__name__)
+    if isinstance(result, Classification):
+        return result
+    close = getattr(result, "close", None)
+    if close is not None:
+        close()
+    return _by_rules(task, "it makes calls, and none are made here")
+
+
+def _by_rules(task: Task, why: str) -> Classification:
+    _log.warning("the rules classify in place of the configured classifier: %s", why)
+    found = RuleClassifier().classify(task)
+    return replace(found, signals=(Signal("classifier_replaced", why), *found.signals))
+
+
+def _usable(result: Reply | Failure) -> Reply | Failure:
+    """Return the reply, or the failure that it is when it holds neither text nor a tool call."""
+    if isinstance(result, Failure):
+        return result
+    if result.finish_reason == "content_filter":
+        return Failure("refused", "the provider's filter blocked the answer", usage=result.usage)
+    if result.text.strip() or result.tool_calls:
+        return result
+    cut = ": max_tokens was used up before any text" if result.finish_reason == "length" else ""
+    return Failure("empty", f"the reply has neither text nor a tool call{cut}", usage=result.usage)
+
+
+def _checked(value: object) -> Classification:
+    if not isinstance(value, Classification):
+        raise TypeError(f"classify returned {type(value).__name__}, not Classification")
+    return value

@@ -1,0 +1,246 @@
+"""Turn a classification and a menu into a ladder. Strategies are objects; what they share is here once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from smartroute.errors import ConfigError, NoEligibleModelError
+from smartroute.records import (
+    Candidate,
+    Classification,
+    Decision,
+    Menu,
+    RuledOut,
+    Rung,
+    Task,
+    TaskComplexity,
+    Tier,
+)
+from smartroute.routing.eligibility import EFFORT_OUTPUT_FACTOR
+
+_TIERS = (Tier.MINI, Tier.STANDARD, Tier.PREMIUM)
+_START = {
+    TaskComplexity.SIMPLE: Tier.MINI,
+    TaskComplexity.MEDIUM: Tier.STANDARD,
+    TaskComplexity.COMPLEX: Tier.PREMIUM,
+}
+
+
+def climb(menu: Menu, start: Tier) -> tuple[Rung, ...]:
+    """Return a ladder from a tier upwards: each tier's cheapest model, and a stand-in for when it fails.
+
+    The stand-in is the same tier's cheapest model of another provider. When nothing at or above
+    `start` may be called, the ladder is the highest tier below.
+    """
+    rungs = [rung for tier in _TIERS[start.rank :] for rung in _storey(menu.candidates, tier)]
+    if not rungs:
+        for tier in reversed(_TIERS[: start.rank]):
+            if rungs := _storey(menu.candidates, tier):
+                break
+    return tuple(rungs)
+
+
+def _storey(candidates: Sequence[Candidate], tier: Tier) -> list[Rung]:
+    first: Candidate | None = None
+    for candidate in candidates:
+        if candidate.tier is not tier:
+            continue
+        if first is None:
+            first = candidate
+        elif candidate.provider != first.provider:
+            return [_rung(first), _rung(candidate, standin=True)]
+    return [] if first is None else [_rung(first)]
+
+
+def _rung(candidate: Candidate, effort: str | None = None, *, standin: bool = False) -> Rung:
+    usd = candidate.expected_usd
+    if usd is not None and effort is not None:
+        usd *= EFFORT_OUTPUT_FACTOR.get(effort, 1.0)
+    return Rung(candidate.model, effort, candidate.tier, usd, standin)
+
+
+def _decision(
+    name: str,
+    classification: Classification,
+    menu: Menu,
+    ladder: Sequence[Rung],
+    *reasons: str,
+) -> Decision:
+    if not ladder:
+        raise NoEligibleModelError(
+            "no model can take this request: "
+            + ("; ".join(f"{out.model}: {out.reason}" for out in menu.ruled_out) or "the catalogue is empty"),
+            ruled_out=menu.ruled_out,
+        )
+    return Decision(
+        classification=classification,
+        ladder=tuple(ladder),
+        accept_at=menu.accept_at,
+        strategy=name,
+        reasons=reasons,
+        ruled_out=menu.ruled_out,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CostOptimised:
+    """Start at the tier that fits the complexity, with its cheapest model, and climb from there."""
+
+    name: str = "cost_optimised"
+
+    def decide(self, task: Task, classification: Classification, menu: Menu) -> Decision:
+        """Return the ladder: simple starts at mini, medium at standard, complex at premium."""
+        start = _START[classification.complexity]
+        return _decision(
+            self.name,
+            classification,
+            menu,
+            climb(menu, start),
+            f"a {classification.complexity.value} task starts at the {start.value} tier, cheapest model first",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class QualityFirst:
+    """Start one tier higher than the complexity asks for, and end at the top model's highest effort.
+
+    Within a tier the cheapest model is taken: a tier is the catalogue's statement on quality, and a
+    higher price is not.
+    """
+
+    name: str = "quality_first"
+
+    def decide(self, task: Task, classification: Classification, menu: Menu) -> Decision:
+        """Return the ladder: simple starts at standard, medium and complex at premium."""
+        start = _TIERS[min(_START[classification.complexity].rank + 1, len(_TIERS) - 1)]
+        ladder = climb(menu, start)
+        reasons = [
+            f"quality first: a {classification.complexity.value} task starts at the {start.value} tier"
+        ]
+        top = next((rung for rung in reversed(ladder) if not rung.standin), None)
+        if top is not None and "reasoning_effort" not in task.params:
+            candidate = next(c for c in menu.candidates if c.model == top.model)
+            if "high" in candidate.efforts:
+                ladder = (*ladder, _rung(candidate, "high"))
+                reasons.append(f"the last rung is {candidate.model} at high effort")
+        return _decision(self.name, classification, menu, ladder, *reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Preference:
+    """Where tasks of a kind start: a tier, and the provider to prefer there."""
+
+    tier: Tier
+    provider: str | None = None
+
+
+DEFAULT_PREFERENCES: Mapping[str, Preference] = {
+    "score": Preference(Tier.MINI),
+    "classify": Preference(Tier.MINI),
+    "extract": Preference(Tier.MINI),
+    "creative": Preference(Tier.PREMIUM, "gemini"),
+    "reasoning": Preference(Tier.PREMIUM, "gemini"),
+    "psychology": Preference(Tier.PREMIUM, "anthropic"),
+    "analysis": Preference(Tier.PREMIUM, "anthropic"),
+}
+"""The replaced system's choices: a Gemini thinking model for creative work, Claude for psychology."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskType:
+    """Start where the declared kind says; a kind without a preference starts as CostOptimised does."""
+
+    preferences: Mapping[str, Preference] = field(default_factory=lambda: DEFAULT_PREFERENCES)
+    name: str = "task_type_optimized"
+
+    def decide(self, task: Task, classification: Classification, menu: Menu) -> Decision:
+        """Return the ladder that the kind's preference begins."""
+        preference = self.preferences.get(task.kind)
+        if preference is None or task.complexity_override is not None:
+            return replace(CostOptimised().decide(task, classification, menu), strategy=self.name)
+        ladder = climb(menu, preference.tier)
+        reason = f"kind {task.kind} starts at the {preference.tier.value} tier"
+        liked = next(
+            (
+                candidate
+                for candidate in menu.candidates
+                if candidate.provider == preference.provider and candidate.tier is preference.tier
+            ),
+            None,
+        )
+        if liked is not None and ladder and ladder[0].model != liked.model:
+            rest = [rung for rung in ladder if rung.model != liked.model]
+            storey = [replace(rung, standin=True) for rung in rest if rung.tier is liked.tier][:1]
+            ladder = (_rung(liked), *storey, *(rung for rung in rest if rung.tier.rank > liked.tier.rank))
+        if liked is not None:
+            reason += f", with {preference.provider}"
+        return _decision(self.name, classification, menu, ladder, reason)
+
+
+class FixedLadder:
+    """Always the same ladder, such as `FixedLadder("gpt-4o-mini", ("o1", "high"))`, less who is ruled out."""
+
+    def __init__(self, *rungs: str | tuple[str, str | None], name: str = "fixed_ladder") -> None:
+        if not rungs:
+            raise ConfigError("FixedLadder needs at least one model")
+        self._rungs = tuple((rung, None) if isinstance(rung, str) else rung for rung in rungs)
+        self.name = name
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Return the names of the models on the ladder."""
+        return tuple(model for model, _ in self._rungs)
+
+    def decide(self, task: Task, classification: Classification, menu: Menu) -> Decision:
+        """Return the ladder as it was given."""
+        offered = {candidate.model: candidate for candidate in menu.candidates}
+        ladder = [_rung(offered[model], effort) for model, effort in self._rungs if model in offered]
+        for rung in ladder:
+            if rung.effort is not None and rung.effort not in offered[rung.model].efforts:
+                raise ConfigError(
+                    f"{rung.model} has no effort {rung.effort!r}; it takes "
+                    f"{list(offered[rung.model].efforts) or 'none'}"
+                )
+        return _decision(self.name, classification, menu, ladder, "the ladder is fixed")
+
+
+def preferring(classification: Classification, menu: Menu, model: str, effort: str | None) -> Decision:
+    """Return the decision for a model of the user's choice, with only higher tiers above it.
+
+    Raises NoEligibleModelError when that model is ruled out.
+    """
+    chosen = next((candidate for candidate in menu.candidates if candidate.model == model), None)
+    if chosen is None:
+        reason = next((out.reason for out in menu.ruled_out if out.model == model), "it is not offered")
+        raise NoEligibleModelError(
+            f"the preferred model {model} cannot take this request: {reason}", ruled_out=menu.ruled_out
+        )
+    above = [rung for rung in climb(menu, chosen.tier) if rung.tier.rank > chosen.tier.rank]
+    decision = _decision(
+        "preferred",
+        classification,
+        menu,
+        (_rung(chosen, effort), *above),
+        f"preferred_model={model} was asked for",
+    )
+    return replace(decision, overridden=True)
+
+
+def staying_with(decision: Decision, providers: Mapping[str, str]) -> Decision:
+    """Return the decision with only the rungs of its first rung's provider.
+
+    For a conversation that may not move although nothing says where it came from.
+    """
+    home = providers[decision.ladder[0].model]
+    stay = tuple(rung for rung in decision.ladder if providers[rung.model] == home)
+    gone = [rung for rung in decision.ladder if providers[rung.model] != home]
+    if not gone:
+        return decision
+    reason = f"the conversation has open tool calls or signed thinking and stays with {home}"
+    return replace(
+        decision,
+        ladder=stay,
+        reasons=(*decision.reasons, reason),
+        ruled_out=(*decision.ruled_out, *(RuledOut(rung.model, reason) for rung in gone)),
+    )

@@ -1,0 +1,100 @@
+"""Count a router's own requests in constant memory: what `get_stats` answers."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import Any
+
+from smartroute.records import Outcome
+
+
+class RunningTotals:
+    """Totals of the outcomes added since the last reset. Thread-safe.
+
+    Requests without an answer count in `total_requests`, `failures` and `total_cost`, and in no model.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._requests = 0
+        self._failures = 0
+        self._escalations = 0
+        self._by_complexity: Counter[str] = Counter()
+        self._by_model: Counter[str] = Counter()
+        self._cost_usd = 0.0
+        self._unpriced_attempts = 0
+        self._confidence_sum = 0.0
+        self._confidence_count = 0
+        self._compared = 0
+        self._compared_cost_usd = 0.0
+        self._baseline_cost_usd = 0.0
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one outcome."""
+        cost_usd = outcome.cost_usd
+        unpriced = outcome.unpriced_attempts
+        with self._lock:
+            self._requests += 1
+            self._escalations += outcome.escalated
+            self._by_complexity[outcome.complexity.value] += 1
+            self._cost_usd += cost_usd
+            self._unpriced_attempts += unpriced
+            if outcome.model is None:
+                self._failures += 1
+            else:
+                self._by_model[outcome.model] += 1
+            if outcome.confidence is not None:
+                self._confidence_sum += outcome.confidence
+                self._confidence_count += 1
+            if outcome.answer is None:
+                self._compared_cost_usd += cost_usd
+            elif outcome.baseline_cost_usd is not None and not unpriced:
+                self._compared += 1
+                self._compared_cost_usd += cost_usd
+                self._baseline_cost_usd += outcome.baseline_cost_usd
+
+    def reset(self) -> None:
+        """Forget everything."""
+        with self._lock:
+            self._clear()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the totals under the familiar names.
+
+        `avg_confidence` is over the answers whose confidence is known (None without any).
+        `cost_savings_pct` compares with the declared baseline model priced on the answers' own tokens, over
+        the `compared_requests` where both are known, with what requests without an answer cost counted against
+        us; negative when routing cost more. `total_cost` is incomplete when `unpriced_attempts` is not 0.
+        """
+        with self._lock:
+            known = self._confidence_count
+            stats: dict[str, Any] = {
+                "total_requests": self._requests,
+                "by_complexity": dict(self._by_complexity),
+                "by_model": dict(self._by_model),
+                "escalations": self._escalations,
+                "total_cost": self._cost_usd,
+                "avg_confidence": self._confidence_sum / known if known else None,
+                "failures": self._failures,
+                "unpriced_attempts": self._unpriced_attempts,
+            }
+            if not self._requests:
+                return stats
+            answered = self._requests - self._failures
+            stats["complexity_distribution"] = {
+                name: count / self._requests for name, count in self._by_complexity.items()
+            }
+            stats["model_distribution"] = {name: count / answered for name, count in self._by_model.items()}
+            stats["avg_cost_per_request"] = self._cost_usd / self._requests
+            stats["escalation_rate"] = self._escalations / self._requests
+            stats["compared_requests"] = self._compared
+            stats["cost_savings_pct"] = (
+                100.0 * (1.0 - self._compared_cost_usd / self._baseline_cost_usd)
+                if self._baseline_cost_usd > 0
+                else None
+            )
+            return stats
