@@ -1,4 +1,4 @@
-"""Keep a block of code on loopback: the only place that watches sockets. Public as `smartroute.testing.no_network`.
+"""Keep a block of code on loopback: the only place that watches sockets. For `smartroute.testing`.
 
 Python raises an audit event before every connection and every look-up of a name, whoever asks and in whatever
 thread, so one audit hook sees them all. Audit hooks cannot be taken out again; outside a `no_network` block

@@ -33,7 +33,7 @@ class Classifier(Protocol):
 
 @runtime_checkable
 class Strategy(Protocol):
-    """Turns what is known of a task into a ladder. Pure: same task, classification and menu, same decision."""
+    """Turns what is known of a task into a ladder. Pure: equal arguments, equal decision."""
 
     def decide(self, task: Task, classification: Classification, menu: Menu) -> Decision: ...
 

@@ -394,8 +394,7 @@ class Confidence:
 UNKNOWN_CONFIDENCE = Confidence(None, "none", "no estimator had anything to say")
 
 
-@dataclass(frozen=True, slots=True)
-class Rung:
+class Rung(NamedTuple):
     """One step of a ladder. A `standin` is called only when the rung before it failed."""
 
     model: str
@@ -415,8 +414,7 @@ class RuledOut(NamedTuple):
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A model that may take this request, with the cost to expect of one call in USD (None: unpriced)."""
 
     model: str

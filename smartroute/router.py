@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import logging
 import os
 import random
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from smartroute.catalogue import Catalogue
 from smartroute.classify import RuleClassifier, as_classifier
+from smartroute.clock import Clock
 from smartroute.config import RouterConfig
 from smartroute.errors import ConfigError, ProviderTimeoutError, TaskError
 from smartroute.ledger import Budget
@@ -49,6 +51,23 @@ if TYPE_CHECKING:
     from smartroute.protocols import Classifier, Provider, Sink, Strategy
 
 _log = logging.getLogger("smartroute")
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _taking_the_options_of(
+    pattern: Callable[Concatenate[Any, _P], Task],
+) -> Callable[[Callable[..., _R]], Callable[Concatenate[Any, _P], _R]]:
+    """Give a method the parameters of another, for type checkers, editors and `help`."""
+
+    def sign(method: Callable[..., _R]) -> Callable[Concatenate[Any, _P], _R]:
+        returns = inspect.signature(method).return_annotation
+        method.__signature__ = inspect.signature(pattern).replace(  # type: ignore[attr-defined]
+            return_annotation=returns
+        )
+        return method
+
+    return sign
 
 
 class ModelRouter:
@@ -104,6 +123,7 @@ class ModelRouter:
             self.catalogue,
             self.prices,
             providers=config.providers,
+            named=getattr(self._strategy, "models", ()),
             needs_keys=bool(getattr(self.provider, "needs_keys", False)),
         )
         if config.baseline_model is not None:
@@ -148,65 +168,12 @@ class ModelRouter:
             simulated=self.simulated,
         )
 
-    def run(
-        self,
-        prompt: str | Sequence[Message] | None = None,
-        *,
-        messages: Sequence[Message] | None = None,
-        kind: str | None = None,
-        requirements: Mapping[str, bool] | Sequence[str] | None = None,
-        complexity_override: TaskComplexity | str | None = None,
-        preferred_model: str | None = None,
-        unit: str | None = None,
-        tenant: str | None = None,
-        conversation_id: str | None = None,
-        labels: Mapping[str, str] | None = None,
-        max_usd: float | None = None,
-        timeout_s: float | None = None,
-        **params: Any,
-    ) -> Outcome:
-        """Answer a prompt: a string, or messages in OpenAI chat format. Other keywords go to the provider.
-
-        `kind` declares what is asked (score, classify, extract, creative, ...); `unit` is the user or
-        conversation that an experiment buckets by; `max_usd` and `timeout_s` limit this task.
-        Raises TaskError for a bad request, MissingKeyError without keys, and AllModelsFailedError,
-        BudgetExceededError or DeadlineExceededError, ledger included, when there is no answer.
-        """
-        task = self.task(
-            prompt,
-            messages=messages,
-            kind=kind,
-            requirements=requirements,
-            complexity_override=complexity_override,
-            preferred_model=preferred_model,
-            unit=unit,
-            tenant=tenant,
-            conversation_id=conversation_id,
-            labels=labels,
-            max_usd=max_usd,
-            timeout_s=timeout_s,
-            **params,
-        )
-        return self.run_task(task)
-
-    async def arun(self, prompt: str | Sequence[Message] | None = None, **options: Any) -> Outcome:
-        """Do what `run` does, with the same options, without blocking the event loop."""
-        return await self.arun_task(self.task(prompt, **options))
-
-    def decide(self, prompt: str | Sequence[Message] | None = None, **options: Any) -> Decision:
-        """Return what `run` would do, with the same options, without making a call.
-
-        A classifier that needs calls is replaced by the rules here, and the signals say so.
-        """
-        return self.decide_task(self.task(prompt, **options))
-
     def task(
         self,
+        /,
         prompt: str | Sequence[Message] | None = None,
         *,
         messages: Sequence[Message] | None = None,
-        max_usd: float | None = None,
-        timeout_s: float | None = None,
         kind: str | None = None,
         requirements: Mapping[str, bool] | Sequence[str] | None = None,
         complexity_override: TaskComplexity | str | None = None,
@@ -216,6 +183,8 @@ class ModelRouter:
         tenant: str | None = None,
         conversation_id: str | None = None,
         labels: Mapping[str, str] | None = None,
+        max_usd: float | None = None,
+        timeout_s: float | None = None,
         **params: Any,
     ) -> Task:
         """Return the checked Task that the options of `run` describe. Raises TaskError."""
@@ -236,14 +205,42 @@ class ModelRouter:
             limits=None if max_usd is None and timeout_s is None else Limits(max_usd, timeout_s),
         )
 
+    @_taking_the_options_of(task)
+    def run(self, *prompt: Any, **options: Any) -> Outcome:
+        """Answer a prompt: a string, or messages in OpenAI chat format. Other keywords go to the provider.
+
+        `kind` declares what is asked (score, classify, extract, creative, ...), `requirements` what it
+        takes (deep_analysis, ...); `complexity_override` and `preferred_model` ("o1", "o1@high") win over
+        the router's judgement; `subject` is the text to classify where that is not the prompt.
+        `unit` is the user or conversation that an experiment buckets by; it goes to the log, as do
+        `tenant`, `conversation_id` and `labels`. `max_usd` and `timeout_s` limit this task.
+
+        Raises TaskError for a bad request, MissingKeyError without keys, and AllModelsFailedError,
+        BudgetExceededError or DeadlineExceededError, ledger included, when there is no answer.
+        """
+        return self.run_task(self.task(*prompt, **options))
+
+    @_taking_the_options_of(task)
+    async def arun(self, *prompt: Any, **options: Any) -> Outcome:
+        """Do what `run` does, with the same options, without blocking the event loop."""
+        return await self.arun_task(self.task(*prompt, **options))
+
+    @_taking_the_options_of(task)
+    def decide(self, *prompt: Any, **options: Any) -> Decision:
+        """Return what `run` would do, with the same options, without making a call.
+
+        A classifier that needs calls is replaced by the rules here, and the signals say so.
+        """
+        return self.decide_task(self.task(*prompt, **options))
+
     def run_task(self, task: Task) -> Outcome:
         """Do what `run` does with a Task that is built already."""
-        outcome, interruption = drive(self._steps(task), self._send_all, self.config.clock)
+        outcome, interruption = drive(self.steps(task), self._send_all, self.config.clock)
         return self._finish(outcome, interruption)
 
     async def arun_task(self, task: Task) -> Outcome:
         """Do what `arun` does with a Task that is built already."""
-        outcome, interruption = await adrive(self._steps(task), self._asend_all, self.config.clock)
+        outcome, interruption = await adrive(self.steps(task), self._asend_all, self.config.clock)
         return self._finish(outcome, interruption)
 
     def decide_task(self, task: Task) -> Decision:
@@ -298,11 +295,19 @@ class ModelRouter:
     def _baseline(self) -> str | None:
         return self.config.baseline_model or self._eligibility.baseline()
 
-    def _steps(self, task: Task) -> Steps:
+    def steps(self, task: Task, *, clock: Clock | None = None) -> Steps:
+        """Return the steps of a task for a driver to perform.
+
+        With a `clock` the run stands apart from this router: it has breakers and a budget of its own.
+        """
         menu, tied_to = self._menu(task)
         handles = self._handles
         if handles.baseline_model is None and (baseline := self._baseline()) is not None:
             handles = replace(handles, baseline_model=baseline)
+        if clock is not None:
+            breaker = Breaker(self.config.breaker_failures, self.config.breaker_cooldown_s, clock)
+            budget = None if self.config.max_usd is None else Budget(self.config.max_usd)
+            handles = replace(handles, clock=clock, breaker=breaker, budget=budget)
         return route(
             task,
             self._classifier,
@@ -510,7 +515,7 @@ def familiar_result(outcome: Outcome) -> dict[str, Any]:
 def drive(
     steps: Steps,
     send_all: Callable[[tuple[Call, ...]], tuple[Replies, BaseException | None]],
-    clock: Any,
+    clock: Clock,
 ) -> tuple[Outcome, BaseException | None]:
     """Perform the steps of a task in this thread; return its outcome and what interrupted it, if anything."""
     replies: Replies | None = None
@@ -531,7 +536,11 @@ def drive(
             interruption = cut or interruption
 
 
-async def adrive(steps: Steps, asend_all: Any, clock: Any) -> tuple[Outcome, BaseException | None]:
+async def adrive(
+    steps: Steps,
+    asend_all: Callable[[tuple[Call, ...]], Awaitable[tuple[Replies, BaseException | None]]],
+    clock: Clock,
+) -> tuple[Outcome, BaseException | None]:
     """Perform the steps of a task in this coroutine; return its outcome and what interrupted it."""
     replies: Replies | None = None
     interruption: BaseException | None = None
@@ -568,7 +577,7 @@ async def _asend(provider: Provider, call: Call) -> tuple[Timed, BaseException |
             reply = await provider.asend(call)
         return Timed(reply, time.perf_counter() - started), None
     except TimeoutError as error:
-        late = error
+        late: Exception = error
         if limit.expired():
             late = ProviderTimeoutError(f"no reply within {call.timeout_s:g} s", model=call.model)
             late.__cause__ = error

@@ -54,24 +54,17 @@ class OpenConversations:
 
 
 def _open_turn(messages: Sequence[Message]) -> Message | None:
-    """Return the assistant turn that ties the conversation: its last one, when it calls tools or is signed.
+    """Return the assistant's last turn when it ties the conversation.
 
-    Tool calls are open until the user speaks again; signed thinking of that last turn likewise.
+    Tool calls are open until the user speaks again; signed thinking ties until the assistant's next turn.
     """
+    user_spoke = False
     for message in reversed(messages):
         role = message.get("role")
         if role == "assistant":
-            tied = message.get("tool_calls") or _signed_by_anthropic(message) or _signed_by_gemini(message)
-            return message if tied else None
-        if role == "user" and not _is_tool_result(message):
-            return _signed_turn_before(messages, message)
-    return None
-
-
-def _signed_turn_before(messages: Sequence[Message], user: Message) -> Message | None:
-    for message in reversed(messages[: next(i for i, m in enumerate(messages) if m is user)]):
-        if message.get("role") == "assistant":
-            return message if _signed_by_anthropic(message) or _signed_by_gemini(message) else None
+            signed = _signed_by_anthropic(message) or _signed_by_gemini(message)
+            return message if signed or (message.get("tool_calls") and not user_spoke) else None
+        user_spoke = user_spoke or (role == "user" and not _is_tool_result(message))
     return None
 
 

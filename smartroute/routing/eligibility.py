@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from smartroute.catalogue import Catalogue, ModelCard, provider_name
 from smartroute.classify import estimate_tokens
 from smartroute.errors import ConfigError, MissingKeyError
 from smartroute.pricing import Price, PriceTable
-from smartroute.records import Candidate, Menu, RuledOut, Task, Usage
+from smartroute.records import Candidate, Menu, RuledOut, Task, Tier, Usage
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
 
 EXPECTED_OUTPUT_TOKENS: Mapping[str, int] = {
@@ -25,6 +26,7 @@ EXPECTED_OUTPUT_TOKENS: Mapping[str, int] = {
     "psychology": 600,
 }
 """What an answer of a kind is assumed to be long. A prior for ordering models by cost, not a forecast."""
+_EXPECTED_OUTPUT_TOKENS_ELSE = 300
 
 EFFORT_OUTPUT_FACTOR: Mapping[str, float] = {
     "none": 0.7,
@@ -57,18 +59,37 @@ _PARAM_ABILITY = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    card: ModelCard
+_KEYS_READ_EVERY_S = 1.0
+_UNPRICED = float("inf")
+
+
+class _Entry(NamedTuple):
+    """What is looked at of a model for each request, side by side."""
+
+    position: int
+    name: str
     provider: str
+    tier: Tier
+    context_tokens: float
     price: Price | None
-    static: RuledOut | None
+    card: ModelCard
+
+
+@dataclass(frozen=True, slots=True)
+class _Offer:
+    """Who may be called at all with the keys that are set, and why the others may not."""
+
+    open: tuple[_Entry, ...]
+    ruled_out: tuple[RuledOut, ...]
+    by_name_only: tuple[_Entry, ...]
 
 
 class Eligibility:
     """Who may take a request, given a catalogue, prices, the allow-list and the keys that are set.
 
-    `needs_keys` is False for providers that reach no real API.
+    `named` are models that the strategy asks for by name: on offer even when the default ladder leaves them
+    out. `needs_keys` is False for providers that reach no real API. The environment is read again for keys
+    after a second, and whenever no model was left without.
     """
 
     def __init__(
@@ -77,35 +98,63 @@ class Eligibility:
         prices: PriceTable,
         *,
         providers: Iterable[str] | None = None,
+        named: Iterable[str] = (),
         needs_keys: bool = True,
     ) -> None:
         self._catalogue = catalogue
+        self._named = frozenset(catalogue.card(name).name for name in named)
         self._prices = prices
         self._allowed = None if providers is None else frozenset(provider_name(name) for name in providers)
         self._needs_keys = needs_keys
         self._variables = tuple(
             dict.fromkeys(variable for card in catalogue for variable in card.key_variables)
         )
-        self._entries: dict[tuple[bool, ...], tuple[_Entry, ...]] = {}
+        self._offers: dict[tuple[bool, ...], _Offer] = {}
+        self._current: _Offer | None = None
+        self._read_at = 0.0
         if self._allowed is not None and not self._allowed:
             raise ConfigError("providers is an empty allow-list; name at least one, or leave it out")
 
-    def entries(self) -> tuple[_Entry, ...]:
-        """Return every model with what rules it out whatever the request, for the keys set now."""
+    def _offer(self) -> _Offer:
+        now = time.monotonic()
+        offer = self._current
+        if (
+            offer is not None
+            and offer.open
+            and (not self._needs_keys or now - self._read_at < _KEYS_READ_EVERY_S)
+        ):
+            return offer
         keys = tuple(bool(os.environ.get(variable)) for variable in self._variables)
-        found = self._entries.get(keys)
-        if found is None:
-            found = self._entries[keys] = tuple(self._entry(card) for card in self._catalogue)
-        return found
+        offer = self._offers.get(keys)
+        if offer is None:
+            offer = self._offers[keys] = self._make_offer()
+        self._current, self._read_at = offer, now
+        return offer
 
-    def _entry(self, card: ModelCard) -> _Entry:
-        reason = self._static_reason(card)
-        return _Entry(
-            card,
-            card.provider,
-            self._prices.price(card.name) if reason is None else None,
-            None if reason is None else RuledOut(card.name, reason),
-        )
+    def _make_offer(self) -> _Offer:
+        entries: list[_Entry] = []
+        by_name_only: list[_Entry] = []
+        ruled_out: list[RuledOut] = []
+        for position, card in enumerate(self._catalogue):
+            reason = self._static_reason(card)
+            if reason is not None:
+                ruled_out.append(RuledOut(card.name, reason))
+                continue
+            entry = _Entry(
+                position,
+                card.name,
+                card.provider,
+                card.tier,
+                float("inf") if card.context_tokens is None else card.context_tokens,
+                self._prices.price(card.name),
+                card,
+            )
+            (entries if card.default or card.name in self._named else by_name_only).append(entry)
+        ruled_out += [
+            RuledOut(entry.name, "not in the default ladder (older or a preview); name it to use it")
+            for entry in by_name_only
+        ]
+        return _Offer(tuple(entries), tuple(ruled_out), tuple(by_name_only))
 
     def _static_reason(self, card: ModelCard) -> str | None:
         if card.retired(self._catalogue.as_of):
@@ -128,73 +177,53 @@ class Eligibility:
 
         Raises MissingKeyError when no model is left for want of a key alone.
         """
-        needs = required_abilities(task)
+        offer = self._offer()
+        open_entries, ruled_out = offer.open, offer.ruled_out
+        if task.preferred_model is not None:
+            open_entries, ruled_out = self._with_preferred(task.preferred_model, offer)
         tokens_in = estimate_tokens(task)
-        asked_out = _asked_output(task.params)
-        tokens_out = EXPECTED_OUTPUT_TOKENS.get(task.kind, 300)
+        params = task.params
+        asked_out = _asked_output(params) if params else None
+        tokens_out = EXPECTED_OUTPUT_TOKENS.get(task.kind, _EXPECTED_OUTPUT_TOKENS_ELSE)
         if asked_out is not None and asked_out < tokens_out:
             tokens_out = asked_out
-        usage = Usage(tokens_in, tokens_out)
-        params = task.params
-        preferred = self.preferred_card(task)
-        candidates: list[tuple[float, int, Candidate]] = []
-        ruled_out: list[RuledOut] = []
         room = tokens_in + (asked_out or 0)
-        for position, entry in enumerate(self.entries()):
-            if entry.static is not None:
-                ruled_out.append(entry.static)
-                continue
-            card = entry.card
-            reason = None
-            if not card.default and card is not preferred:
-                reason = "not in the default ladder (older or a preview); name it to use it"
-            elif not needs <= card.abilities:
-                reason = f"cannot take {', '.join(sorted(needs - card.abilities))}"
-            elif card.context_tokens is not None and room > card.context_tokens:
-                reason = f"context of {card.context_tokens} tokens is too small for about {room}"
-            elif (
-                asked_out is not None
-                and card.max_output_tokens is not None
-                and (asked_out > card.max_output_tokens)
-            ):
-                reason = f"output cap of {card.max_output_tokens} tokens is below the {asked_out} asked for"
-            elif params and card.refuses and (refused := _refused(params, card.refuses)):
-                reason = f"does not take {', '.join(refused)}"
-            elif "reasoning_effort" in params and params["reasoning_effort"] not in card.efforts:
-                reason = f"does not take reasoning_effort={params['reasoning_effort']!r}"
-            elif tied_to is not None and tied_to not in (UNKNOWN_PROVIDER, entry.provider):
-                reason = f"the conversation has open tool calls or signed thinking of {tied_to}"
-            elif under_budget and entry.price is None:
-                reason = "its price is unknown, so a budget cannot be kept"
-            if reason is not None:
-                ruled_out.append(RuledOut(card.name, reason))
-                continue
-            usd = None if entry.price is None else entry.price.cost(usage)
-            candidates.append(
-                (
-                    float("inf") if usd is None else usd,
-                    position,
-                    Candidate(card.name, entry.provider, card.tier, usd, card.efforts),
-                )
-            )
-        candidates.sort()
+        request = _Request(required_abilities(task), params, room, asked_out, tied_to, under_budget)
+        plain = request.is_plain
+        usage = Usage(tokens_in, tokens_out)
+        candidates = []
+        refused: list[RuledOut] = []
+        for entry in open_entries:
+            if not plain or room > entry.context_tokens:
+                reason = request.reason_against(entry)
+                if reason is not None:
+                    refused.append(RuledOut(entry.name, reason))
+                    continue
+            price = entry.price
+            usd = None if price is None else price.cost(usage)
+            candidates.append((_UNPRICED if usd is None else usd, entry, usd))
         if not candidates:
-            self._complain_of_keys(ruled_out)
+            self._complain_of_keys((*ruled_out, *refused))
+        candidates.sort()
         return Menu(
-            candidates=tuple(candidate for _, _, candidate in candidates),
-            ruled_out=tuple(ruled_out),
+            candidates=tuple(
+                Candidate(entry.name, entry.provider, entry.tier, usd, entry.card.efforts)
+                for _, entry, usd in candidates
+            ),
+            ruled_out=(*ruled_out, *refused) if refused else ruled_out,
             expected_input_tokens=tokens_in,
             expected_output_tokens=tokens_out,
             accept_at=accept_at,
         )
 
-    def preferred_card(self, task: Task) -> ModelCard | None:
-        """Return the card of the task's preferred model. Raises UnknownModelError."""
-        if task.preferred_model is None:
-            return None
-        return self._catalogue.card(split_effort(task.preferred_model, self._catalogue)[0])
+    def _with_preferred(self, name: str, offer: _Offer) -> tuple[tuple[_Entry, ...], tuple[RuledOut, ...]]:
+        card = self._catalogue.card(split_effort(name, self._catalogue)[0])
+        asked_for = tuple(entry for entry in offer.by_name_only if entry.card is card)
+        if not asked_for:
+            return offer.open, offer.ruled_out
+        return (*offer.open, *asked_for), tuple(out for out in offer.ruled_out if out.model != card.name)
 
-    def _complain_of_keys(self, ruled_out: list[RuledOut]) -> None:
+    def _complain_of_keys(self, ruled_out: tuple[RuledOut, ...]) -> None:
         keyless = [out for out in ruled_out if out.reason.startswith("no key")]
         if not keyless or any(
             not out.reason.startswith(("no key", "retired", "not in", "provider ")) for out in ruled_out
@@ -222,9 +251,9 @@ class Eligibility:
         """
         usage = Usage(1_000, 300)
         priced = [
-            (entry.card.tier.rank, entry.price.cost(usage), position, entry.card.name)
-            for position, entry in enumerate(self.entries())
-            if entry.static is None and entry.card.default and entry.price is not None
+            (entry.tier.rank, entry.price.cost(usage), entry.position, entry.name)
+            for entry in self._offer().open
+            if entry.price is not None
         ]
         order = {1: 0, 2: 1, 0: 2}
         best = min(((order[rank], usd, position, name) for rank, usd, position, name in priced), default=None)
@@ -242,27 +271,66 @@ def split_effort(name: str, catalogue: Catalogue) -> tuple[str, str | None]:
     return model, effort
 
 
+class _Request(NamedTuple):
+    """What a request asks of a model."""
+
+    needs: frozenset[str]
+    params: Mapping[str, Any]
+    room: int
+    asked_out: int | None
+    tied_to: str | None
+    under_budget: bool
+
+    @property
+    def is_plain(self) -> bool:
+        """Return whether nothing but the context can rule a model out."""
+        return not (self.needs or self.params or self.under_budget or self.tied_to)
+
+    def reason_against(self, entry: _Entry) -> str | None:
+        """Return why a model cannot take this request, None when it can."""
+        card, params = entry.card, self.params
+        if not self.needs <= card.abilities:
+            return f"cannot take {', '.join(sorted(self.needs - card.abilities))}"
+        if self.room > entry.context_tokens:
+            return f"context of {card.context_tokens} tokens is too small for about {self.room}"
+        cap = card.max_output_tokens
+        if self.asked_out is not None and cap is not None and self.asked_out > cap:
+            return f"output cap of {cap} tokens is below the {self.asked_out} asked for"
+        if card.refuses and (refused := sorted(name for name in params if name in card.refuses)):
+            return f"does not take {', '.join(refused)}"
+        if "reasoning_effort" in params and params["reasoning_effort"] not in card.efforts:
+            return f"does not take reasoning_effort={params['reasoning_effort']!r}"
+        if self.tied_to is not None and self.tied_to not in (UNKNOWN_PROVIDER, entry.provider):
+            return f"the conversation has open tool calls or signed thinking of {self.tied_to}"
+        if self.under_budget and entry.price is None:
+            return "its price is unknown, so a budget cannot be kept"
+        return None
+
+
+_NO_NEEDS: frozenset[str] = frozenset()
+
+
 def required_abilities(task: Task) -> frozenset[str]:
     """Return the abilities that a request needs: from its parameters and from the parts of its messages."""
-    needs = {_PARAM_ABILITY[name] for name, value in task.params.items() if value and name in _PARAM_ABILITY}
-    wanted = task.params.get("response_format")
-    if wanted is not None and not (isinstance(wanted, Mapping) and wanted.get("type") != "json_schema"):
-        needs.add("json_schema")
+    needs: set[str] = set()
+    params = task.params
+    if params:
+        needs.update(
+            _PARAM_ABILITY[name] for name, value in params.items() if value and name in _PARAM_ABILITY
+        )
+        wanted = params.get("response_format")
+        if wanted is not None and not (isinstance(wanted, Mapping) and wanted.get("type") != "json_schema"):
+            needs.add("json_schema")
     for message in task.messages:
         content = message.get("content")
         if isinstance(content, list):
-            needs.update(_PART_ABILITY[part["type"]] for part in content if part.get("type") in _PART_ABILITY)
-        if message.get("tool_calls") or message.get("role") == "tool":
+            types = {part.get("type") for part in content}
+            needs.update(_PART_ABILITY[kind] for kind in types if kind in _PART_ABILITY)
+        if message.get("role") == "tool" or message.get("tool_calls"):
             needs.add("tools")
-    return frozenset(needs)
+    return frozenset(needs) if needs else _NO_NEEDS
 
 
 def _asked_output(params: Mapping[str, Any]) -> int | None:
-    if not params:
-        return None
     asked = [params[name] for name in ("max_tokens", "max_completion_tokens") if params.get(name)]
     return int(max(asked)) if asked else None
-
-
-def _refused(params: Mapping[str, Any], refuses: frozenset[str]) -> list[str]:
-    return sorted(name for name, value in params.items() if name in refuses and value is not None)

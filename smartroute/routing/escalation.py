@@ -128,7 +128,7 @@ class _Run:
         self._input_ceilings: dict[int, int] = {}
 
     def classify(self, classifier: Classifier) -> Generator[Calls | Wait, Replies, Classification]:
-        """Return the classification. A classifier that fails is replaced by the rules, and that is a signal."""
+        """Return the classification; the rules', with a signal that says so, when the classifier fails."""
         try:
             result = classifier.classify(self.task)
             if isinstance(result, Classification):
@@ -393,8 +393,9 @@ class _Run:
         budget = self.ledger.tightest
         if stopped_by == "budget" and budget is not None:
             error = BudgetExceededError(
-                f"${budget.left_usd:.6f} of ${budget.limit_usd:.6f} is left, less than the most that the next "
-                f"call can cost; raise max_usd, or pass max_tokens to lower that{'; ' + told if told else ''}",
+                f"${budget.left_usd:.6f} of ${budget.limit_usd:.6f} is left, less than the most that the "
+                "next call can cost; raise max_usd, or pass max_tokens to lower that"
+                f"{'; ' + told if told else ''}",
                 spent_usd=budget.spent_usd,
                 limit_usd=budget.limit_usd,
                 attempts=attempts,

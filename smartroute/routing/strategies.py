@@ -97,7 +97,7 @@ class CostOptimised:
             classification,
             menu,
             climb(menu, start),
-            f"a {classification.complexity.value} task starts at the {start.value} tier, cheapest model first",
+            f"{classification.complexity.value} starts at the {start.value} tier, cheapest model first",
         )
 
 
@@ -171,7 +171,7 @@ class TaskType:
         )
         if liked is not None and ladder and ladder[0].model != liked.model:
             rest = [rung for rung in ladder if rung.model != liked.model]
-            storey = [replace(rung, standin=True) for rung in rest if rung.tier is liked.tier][:1]
+            storey = [rung._replace(standin=True) for rung in rest if rung.tier is liked.tier][:1]
             ladder = (_rung(liked), *storey, *(rung for rung in rest if rung.tier.rank > liked.tier.rank))
         if liked is not None:
             reason += f", with {preference.provider}"

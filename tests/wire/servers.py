@@ -1,7 +1,7 @@
 """Speak the OpenAI, Anthropic and Gemini HTTP APIs on loopback, from a script, and keep every request.
 
-Each server answers what it was told to (`script`), in each provider's own words, and remembers what it was asked,
-so that a test can hold the ledger against what really crossed the wire.
+Each server answers what it was told to (`script`), in each provider's own words, and remembers what it was
+asked, so that a test can hold the ledger against what really crossed the wire.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ class Answer:
 
     Tokens are counted as `smartroute.Usage` counts them: input with the cached and written ones, output with
     reasoning; each server turns that into its API's own counts. `logprobs` are (token, logprob) pairs.
-    `body` replaces the whole JSON document, `raw` the bytes. `drop` closes the connection before the first byte
-    or in the middle of the body.
+    `body` replaces the whole JSON document, `raw` the bytes. `drop` closes the connection before the first
+    byte or in the middle of the body.
     """
 
     text: str | None = "ok"
@@ -230,7 +230,13 @@ class OpenAIServer(WireServer):
         if answer.text is not None:
             content = [{"type": "output_text", "text": answer.text, "annotations": []}]
             output.append(
-                {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": content}
+                {
+                    "type": "message",
+                    "id": "msg_1",
+                    "role": "assistant",
+                    "status": "completed",
+                    "content": content,
+                }
             )
         output += [
             {
@@ -312,6 +318,7 @@ class AnthropicServer(WireServer):
                 "cache_read_input_tokens": answer.cached_tokens,
                 "cache_creation_input_tokens": answer.cache_write_tokens,
                 "output_tokens": answer.output_tokens,
+                "output_tokens_details": {"thinking_tokens": answer.reasoning_tokens},
             },
         }
 
@@ -399,8 +406,8 @@ def assert_ledger_matches(
     """Assert that the requests which the servers received are the attempts of the ledger, one to one.
 
     Model, count, order (unless calls ran at the same time: `ordered=False`) and, for whole replies, usage.
-    `targets` turns a catalogue name into the provider's where they differ; `unsent` are the indices of attempts
-    that never reached a server (a refused connection).
+    `targets` turns a catalogue name into the provider's where they differ; `unsent` are the indices of
+    attempts that never reached a server (a refused connection).
     """
     servers = [servers] if isinstance(servers, WireServer) else servers
     received = sorted((r for server in servers for r in server.received), key=lambda r: r.arrival)
@@ -417,7 +424,9 @@ def assert_ledger_matches(
         if whole and (attempt.failure is None or attempt.failure.usage is not None):
             assert attempt.usage == answer.usage, f"{request.model}: {attempt.usage} is not {answer.usage}"
         else:
-            assert attempt.failure is not None, f"{request.model} answered {answer}, the ledger has no failure"
+            assert attempt.failure is not None, (
+                f"{request.model} answered {answer}, the ledger has no failure"
+            )
             assert attempt.usage is None, f"{request.model}: the ledger has a usage that nobody sent"
 
 

@@ -1,0 +1,68 @@
+"""Drive a task from recorded replies: the third driver, which calls nobody and waits for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from smartroute.clock import Clock
+from smartroute.records import Call, Calls, Outcome, Task, Timed
+from smartroute.routing.escalation import Replies, Steps
+
+if TYPE_CHECKING:
+    from smartroute.router import ModelRouter
+
+
+class ReplayClock(Clock):
+    """A clock that moves by recorded latencies and by waits, so that deadlines fall where they fell."""
+
+    def __init__(self, now: float = 0.0) -> None:
+        self._start = now
+        self._passed = 0.0
+
+    def now(self) -> float:
+        """Return the replayed time in seconds since the epoch."""
+        return self._start + self._passed
+
+    def monotonic(self) -> float:
+        """Return the replayed seconds since the start."""
+        return self._passed
+
+    def sleep(self, seconds: float) -> None:
+        """Move on at once."""
+        self._passed += seconds
+
+    async def asleep(self, seconds: float) -> None:
+        """Move on at once."""
+        self._passed += seconds
+
+
+def replay(steps: Steps, lookup: Callable[[Call], Timed], clock: Clock | None = None) -> Outcome:
+    """Return the outcome of a task whose calls are answered by `lookup`.
+
+    An outcome without an answer is returned, its `error` unraised. `clock` must be the one the steps were
+    made with, if time matters. What `lookup` raises passes through.
+    """
+    clock = clock or ReplayClock()
+    replies: Replies | None = None
+    while True:
+        try:
+            step = next(steps) if replies is None else steps.send(replies)
+        except StopIteration as done:
+            outcome: Outcome = done.value
+            return outcome
+        if isinstance(step, Calls):
+            replies = tuple(lookup(call) for call in step.calls)
+            clock.sleep(max(timed.latency_s for timed in replies))
+        else:
+            replies = ()
+            clock.sleep(step.seconds)
+
+
+def replay_task(router: ModelRouter, task: Task, lookup: Callable[[Call], Timed]) -> Outcome:
+    """Return what a router would have made of a task, had its calls been answered by `lookup`.
+
+    Makes no call, spends nothing of the router's budget, and writes no event. Breakers start closed.
+    """
+    clock = ReplayClock()
+    return replay(router.steps(task, clock=clock), lookup, clock)

@@ -1,0 +1,384 @@
+"""Write events as lines of JSON, one write each, and read them back whatever happened to the file meanwhile.
+
+A log is a folder of segments, one per process and UTC day, so that writers never share a file; the file
+`holds.txt` in it says whether its traffic is real or simulated. A path to a file means that one file, which
+processes share by appending; its first whole line says what it holds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import heapq
+import os
+import re
+import secrets
+import socket
+import stat
+import threading
+import weakref
+from collections.abc import Iterator
+from datetime import date
+from itertools import groupby, pairwise
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from smartroute.clock import Clock
+from smartroute.errors import ConfigError, SinkError
+from smartroute.events import RECORD_START, Event
+from smartroute.sinks.locations import default_log_path, is_single_file, settle, simulated_beside
+from smartroute.sinks.losses import Losses
+
+if TYPE_CHECKING:
+    from smartroute.protocols import EventSource
+
+_DAY_S = 86_400
+_EPOCH = date(1970, 1, 1).toordinal()
+_GLANCE_S = 1.0
+_BLOCK_BYTES = 65_536
+_MARKER = "holds.txt"
+_SEGMENT = re.compile(r"\d{4}-\d\d-\d\d-.+\.jsonl")
+_FLAGS = (
+    os.O_APPEND
+    | os.O_CREAT
+    | os.O_WRONLY
+    | getattr(os, "O_BINARY", 0)
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody reads must not hold a request up
+)
+
+
+class JsonlSink:
+    """A log on a local file system. Safe for threads, for many processes, after fork, and after close.
+
+    An event is acknowledged when `emit` returned without counting it as lost: its write had returned.
+    `emit` never raises: what cannot be written is counted in `lost`, logged once per spell, and the next
+    event tries again. `simulated` declares what the log is for; None leaves it to the first event. With
+    `fsync` every event survives a power failure too, at the price of a disk's patience.
+    """
+
+    def __init__(
+        self,
+        path: str | Path | None = None,
+        *,
+        simulated: bool | None = None,
+        clock: Clock | None = None,
+        fsync: bool = False,
+    ) -> None:
+        self.path = default_log_path(bool(simulated)) if path is None else Path(path).expanduser()
+        self._simulated = simulated
+        self._clock = clock or Clock()
+        self._fsync = fsync
+        self._lock = threading.Lock()
+        self._losses = Losses()
+        self._handle: int | None = None
+        self._file = self.path
+        self._day: int | None = None
+        self._torn = False
+        self._holds: bool | None = None
+        self._glanced = self._glance_due = 0.0
+        _sinks.add(self)
+
+    def emit(self, event: Event) -> None:
+        """Append the event to the log."""
+        line = event.to_line()
+        with self._lock:
+            try:
+                now = self._clock.now()
+                if self._handle is None or not self._glanced <= now < self._glance_due:
+                    self._prepare(now, event.simulated)
+                if self._holds is not event.simulated:
+                    self._admit(event.simulated)
+                self._append(line, event.simulated)
+            except (OSError, ValueError) as error:
+                if isinstance(error, OSError):
+                    self._let_go()
+                self._losses.add(str(error))
+                return
+            if self._losses.spell:
+                self._losses.end_spell()
+
+    def check(self) -> None:
+        """Raise ConfigError when the log is known to hold the other kind of traffic than declared."""
+        if self._simulated is not None and (holds := _traffic_at(self.path)) is not None:
+            _refuse_mixture(self.path, holds, self._simulated)
+
+    @property
+    def lost(self) -> int:
+        """Return how many events this process could not write."""
+        return self._losses.count
+
+    def flush(self) -> None:
+        """Raise SinkError when events were lost since the last flush. There is nothing to wait for."""
+        with self._lock:
+            self._losses.report()
+
+    def close(self) -> None:
+        """Close the file. The next event opens it again."""
+        with self._lock:
+            self._let_go()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None) is not None:
+            self._let_go()
+
+    def _prepare(self, now: float, simulated: bool) -> None:
+        """Have the right file open. Between two looks at the disk a second may pass."""
+        day = int(now // _DAY_S)
+        folder = not is_single_file(self.path)
+        if not folder:
+            self._file, self._day = self.path, None
+        # A clock that goes back over midnight stays in the newer segment, or each of its leaps would open one.
+        elif self._day is None or not self._day - 1 <= day <= self._day:
+            self._file, self._day = self.path / _segment_name(day), day
+        if self._handle is not None and not _is_same(self._handle, self._file):
+            self._let_go()
+        if self._handle is None:
+            self._holds = None
+            if folder:
+                self._holds = _settle_traffic(self.path, simulated)
+                self._admit(simulated)
+            self._open()
+        self._glanced, self._glance_due = now, min(now + _GLANCE_S, (day + 1) * _DAY_S)
+
+    def _open(self) -> None:
+        self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._handle = os.open(self._file, _FLAGS, 0o600)
+        state = os.fstat(self._handle)
+        self._torn = stat.S_ISREG(state.st_mode) and state.st_size > 0 and not _ends_whole(self._file)
+
+    def _admit(self, simulated: bool) -> None:
+        """Raise ConfigError when an event of this kind has no place here."""
+        if self._simulated is not None and self._simulated is not simulated:
+            raise ConfigError(
+                f"this sink is declared for {_word(self._simulated)} events and this one is {_word(simulated)}; "
+                "use another sink for it"
+            )
+        if self._holds is None:
+            self._holds = _first_traffic(self._file)
+        if self._holds is not None:
+            _refuse_mixture(self.path, self._holds, simulated)
+
+    def _append(self, line: bytes, simulated: bool) -> None:
+        assert self._handle is not None
+        data = b"\n" + line if self._torn else line
+        written = os.write(self._handle, data)
+        if written != len(data):
+            raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes were written", str(self._file))
+        self._torn = False
+        if self._fsync:
+            os.fsync(self._handle)
+        if self._holds is None:
+            # The first line of a shared file decides, and another process may have been first.
+            first = _first_traffic(self._file)
+            self._holds = simulated if first is None else first
+            _refuse_mixture(self.path, self._holds, simulated)
+
+    def _let_go(self) -> None:
+        handle, self._handle = self._handle, None
+        if handle is not None:
+            with contextlib.suppress(OSError):
+                os.close(handle)
+
+    def _after_fork(self) -> None:
+        """Begin anew in a forked child: its own lock, its own segment, its own count of losses."""
+        self._lock = threading.Lock()
+        self._losses = Losses()
+        self._let_go()
+        self._day = None
+
+
+_sinks: weakref.WeakSet[JsonlSink] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    for sink in list(_sinks):
+        sink._after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class JsonlSource:
+    """The events of a log: a folder of segments, or a file. A log that does not exist yet has none.
+
+    Oldest first: days follow one another and the segments of a day are merged by time; within a segment
+    events stand as they were written. After a pass `bad_lines` says how many lines were torn, damaged or
+    not events, and `foreign_lines` how many were skipped for mixing simulated with real traffic. Two
+    records that were glued together by a crash count as one bad line and are both read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser()
+        self.bad_lines = 0
+        self.foreign_lines = 0
+
+    def events(self) -> Iterator[Event]:
+        """Yield the whole events. Raises SinkError when the log cannot be read."""
+        self.bad_lines = self.foreign_lines = 0
+        try:
+            holds = _traffic_at(self.path)
+            for event in self._merged():
+                if holds is None or event.simulated is holds:
+                    yield event
+                else:
+                    self.foreign_lines += 1
+        except OSError as error:
+            raise SinkError(f"the log at {self.path} cannot be read: {error}") from error
+
+    def _merged(self) -> Iterator[Event]:
+        for segments in _days(self.path):
+            yield from heapq.merge(*map(self._read, segments), key=attrgetter("time"))
+
+    def _read(self, file: Path) -> Iterator[Event]:
+        for line in _lines(file):
+            try:
+                yield Event.from_line(line)
+            except SinkError:
+                if line.strip():
+                    self.bad_lines += 1
+                    yield from _recover(line)
+
+
+def open_log(path: str | Path) -> EventSource:
+    """Return the source of an existing log, folder or file. Raises SinkError when there is none."""
+    source = JsonlSource(path)
+    if not source.path.exists():
+        raise SinkError(f"there is no log at {source.path}; check the path, or route a request first")
+    return source
+
+
+def _segment_name(day: int) -> str:
+    host = re.sub(r"[^A-Za-z0-9.]+", "_", socket.gethostname())[:40] or "host"
+    return f"{date.fromordinal(_EPOCH + day)}-{host}-{os.getpid()}-{secrets.token_hex(8)}.jsonl"
+
+
+def _is_same(handle: int, file: Path) -> bool:
+    """Return whether the open file is still the one at this path."""
+    try:
+        there = file.stat()
+    except FileNotFoundError:
+        return False
+    here = os.fstat(handle)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def _ends_whole(file: Path) -> bool:
+    try:
+        with file.open("rb") as stream:
+            stream.seek(-1, os.SEEK_END)
+            return stream.read(1) == b"\n"
+    except PermissionError:
+        return False
+
+
+def _word(simulated: bool) -> str:
+    return "simulated" if simulated else "real"
+
+
+def _refuse_mixture(path: Path, holds: bool, simulated: bool) -> None:
+    if holds is not simulated:
+        elsewhere = (
+            f"log it elsewhere, say at {simulated_beside(path)}" if simulated else "choose another path"
+        )
+        raise ConfigError(
+            f"{path} holds {_word(holds)} events and this one is {_word(simulated)}; {elsewhere}"
+        )
+
+
+def _settle_traffic(folder: Path, simulated: bool) -> bool:
+    """Return what the folder holds; whoever comes first decides."""
+    marked = _marked_traffic(folder)
+    if marked is None:
+        present = _traffic_at(folder)
+        settle(folder / _MARKER, f"{_word(simulated if present is None else present)}\n".encode())
+        marked = _marked_traffic(folder)
+    return simulated if marked is None else marked
+
+
+def _marked_traffic(folder: Path) -> bool | None:
+    marker = folder / _MARKER
+    try:
+        content = marker.read_bytes().strip()
+    except FileNotFoundError:
+        return None
+    if content not in (b"real", b"simulated"):
+        raise ConfigError(
+            f"{marker} must say real or simulated, got {content[:40]!r}; write the right word into it"
+        )
+    return content == b"simulated"
+
+
+def _traffic_at(path: Path) -> bool | None:
+    """Return whether the log holds simulated events, None when it holds nothing yet."""
+    if not is_single_file(path) and (marked := _marked_traffic(path)) is not None:
+        return marked
+    for segments in _days(path):
+        for segment in segments:
+            if (traffic := _first_traffic(segment)) is not None:
+                return traffic
+    return None
+
+
+def _first_traffic(file: Path) -> bool | None:
+    """Return whether the first event of a file is simulated, None when there is none to be read."""
+    try:
+        if not file.is_file():
+            return None
+        source = JsonlSource(file)
+        return next((event.simulated for event in source._read(file)), None)
+    except PermissionError:
+        return None
+
+
+def _days(path: Path) -> Iterator[list[Path]]:
+    """Yield the segments of a log, day by day; files of other names come first, as one day."""
+    if is_single_file(path):
+        if path.exists():
+            yield [path]
+        return
+    if not path.exists():
+        return
+    found = sorted(path.glob("*.jsonl"), key=lambda file: (_day_of(file), file.name))
+    for _, segments in groupby(found, _day_of):
+        yield list(segments)
+
+
+def _day_of(file: Path) -> str:
+    return file.name[:10] if _SEGMENT.fullmatch(file.name) else ""
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    """Yield the lines without their newlines. Holds no file open, for a day may have thousands of segments."""
+    offset = 0
+    pending: list[bytes] = []
+    while True:
+        with file.open("rb") as stream:
+            stream.seek(offset)
+            block = stream.read(_BLOCK_BYTES)
+        if not block:
+            break
+        offset += len(block)
+        first, *others = block.split(b"\n")
+        pending.append(first)
+        if others:
+            yield b"".join(pending)
+            yield from others[:-1]
+            pending = [others[-1]]
+    if any(pending):
+        yield b"".join(pending)
+
+
+def _recover(line: bytes) -> Iterator[Event]:
+    """Yield the whole records in a bad line: a torn write may stand before, behind or between them."""
+    starts = [found.start() for found in re.finditer(re.escape(RECORD_START), line)]
+    for start, end in pairwise([*starts, len(line)]):
+        with contextlib.suppress(SinkError):
+            yield Event.from_line(line[start:end].rstrip(b"\0\r\t "))

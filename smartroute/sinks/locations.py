@@ -1,0 +1,180 @@
+"""Know where a log lies when nobody says so, and what lies beside it: its hash key, its simulated twin."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import logging
+import os
+import secrets
+import stat
+import sys
+import time
+from pathlib import Path
+
+_log = logging.getLogger("smartroute")
+
+_FILE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".log", ".txt"})
+_KEY_BYTES = 32
+
+
+def default_log_path(simulated: bool) -> Path:
+    """Return where events go by default.
+
+    `ROUTING_ANALYTICS_PATH` where that is set, else a folder in the user's state directory; simulated
+    events go beside the real ones. Never fails: without a usable home directory the place is in the
+    system's folder for temporary files.
+    """
+    configured = os.environ.get("ROUTING_ANALYTICS_PATH", "").strip()
+    if configured:
+        path = Path(os.path.expanduser(configured))  # noqa: PTH111  the Path method raises without a home
+        return simulated_beside(path) if simulated else path
+    return _state_directory() / "smartroute" / ("log-simulated" if simulated else "log")
+
+
+def simulated_beside(path: Path) -> Path:
+    """Return the place for simulated events beside a log: `log-simulated`, `events-simulated.jsonl`."""
+    if _is_special(path):
+        return path
+    if is_single_file(path):
+        return path.with_name(f"{path.stem}-simulated{path.suffix}")
+    return path.with_name(f"{path.name}-simulated")
+
+
+def is_single_file(path: Path) -> bool:
+    """Return whether a log at this path is one file rather than a folder of segments.
+
+    What exists decides; otherwise the ending: .jsonl, .ndjson, .json, .log and .txt name a file.
+    """
+    mode = _mode(path)
+    if mode is None:
+        return path.suffix.lower() in _FILE_SUFFIXES
+    return not stat.S_ISDIR(mode)
+
+
+def hash_key(path: str | Path) -> bytes:
+    """Return the key that prompts in this log are hashed with: `hash.key` in the folder, `<file>.key` beside it.
+
+    It is made at random by whoever comes first. Where it can be neither read nor written, hashes are
+    comparable within this process only.
+    """
+    path = Path(path)
+    if _is_special(path):
+        return _process_key()
+    file = path.with_name(path.name + ".key") if is_single_file(path) else path / "hash.key"
+    try:
+        key = settle(file, secrets.token_bytes(_KEY_BYTES))
+    except OSError as error:
+        _log.warning("no key at %s (%s); prompt hashes hold for this process only", file, error.strerror)
+        return _process_key()
+    if len(key) != _KEY_BYTES:
+        _log.warning("%s is damaged: delete it; until then prompt hashes hold for this process only", file)
+        return _process_key()
+    return key
+
+
+def settle(path: Path, content: bytes) -> bytes:
+    """Return what the file holds, which is `content` if nobody was here before.
+
+    Of several processes that come at once one wins, and all get the same answer. Raises OSError.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        return _read_settled(path)
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    try:
+        _write_new(draft, content)
+        try:
+            os.link(draft, path)  # atomic with its content, unlike creating the file and then writing it
+        except FileExistsError:
+            pass
+        except (OSError, AttributeError):
+            with contextlib.suppress(FileExistsError):
+                _write_new(path, content)
+    finally:
+        draft.unlink(missing_ok=True)
+    return _read_settled(path)
+
+
+def _write_new(path: Path, content: bytes) -> None:
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
+    handle = os.open(path, flags, 0o600)
+    try:
+        if os.write(handle, content) != len(content):
+            raise OSError(f"short write to {path}")
+        os.fsync(handle)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)
+
+
+def _read_settled(path: Path) -> bytes:
+    """Return the file's content; without hard links its maker may still be writing it, so wait a little."""
+    for _ in range(20):
+        content = path.read_bytes()
+        if content:
+            return content
+        time.sleep(0.005)
+    return b""
+
+
+@functools.cache
+def _process_key() -> bytes:
+    return secrets.token_bytes(_KEY_BYTES)
+
+
+def _is_special(path: Path) -> bool:
+    """Return whether the path is a device or a pipe, beside which nothing should be made."""
+    mode = _mode(path)
+    return mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _mode(path: Path) -> int | None:
+    """Return the file's mode, None when there is none or it may not be seen."""
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+
+
+def _state_directory() -> Path:
+    chosen = os.environ.get("XDG_STATE_HOME", "")
+    if chosen and Path(chosen).is_absolute():
+        return Path(chosen)
+    try:
+        home = Path.home()
+    except RuntimeError:
+        return _temporary()
+    if sys.platform == "win32":
+        place = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        place = home / "Library" / "Application Support"
+    else:
+        place = home / ".local" / "state"
+    return place if _is_writable(place) else _temporary()
+
+
+def _is_writable(place: Path) -> bool:
+    """Return whether the directory can be written, or made under the nearest one that exists."""
+    for folder in (place, *place.parents):
+        mode = _mode(folder)
+        if mode is not None:
+            return stat.S_ISDIR(mode) and os.access(folder, os.W_OK | os.X_OK)
+    return False
+
+
+@functools.cache
+def _temporary() -> Path:
+    """Return this user's folder among the temporary files; a private new one where another user holds it."""
+    import tempfile
+
+    user = os.getuid() if hasattr(os, "getuid") else 0
+    try:
+        folder = Path(tempfile.gettempdir()) / f"smartroute-{user}"
+        if folder.is_symlink() or (folder.exists() and folder.stat().st_uid != user):
+            return Path(tempfile.mkdtemp(prefix="smartroute-"))
+        return folder
+    except OSError:
+        return Path("smartroute-state").absolute()

@@ -1,0 +1,36 @@
+"""Keep every test on loopback and away from the machine's own keys, proxies and logs."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before anything can import litellm: it would fetch its price map.
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
+os.environ["LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS"] = "True"
+
+_FOREIGN = re.compile(
+    r"_API_KEY|_API_BASE|_BASE_URL|_AUTH_TOKEN|_PROXY$|^AWS_|^AZURE_|^GOOGLE_|^VERTEX|^HF_TOKEN"
+    r"|^ROUTER_|^ROUTING_|^SMARTROUTE_(?!DATA$)|^ENABLE_SMART_ROUTING$|^COUNCIL_|^ML_SERVICE_URL$"
+)
+for _name in [name for name in os.environ if _FOREIGN.search(name.upper())]:
+    del os.environ[_name]
+
+from smartroute._network_guard import no_network  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only() -> Iterator[None]:
+    with no_network():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _own_state_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    directory = tmp_path_factory.mktemp("state")
+    monkeypatch.setenv("XDG_STATE_HOME", str(directory))
+    return directory

@@ -1,0 +1,322 @@
+"""Three drivers, one generator: whatever is scripted, they agree, and the ledger is whole."""
+
+import asyncio
+import math
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smartroute import Catalogue, Confidence, ModelCard, ModelRouter, Price, SmartRouteError
+from smartroute.clock import Clock
+from smartroute.errors import (
+    AuthenticationError,
+    ContextTooLongError,
+    MalformedReplyError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+    RateLimitError,
+)
+from smartroute.evaluation.replay import ReplayClock, replay
+from smartroute.records import Failure, Probe, Task, Timed, Usage
+from smartroute.routing.retries import RetryPolicy
+from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
+
+CATALOGUE = Catalogue.of(
+    [
+        ModelCard("mini", tier="mini", target="x/mini", price=Price(1.0, 2.0), max_output_tokens=100),
+        ModelCard("mini2", tier="mini", target="y/mini2", price=Price(2.0, 3.0), max_output_tokens=100),
+        ModelCard("standard", tier="standard", target="x/standard", price=None, max_output_tokens=100),
+        ModelCard(
+            "premium", tier="premium", target="x/premium", price=Price(9.0, 30.0), max_output_tokens=100
+        ),
+    ]
+)
+
+answers = st.builds(
+    lambda text, tokens: reply(text, usage=tokens),
+    st.sampled_from(["good", "bad", "unknown", ""]),
+    st.one_of(st.none(), st.builds(Usage, st.integers(0, 5_000), st.integers(0, 500))),
+)
+errors = st.one_of(
+    st.builds(lambda: ProviderUnavailableError("503")),
+    st.builds(
+        lambda after: RateLimitError("429", retry_after_s=after), st.sampled_from([None, 0.0, 3.0, 900.0])
+    ),
+    st.builds(lambda: ProviderTimeoutError("late")),
+    st.builds(lambda: AuthenticationError("401")),
+    st.builds(lambda: ContextTooLongError("too long")),
+    st.builds(lambda: MalformedReplyError("{")),
+    st.builds(lambda: ZeroDivisionError("oops")),
+)
+scripts = st.lists(st.one_of(answers, errors), min_size=1, max_size=12)
+"""Results by number of the call; the script starts again when it is used up."""
+
+
+class Checking:
+    """Believes by the text, after one sample and one judge at the same time."""
+
+    def probes(self, task, answer):
+        if answer.text == "unknown":
+            return ()
+        return Probe(task.messages, "sample"), Probe(task.messages, "judge", model="premium")
+
+    def estimate(self, task, answer, replies=()):
+        agreeing = sum(getattr(found, "text", None) == answer.text for found in replies)
+        value = {"good": 0.9, "bad": 0.2, "unknown": None}[answer.text]
+        return Confidence(None if value is None else min(1.0, value + 0.01 * agreeing), "checking")
+
+
+class Script:
+    """The same result for the same call, whichever driver makes it and in whatever order."""
+
+    def __init__(self, results):
+        self._results = results
+
+    def __call__(self, call):
+        place = (call.rung or 0) * 5 + call.number * 2 + ("answer", "sample", "judge").index(call.purpose)
+        return self._results[place % len(self._results)]
+
+
+def router_of(results, clock, **settings):
+    return ModelRouter(
+        catalogue=CATALOGUE,
+        provider=ScriptedProvider(Script(results)),
+        estimator=Checking(),
+        retry=RetryPolicy(calls=2, initial_s=1, jitter=0.5),
+        clock=clock,
+        seed=1,
+        **{"sink": CapturingSink(), **settings},
+    )
+
+
+def without_clock(outcome):
+    """Return the outcome without ids and times, which is all that may differ between drivers."""
+    attempts = tuple(replace(attempt, latency_s=0.0, started_at=0.0) for attempt in outcome.attempts)
+    return replace(outcome, id="", started_at=0.0, latency_s=0.0, attempts=attempts), str(outcome.error)
+
+
+def live(router, task, *, asynchronous):
+    """Return the outcome of a live driver, and the error it raised, if any."""
+    from smartroute.router import adrive, drive
+
+    clock = router.config.clock
+    if asynchronous:
+        return asyncio.run(adrive(router.steps(task), router._asend_all, clock))[0]
+    return drive(router.steps(task), router._send_all, clock)[0]
+
+
+def replayed(results, task, reverse=False):
+    clock = ReplayClock()
+    script = Script(results)
+
+    def lookup(call):
+        found = script(call)
+        return Timed(Failure.of(found) if isinstance(found, BaseException) else found, 0.25)
+
+    router = router_of(results, clock)
+    steps = router.steps(task, clock=clock)
+    return replay(_reversing(steps) if reverse else steps, lookup, clock)
+
+
+def _reversing(steps):
+    """Deliberately broken: hands replies of calls made at the same time back in the wrong order."""
+    step = next(steps)
+    while True:
+        replies = yield step
+        try:
+            step = steps.send(replies[::-1])
+        except StopIteration as done:
+            return done.value
+
+
+TASK = Task.of("What is 2+2?", complexity_override="simple")
+
+
+@settings(max_examples=150, deadline=None)
+@given(scripts)
+def test_sync_async_and_replay_give_equal_outcomes(results):
+    there = without_clock(live(router_of(results, FrozenClock()), TASK, asynchronous=False))
+    assert there == without_clock(live(router_of(results, FrozenClock()), TASK, asynchronous=True))
+    assert there == without_clock(replayed(results, TASK))
+
+
+def test_a_driver_that_mixes_replies_up_is_caught_by_that_equality():
+    results = [reply("good"), reply("good"), reply("bad", usage=Usage(7, 7)), ProviderTimeoutError("late")]
+    right, wrong = replayed(results, TASK), replayed(results, TASK, reverse=True)
+    assert without_clock(right) != without_clock(wrong)
+
+
+def whole(calls, record):
+    """Say whether the ledger holds exactly the calls that were made and its total is their sum."""
+    made = sorted((call.model, call.purpose, call.number) for call in calls)
+    held = sorted((a.model, a.purpose, a.number) for a in record.attempts)
+    priced = [a.cost_usd for a in record.attempts if a.cost_usd is not None]
+    free = all(
+        a.cost_usd == 0.0 for a in record.attempts if a.failure is not None and a.failure.generated is False
+    )
+    total = getattr(record, "cost_usd", math.fsum(priced))
+    return made == held and total == math.fsum(priced) and free
+
+
+@settings(max_examples=200, deadline=None)
+@given(scripts, st.sampled_from([None, 1e-4, 0.01, 1.0]), st.sampled_from([None, 2.5]))
+def test_any_sequence_of_failures_ends_in_an_answer_or_a_typed_error_with_a_whole_ledger(
+    results, max_usd, timeout_s
+):
+    router = router_of(results, FrozenClock())
+    try:
+        outcome = router.run(
+            "What is 2+2?", complexity_override="simple", max_usd=max_usd, timeout_s=timeout_s
+        )
+    except SmartRouteError as error:
+        assert whole(router.provider.calls, error)
+    else:
+        assert outcome.text in ("good", "bad", "unknown")
+        assert whole(router.provider.calls, outcome)
+    (event,) = router.config.sink.captured
+    assert len(event.attempts) == len(router.provider.calls)
+
+
+def test_a_ledger_that_loses_an_attempt_is_caught_by_that_check():
+    router = router_of([ProviderUnavailableError("503"), reply("good")], FrozenClock())
+    outcome = router.run("What is 2+2?", complexity_override="simple")
+    assert len(outcome.attempts) > 1
+    assert whole(router.provider.calls, outcome)
+    assert not whole(router.provider.calls, replace(outcome, attempts=outcome.attempts[1:]))
+
+
+class Interrupting(ScriptedProvider):
+    """Raises an interruption at the nth call."""
+
+    def __init__(self, script, at, error):
+        super().__init__(script)
+        self._at, self._error = at, error
+
+    def send(self, call):
+        answer = super().send(call)
+        if len(self.calls) == self._at:
+            raise self._error
+        return answer
+
+
+@settings(max_examples=60, deadline=None)
+@given(scripts, st.integers(1, 6), st.booleans())
+def test_an_interruption_leaves_a_whole_ledger_and_an_event_and_is_raised_again(results, at, asynchronous):
+    interruption = asyncio.CancelledError() if asynchronous else KeyboardInterrupt()
+    router = router_of(results, FrozenClock(), provider=None)
+    provider = Interrupting(lambda call: _no_error(Script(results)(call)), at, interruption)
+    router = router_of(results, FrozenClock(), sink=CapturingSink())
+    router.provider = provider
+    caught = None
+    try:
+        if asynchronous:
+            asyncio.run(router.arun("What is 2+2?", complexity_override="simple"))
+        else:
+            router.run("What is 2+2?", complexity_override="simple")
+    except SmartRouteError:
+        pass
+    except (KeyboardInterrupt, asyncio.CancelledError) as error:
+        caught = error
+    (event,) = router.config.sink.captured
+    assert len(event.attempts) == len(provider.calls)
+    if len(provider.calls) >= at:
+        assert caught is not None
+        assert any(attempt["failure"] == "cancelled" for attempt in event.attempts)
+        assert event.unpriced_attempts >= 1
+
+
+def _no_error(result):
+    return reply("bad") if isinstance(result, BaseException) else result
+
+
+def test_a_cancelled_wait_ends_the_task_with_its_ledger():
+    class Impatient(Clock):
+        async def asleep(self, seconds):
+            raise asyncio.CancelledError
+
+    router = router_of([ProviderUnavailableError("503")], Impatient())
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(router.arun("hi", complexity_override="simple"))
+    (event,) = router.config.sink.captured
+    assert [attempt["failure"] for attempt in event.attempts] == ["unavailable"]
+    assert event.stopped_by == "cancelled"
+
+
+def test_a_real_cancellation_in_the_middle_of_a_call_keeps_its_reservation():
+    started = asyncio.Event()
+
+    class Hanging(ScriptedProvider):
+        async def asend(self, call):
+            self.calls.append(call)
+            started.set()
+            await asyncio.sleep(60)
+
+    async def scenario():
+        router = router_of([], Clock(), max_usd=1.0)
+        router.provider = Hanging([])
+        task = asyncio.create_task(router.arun("hi", complexity_override="simple"))
+        await started.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return router
+
+    router = asyncio.run(scenario())
+    (event,) = router.config.sink.captured
+    assert [(a["failure"], a["cost_usd"]) for a in event.attempts] == [("cancelled", None)]
+    assert router.spent_usd > 0
+
+
+def test_a_call_that_overruns_its_time_is_cut_short_in_async():
+    class Hanging(ScriptedProvider):
+        async def asend(self, call):
+            if call.model == "mini":
+                await asyncio.sleep(60)
+            return self.send(call)
+
+    router = ModelRouter(
+        catalogue=CATALOGUE,
+        provider=Hanging(lambda call: "good"),
+        estimator=lambda task, answer: 0.9,
+        retry=RetryPolicy(calls=1),
+        call_timeout_s=0.05,
+        sink=False,
+    )
+    outcome = asyncio.run(router.arun("hi", complexity_override="simple"))
+    assert [a.failure and a.failure.kind for a in outcome.attempts] == ["timeout", None]
+    assert outcome.attempts[0].cost_usd is None
+
+
+budgeted = st.lists(st.builds(Usage, st.integers(0, 60), st.integers(0, 100)), min_size=1, max_size=20)
+
+
+def spent_beyond(limit, usages, router):
+    paid = []
+    for _ in usages:
+        try:
+            paid.append(router.run("hi", max_tokens=100, complexity_override="simple").cost_usd)
+        except SmartRouteError as error:
+            paid += [a.cost_usd for a in error.attempts if a.cost_usd is not None]
+    return math.fsum(paid) > limit
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.floats(1e-5, 3e-3), budgeted)
+def test_a_router_never_overspends_its_budget(limit, usages):
+    queue = iter(usages * 20)
+    provider = ScriptedProvider(lambda call: reply("good", usage=next(queue)))
+    router = ModelRouter(
+        catalogue=CATALOGUE, provider=provider, estimator=lambda task, answer: 0.5, max_usd=limit, sink=False
+    )
+    assert not spent_beyond(limit, usages, router)
+
+
+def test_the_overspending_check_catches_a_router_that_reserves_nothing():
+    provider = ScriptedProvider(lambda call: reply("good", usage=Usage(60, 100)))
+    router = ModelRouter(
+        catalogue=CATALOGUE, provider=provider, estimator=lambda task, answer: 0.5, max_usd=1e-3, sink=False
+    )
+    router._budget.reserve = lambda usd: True
+    assert spent_beyond(1e-3, [None] * 10, router)

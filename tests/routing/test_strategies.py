@@ -1,0 +1,191 @@
+import subprocess
+import sys
+
+import pytest
+
+from smartroute import Catalogue, ConfigError, ModelCard, ModelRouter, Price
+from smartroute.routing.strategies import CostOptimised, FixedLadder, QualityFirst, TaskType
+from smartroute.testing import ScriptedProvider
+
+TIERS = ("mini", "standard", "premium")
+
+
+def card(provider, tier, usd, **fields):
+    return ModelCard(
+        f"{provider}-{tier}",
+        tier=tier,
+        target=f"{provider}/{provider}-{tier}",
+        price=Price(usd, usd),
+        **fields,
+    )
+
+
+ONE = [card("openai", tier, usd) for tier, usd in zip(TIERS, (1.0, 10.0, 100.0), strict=True)]
+TWO = ONE + [card("gemini", tier, usd) for tier, usd in zip(TIERS, (2.0, 5.0, 200.0), strict=True)]
+
+
+def ladder(cards, strategy=None, *, complexity="simple", **options):
+    router = ModelRouter(
+        catalogue=Catalogue.of(cards), provider=ScriptedProvider([]), strategy=strategy, sink=False
+    )
+    decision = router.decide("hi", complexity_override=complexity, **options)
+    return [f"{rung}{' (stand-in)' if rung.standin else ''}" for rung in decision.ladder]
+
+
+@pytest.mark.parametrize(("complexity", "first"), [("simple", 0), ("medium", 1), ("complex", 2)])
+def test_cost_optimisation_starts_where_the_complexity_says_and_climbs(complexity, first):
+    expected = [f"openai-{tier}" for tier in TIERS[first:]]
+    assert ladder(ONE, CostOptimised(), complexity=complexity) == expected
+
+
+def test_each_tier_has_its_cheapest_model_and_a_stand_in_of_another_provider():
+    assert ladder(TWO) == [
+        "openai-mini",
+        "gemini-mini (stand-in)",
+        "gemini-standard",
+        "openai-standard (stand-in)",
+        "openai-premium",
+        "gemini-premium (stand-in)",
+    ]
+
+
+def test_a_tier_without_models_is_left_out_and_below_is_better_than_nothing():
+    assert ladder([ONE[0], ONE[2]], complexity="medium") == ["openai-premium"]
+    assert ladder([ONE[0]], complexity="complex") == ["openai-mini"]
+
+
+def test_unpriced_models_come_last_in_their_tier():
+    unpriced = ModelCard("dark", tier="mini", target="zz/dark", price=None)
+    assert ladder([unpriced, ONE[0]])[:2] == ["openai-mini", "dark (stand-in)"]
+
+
+@pytest.mark.parametrize(("complexity", "first"), [("simple", 1), ("medium", 2), ("complex", 2)])
+def test_quality_first_starts_one_tier_higher(complexity, first):
+    assert ladder(ONE, QualityFirst(), complexity=complexity) == [f"openai-{t}" for t in TIERS[first:]]
+
+
+def test_quality_first_ends_at_the_top_models_highest_effort():
+    top = card("openai", "premium", 100.0, abilities={"effort"}, efforts=("low", "high"))
+    assert ladder([*ONE[:2], top], QualityFirst())[-2:] == ["openai-premium", "openai-premium@high"]
+
+
+def test_switching_cost_optimisation_off_means_quality_first():
+    router = ModelRouter(
+        cost_optimization_mode=False, catalogue=Catalogue.of(ONE), provider=ScriptedProvider([]), sink=False
+    )
+    decision = router.decide("What is 2+2?")
+    assert (decision.strategy, decision.ladder[0].model) == ("quality_first", "openai-standard")
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [
+        ("score", "openai-mini"),
+        ("extract", "openai-mini"),
+        ("creative", "gemini-premium"),
+        ("reasoning", "gemini-premium"),
+        ("psychology", "anthropic-premium"),
+        ("analysis", "anthropic-premium"),
+    ],
+)
+def test_task_type_starts_with_the_model_that_the_kind_prefers(kind, first):
+    cards = [*TWO, card("anthropic", "premium", 300.0)]
+    router = ModelRouter(
+        catalogue=Catalogue.of(cards), provider=ScriptedProvider([]), strategy=TaskType(), sink=False
+    )
+    decision = router.decide("x" * 1_000, kind=kind)
+    assert decision.ladder[0].model == first
+    assert decision.strategy == "task_type_optimized"
+
+
+def test_task_type_without_a_preference_is_cost_optimisation():
+    assert ladder(TWO, TaskType(), kind="general") == ladder(TWO, CostOptimised())
+
+
+def test_a_fixed_ladder_is_kept_with_its_efforts_less_who_is_ruled_out():
+    thinker = card("x", "standard", 3.0, abilities={"effort"}, efforts=("low", "high"))
+    fixed = FixedLadder("openai-premium", ("x-standard", "high"), "openai-mini")
+    assert ladder([*ONE, thinker], fixed) == ["openai-premium", "x-standard@high", "openai-mini"]
+    assert ladder([*ONE[:2], thinker], fixed) == ["x-standard@high", "openai-mini"]
+    with pytest.raises(ConfigError, match="no effort 'max'"):
+        ladder([*ONE, thinker], FixedLadder(("x-standard", "max")))
+    with pytest.raises(ConfigError):
+        FixedLadder()
+
+
+def test_a_preferred_model_wins_with_only_higher_tiers_above_it():
+    assert ladder(ONE, preferred_model="openai-standard") == ["openai-standard", "openai-premium"]
+    assert ladder(ONE, preferred_model="openai/openai-premium") == ["openai-premium"]
+
+
+def test_a_preferred_model_may_name_its_effort():
+    thinker = card("x", "mini", 3.0, abilities={"effort"}, efforts=("low", "high"))
+    assert ladder([thinker], preferred_model="x-mini@high") == ["x-mini@high"]
+    with pytest.raises(ConfigError, match="no effort 'max'"):
+        ladder([thinker], preferred_model="x-mini@max")
+
+
+def test_rolled_back_everything_goes_to_the_baseline(monkeypatch):
+    monkeypatch.setenv("ENABLE_SMART_ROUTING", "false")
+    router = ModelRouter(
+        catalogue=Catalogue.of(ONE),
+        provider=ScriptedProvider(lambda call: "ok"),
+        estimator=lambda t, r: 0.0,
+        sink=False,
+    )
+    for prompt in ("hi", "Prove it. " * 400):
+        outcome = router.run(prompt)
+        assert (outcome.model, outcome.decision.strategy, outcome.stopped_by) == (
+            "openai-standard",
+            "baseline",
+            None,
+        )
+
+
+def test_the_default_baseline_is_the_cheapest_standard_model():
+    router = ModelRouter(catalogue=Catalogue.of(TWO), provider=ScriptedProvider(["ok"]), sink=False)
+    assert router.run("hi").baseline_model == "gemini-standard"
+
+
+def test_a_conversation_with_open_tool_calls_rules_other_providers_out():
+    call = {"id": "call_9", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    talk = [
+        {"role": "user", "content": "weather?"},
+        {"role": "assistant", "content": None, "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_9", "content": "rain"},
+    ]
+    cards = [
+        card(provider, tier, usd, abilities={"tools"})
+        for provider, usd in (("openai", 1.0), ("gemini", 2.0))
+        for tier in TIERS
+    ]
+    router = ModelRouter(catalogue=Catalogue.of(cards), provider=ScriptedProvider([]), sink=False)
+    stays = router.decide(talk)
+    assert {rung.model.split("-")[0] for rung in stays.ladder} == {"openai"}
+    assert any("open tool calls" in out.reason for out in stays.ruled_out)
+    router._conversations.remember([call], "gemini")
+    assert {rung.model.split("-")[0] for rung in router.decide(talk).ladder} == {"gemini"}
+
+
+DECIDE = """
+from smartroute import ModelRouter
+from smartroute.testing import ScriptedProvider
+router = ModelRouter(provider=ScriptedProvider([]), sink=False)
+for prompt in ("What is 2+2?", "Prove there are infinitely many primes.", "x " * 3000):
+    print(router.decide(prompt).explain())
+"""
+
+
+def test_the_same_task_gets_the_same_decision_in_every_process():
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", DECIDE],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={"PYTHONHASHSEED": seed},
+        ).stdout
+        for seed in ("1", "2", "3")
+    }
+    assert len(told) == 1
+    assert "rung 1" in told.pop()

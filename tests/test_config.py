@@ -1,0 +1,123 @@
+import pytest
+
+from smartroute import ConfigError, ModelRouter, RouterConfig
+from smartroute.routing.retries import RetryPolicy
+
+
+def test_the_defaults_are_the_documented_ones():
+    config = RouterConfig()
+    assert (config.accept_at, config.escalate, config.cost_optimisation, config.smart_routing) == (
+        0.7,
+        True,
+        True,
+        True,
+    )
+    assert config.on_unknown == "accept"
+    assert config.ask_confidence is False
+
+
+def test_a_configuration_cannot_be_changed_afterwards():
+    with pytest.raises(Exception, match="frozen"):
+        RouterConfig().accept_at = 0.5
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"accept_at": 1.5}, "accept_at.*1.5"),
+        ({"accept_at": -0.1}, "accept_at.*-0.1"),
+        ({"accept_at": float("nan")}, "accept_at.*finite.*nan"),
+        ({"accept_at": True}, "accept_at.*bool"),
+        ({"accept_at": "high"}, "accept_at.*high"),
+        ({"max_usd": -1}, "max_usd.*-1"),
+        ({"max_usd": float("inf")}, "max_usd.*finite"),
+        ({"timeout_s": 0}, "timeout_s.*0"),
+        ({"on_unknown": "guess"}, "on_unknown.*guess"),
+        ({"breaker_failures": 0}, "breaker_failures"),
+        ({"sink": object()}, "sink.*emit"),
+        ({"provider": object()}, "provider.*send"),
+        ({"strategy": object()}, "strategy.*decide"),
+        ({"redact": "all"}, "redact.*function"),
+        ({"acept_at": 0.5}, "acept_at.*did you mean accept_at"),
+        ({"zzz": 1}, "zzz.*known: "),
+    ],
+)
+def test_a_mistake_fails_at_construction_with_the_field_the_value_and_the_cure(setting, told):
+    with pytest.raises(ConfigError, match=told):
+        RouterConfig(**setting)
+
+
+def test_every_mistake_is_told_at_once():
+    with pytest.raises(ConfigError, match=r"(?s)accept_at.*max_usd"):
+        RouterConfig(accept_at=2, max_usd=-1)
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("ROUTER_ESCALATION_THRESHOLD", "0.85", "accept_at", 0.85),
+        ("ROUTER_ENABLE_ESCALATION", "false", "escalate", False),
+        ("ROUTER_COST_OPTIMIZATION", "0", "cost_optimisation", False),
+        ("ENABLE_SMART_ROUTING", "No", "smart_routing", False),
+        ("ROUTING_ANALYTICS_PATH", "/somewhere/log.jsonl", "log_path", "/somewhere/log.jsonl"),
+        ("ROUTER_ESCALATION_THRESHOLD", "  ", "accept_at", 0.7),
+    ],
+)
+def test_the_environment_of_the_replaced_system_is_understood(variable, text, field, value):
+    assert getattr(RouterConfig.from_env({variable: text}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("ROUTER_ESCALATION_THRESHOLD", "high"),
+        ("ROUTER_ESCALATION_THRESHOLD", "1.7"),
+        ("ROUTER_ESCALATION_THRESHOLD", "nan"),
+        ("ROUTER_ENABLE_ESCALATION", "perhaps"),
+    ],
+)
+def test_a_variable_that_cannot_be_read_is_named_with_its_text(variable, text):
+    with pytest.raises(ConfigError, match=f"{variable}='{text}'"):
+        RouterConfig.from_env({variable: text})
+
+
+def test_code_wins_over_the_environment(monkeypatch):
+    monkeypatch.setenv("ROUTER_ESCALATION_THRESHOLD", "0.9")
+    assert ModelRouter().config.accept_at == 0.9
+    assert ModelRouter(escalation_threshold=0.5).config.accept_at == 0.5
+    assert ModelRouter(0.6, False, False).config.escalate is False
+    assert ModelRouter(config=RouterConfig()).config.accept_at == 0.7
+    assert ModelRouter(config=RouterConfig(max_usd=2.0), accept_at=0.4).config.max_usd == 2.0
+
+
+def test_a_file_is_read_with_paths_relative_to_it(tmp_path):
+    file = tmp_path / "smartroute.toml"
+    file.write_text(
+        '[smartroute]\naccept_at = 0.8\nproviders = ["openai"]\nlog_path = "log"\n'
+        "[smartroute.retry]\ncalls = 5\n"
+    )
+    config = RouterConfig.from_file(file, max_usd=1.0)
+    assert (config.accept_at, config.providers, config.max_usd) == (0.8, ("openai",), 1.0)
+    assert config.log_path == tmp_path / "log"
+    assert config.retry == RetryPolicy(calls=5)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("accept_at = 7", "accept_at.*7"),
+        ("accpt_at = 0.7", "did you mean accept_at"),
+        ("accept_at = ", "not valid TOML"),
+        ("[retry]\ntries = 3", "no field tries"),
+    ],
+)
+def test_a_mistake_in_a_file_names_the_file(tmp_path, text, told):
+    file = tmp_path / "smartroute.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=f"smartroute.toml.*{told}"):
+        RouterConfig.from_file(file)
+
+
+def test_a_missing_file_is_told_by_name(tmp_path):
+    with pytest.raises(ConfigError, match=r"nowhere\.toml"):
+        RouterConfig.from_file(tmp_path / "nowhere.toml")

@@ -1,0 +1,119 @@
+"""A server that is none of ours: fakellm, in a process of its own, answers through the provider."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+
+import pytest
+from calls import WEATHER
+from servers import closed_port
+
+from smartroute.errors import RateLimitError
+from smartroute.records import Call, Reply
+
+pytest.importorskip("fakellm")
+pytestmark = pytest.mark.wire
+
+Ask = Callable[[Call], Reply]
+
+RULES = """\
+rules:
+  - name: capital
+    when: {messages_contain: "capital of France"}
+    respond: {content: "Paris"}
+  - name: tool
+    when: {messages_contain: "weather"}
+    respond:
+      tool_calls:
+        - {name: weather, arguments: {city: Oslo}}
+  - name: busy
+    when: {messages_contain: "busy"}
+    respond: {status: 429, error: "Rate limit exceeded (mock)"}
+"""
+
+
+@pytest.fixture(scope="module")
+def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    rules = tmp_path_factory.mktemp("fakellm") / "rules.yaml"
+    rules.write_text(RULES)
+    port = closed_port()
+    options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "uvicorn", "fakellm.server:app", *options],
+        env={**os.environ, "FAKELLM_CONFIG": str(rules)},
+    )
+    origin = f"http://127.0.0.1:{port}"
+    try:
+        deadline = time.monotonic() + 60
+        while not _answers(origin):
+            assert process.poll() is None, "fakellm ended before it answered"
+            assert time.monotonic() < deadline, "fakellm did not answer within a minute"
+            time.sleep(0.05)
+        yield origin
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _answers(origin: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{origin}/_fakellm/stats", timeout=5):
+            return True
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _recent(origin: str) -> list[dict[str, object]]:
+    with urllib.request.urlopen(f"{origin}/_fakellm/stats", timeout=5) as response:
+        found: list[dict[str, object]] = json.load(response)["recent"]
+    return found
+
+
+def _call(origin: str, provider: str, prompt: str, **fields: object) -> Call:
+    model = {"openai": "gpt-4o-mini", "anthropic": "claude-haiku-4-5"}[provider]
+    api_base = f"{origin}/v1" if provider == "openai" else origin
+    return Call(
+        model,
+        f"{provider}/{model}",
+        provider,
+        ({"role": "user", "content": prompt},),
+        timeout_s=20.0,
+        options={"api_base": api_base},
+        **fields,  # type: ignore[arg-type]
+    )
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_an_answer(origin: str, provider: str, ask: Ask) -> None:
+    prompt = "What is the capital of France?"
+    reply = ask(_call(origin, provider, prompt))
+    assert reply.text == "Paris"
+    assert reply.finish_reason == "stop"
+    # fakellm counts a token for every four characters.
+    assert reply.usage is not None
+    assert reply.usage.input_tokens == pytest.approx(len(prompt) / 4, abs=1)
+    assert reply.usage.output_tokens == pytest.approx(len("Paris") / 4, abs=1)
+    assert _recent(origin)[0]["api"] == provider
+    assert _recent(origin)[0]["matched_rule"] == "capital"
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_tool_call(origin: str, provider: str, ask: Ask) -> None:
+    reply = ask(_call(origin, provider, "How is the weather?", params={"tools": [WEATHER]}))
+    assert reply.finish_reason == "tool_calls"
+    assert json.loads(reply.tool_calls[0]["function"]["arguments"]) == {"city": "Oslo"}
+
+
+@pytest.mark.parametrize("provider", ["openai", "anthropic"])
+def test_a_full_server_is_asked_once(origin: str, provider: str, ask: Ask) -> None:
+    before = len(_recent(origin))
+    with pytest.raises(RateLimitError, match="Rate limit exceeded"):
+        ask(_call(origin, provider, "are you busy?"))
+    assert len(_recent(origin)) == before + 1

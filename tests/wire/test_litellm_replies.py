@@ -1,0 +1,385 @@
+"""What the real litellm brings back from the wire, as a Reply. Tokens are those the servers reported."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import gc
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from calls import MODELS, PIXEL, WEATHER, call_for
+from servers import Answer, AnthropicServer, GeminiServer, OpenAIServer, ToolCall, WireServer
+
+from smartroute.errors import ProviderUnavailableError
+from smartroute.providers.litellm import LiteLLMProvider
+from smartroute.records import Call, Reply, Usage
+
+pytestmark = pytest.mark.wire
+
+Ask = Callable[[Call], Reply]
+
+
+def test_plain_reply_has_text_usage_and_finish_reason(server: WireServer, ask: Ask) -> None:
+    server.script(Answer("hello there", input_tokens=12, output_tokens=3))
+    reply = ask(call_for(server))
+    assert reply.text == "hello there"
+    assert reply.usage == Usage(12, 3)
+    assert reply.finish_reason == "stop"
+    assert reply.logprobs is None
+    assert reply.tool_calls == ()
+    assert reply.model == MODELS[server.dialect]
+    assert reply.raw["choices"][0]["message"]["content"] == "hello there"
+    assert json.loads(json.dumps(reply.raw)) == reply.raw
+    assert len(server.received) == 1
+
+
+def test_cached_written_and_reasoning_tokens_are_counted_as_parts_of_the_whole(
+    server: WireServer, ask: Ask
+) -> None:
+    written = 0 if server.dialect == "gemini" else 100
+    server.script(
+        Answer(
+            input_tokens=1000,
+            output_tokens=50,
+            cached_tokens=400,
+            cache_write_tokens=written,
+            reasoning_tokens=20,
+        )
+    )
+    assert ask(call_for(server)).usage == Usage(1000, 50, 400, written, 20)
+
+
+def test_missing_usage_is_unknown_and_not_zero(openai_server: OpenAIServer, ask: Ask) -> None:
+    message = {"role": "assistant", "content": "hi"}
+    openai_server.script(
+        Answer(
+            body={
+                "id": "x",
+                "object": "chat.completion",
+                "created": 1,
+                "model": "gpt-4o-mini",
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            }
+        )
+    )
+    reply = ask(call_for(openai_server))
+    assert reply.text == "hi"
+    assert reply.usage is None
+
+
+def test_reasoning_counted_beside_the_answer_is_added_to_the_output(
+    openai_server: OpenAIServer, ask: Ask
+) -> None:
+    # Total 10 + 5 + 20: this server's completion_tokens leave the reasoning out.
+    usage = {
+        "prompt_tokens": 10,
+        "completion_tokens": 5,
+        "total_tokens": 35,
+        "completion_tokens_details": {"reasoning_tokens": 20},
+    }
+    message = {"role": "assistant", "content": "hi"}
+    openai_server.script(
+        Answer(
+            body={
+                "id": "x",
+                "object": "chat.completion",
+                "created": 1,
+                "model": "m",
+                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+                "usage": usage,
+            }
+        )
+    )
+    assert ask(call_for(openai_server)).usage == Usage(10, 25, reasoning_tokens=20)
+
+
+@pytest.mark.parametrize("server", ["openai", "gemini"], indirect=True)
+def test_logprobs_of_the_answers_tokens_come_back(server: WireServer, ask: Ask) -> None:
+    server.script(Answer("hello there", logprobs=(("hello", -0.125), (" there", -2.5))))
+    assert ask(call_for(server, params={"logprobs": True})).logprobs == (-0.125, -2.5)
+
+
+def test_length_as_finish_reason(server: WireServer, ask: Ask) -> None:
+    server.script(Answer("and then", finish="length"))
+    reply = ask(call_for(server, params={"max_tokens": 5}))
+    assert (reply.text, reply.finish_reason) == ("and then", "length")
+
+
+def test_tool_calls_come_back_in_openai_shape_and_the_conversation_can_go_on(
+    server: WireServer, ask: Ask
+) -> None:
+    server.script(
+        Answer(text=None, finish="tools", tool_calls=(ToolCall("weather", {"city": "Paris"}),)),
+        Answer("It rains in Paris."),
+    )
+    first = ask(call_for(server, "Weather in Paris?", params={"tools": [WEATHER]}))
+    assert first.text == ""
+    assert first.finish_reason == "tool_calls"
+    assert first.tool_calls[0]["function"]["name"] == "weather"
+    assert json.loads(first.tool_calls[0]["function"]["arguments"]) == {"city": "Paris"}
+
+    second = ask(
+        call_for(
+            server,
+            params={"tools": [WEATHER]},
+            messages=(
+                {"role": "user", "content": "Weather in Paris?"},
+                first.raw["choices"][0]["message"],
+                {"role": "tool", "tool_call_id": first.tool_calls[0]["id"], "content": "rain"},
+            ),
+        )
+    )
+    assert second.text == "It rains in Paris."
+    sent = json.dumps(server.received[1].body)
+    assert "weather" in sent
+    assert "rain" in sent
+
+
+def test_tools_with_effort_cross_the_responses_bridge(openai_server: OpenAIServer, ask: Ask) -> None:
+    openai_server.script(
+        Answer(
+            text="It may rain.",
+            thinking="clouds",
+            input_tokens=700,
+            output_tokens=90,
+            cached_tokens=200,
+            cache_write_tokens=50,
+            reasoning_tokens=64,
+            tool_calls=(ToolCall("weather", {"city": "Oslo"}),),
+        )
+    )
+    reply = ask(call_for(openai_server, model="gpt-5.4", effort="low", params={"tools": [WEATHER]}))
+    assert openai_server.received[0].path == "/v1/responses"
+    assert openai_server.received[0].body["reasoning"] == {"effort": "low"}
+    assert reply.text == "It may rain."
+    assert reply.usage == Usage(700, 90, 200, 50, 64)
+    assert [c["function"]["name"] for c in reply.tool_calls] == ["weather"]
+    assert reply.raw["object"] == "chat.completion"
+
+
+def test_effort_without_tools_stays_on_chat_completions(openai_server: OpenAIServer, ask: Ask) -> None:
+    ask(call_for(openai_server, model="gpt-5.4", effort="high"))
+    assert openai_server.received[0].path == "/v1/chat/completions"
+    assert openai_server.received[0].body["reasoning_effort"] == "high"
+
+
+def test_json_schema_reaches_each_provider_in_its_own_words(server: WireServer, ask: Ask) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"score": {"type": "integer"}},
+        "required": ["score"],
+        "additionalProperties": False,
+    }
+    wanted = {"type": "json_schema", "json_schema": {"name": "verdict", "strict": True, "schema": schema}}
+    server.script('{"score": 7}')
+    reply = ask(call_for(server, params={"response_format": wanted}))
+    assert json.loads(reply.text) == {"score": 7}
+    assert '"score"' in json.dumps(server.received[0].body)
+
+
+def test_images_pass_through(server: WireServer, ask: Ask) -> None:
+    content = [
+        {"type": "text", "text": "What is this?"},
+        {"type": "image_url", "image_url": {"url": PIXEL}},
+    ]
+    ask(call_for(server, messages=({"role": "user", "content": content},)))
+    assert PIXEL.partition(",")[2] in json.dumps(server.received[0].body)
+
+
+def test_signed_thinking_blocks_survive_and_can_be_sent_back(
+    anthropic_server: AnthropicServer, ask: Ask
+) -> None:
+    anthropic_server.script(
+        Answer(
+            text=None,
+            thinking="let me look",
+            finish="tools",
+            reasoning_tokens=4,
+            tool_calls=(ToolCall("weather", {"city": "Rome"}, id="toolu_1"),),
+        ),
+        Answer("Sunny."),
+    )
+    fields: dict[str, Any] = {
+        "model": "claude-sonnet-4-5",
+        "effort": "low",
+        "params": {"tools": [WEATHER]},
+    }
+    first = ask(call_for(anthropic_server, "Rome?", **fields))
+    message = first.raw["choices"][0]["message"]
+    block = {"type": "thinking", "thinking": "let me look", "signature": "c2lnbmVk"}
+    assert message["thinking_blocks"] == [block]
+    assert first.usage == Usage(10, 5, reasoning_tokens=4)
+
+    ask(
+        call_for(
+            anthropic_server,
+            messages=(
+                {"role": "user", "content": "Rome?"},
+                message,
+                {"role": "tool", "tool_call_id": first.tool_calls[0]["id"], "content": "sun"},
+            ),
+            **fields,
+        )
+    )
+    assert block in anthropic_server.received[1].body["messages"][1]["content"]
+
+
+def test_gemini_thought_signatures_are_kept(gemini_server: GeminiServer, ask: Ask) -> None:
+    gemini_server.script(
+        Answer(text=None, finish="tools", tool_calls=(ToolCall("weather", {"city": "Rome"}),))
+    )
+    reply = ask(call_for(gemini_server, params={"tools": [WEATHER]}))
+    assert "c2lnbmVk" in json.dumps(reply.raw)
+
+
+def test_a_models_own_refusal_is_the_text(openai_server: OpenAIServer, ask: Ask) -> None:
+    openai_server.script(Answer(text=None, refusal="I'm sorry, I can't help with that."))
+    assert ask(call_for(openai_server)).text == "I'm sorry, I can't help with that."
+
+
+def test_an_empty_answer_is_a_reply_without_text(anthropic_server: AnthropicServer, ask: Ask) -> None:
+    anthropic_server.script(Answer(text=None))
+    assert ask(call_for(anthropic_server)).text == ""
+
+
+def test_parameters_pass_through_and_ours_do_not_reach_the_wire(
+    openai_server: OpenAIServer, ask: Ask
+) -> None:
+    params = {"temperature": 0.25, "max_tokens": 7, "seed": 3, "stop": ["END"], "top_p": 0.5}
+    ask(call_for(openai_server, params=params))
+    body = openai_server.received[0].body
+    assert {name: body[name] for name in params} == params
+    assert set(body) == {"model", "messages", *params}
+
+
+def test_the_callers_messages_and_parameters_are_not_edited(server: WireServer, ask: Ask) -> None:
+    messages = (
+        {"role": "system", "content": "Be brief."},
+        {
+            "role": "user",
+            "content": [
+                {"type": "text", "text": "What is this?", "cache_control": {"type": "ephemeral"}},
+                {"type": "image_url", "image_url": {"url": PIXEL}},
+            ],
+        },
+        {
+            "role": "assistant",
+            "content": None,
+            "tool_calls": [
+                {
+                    "id": "call_1",
+                    "type": "function",
+                    "function": {"name": "weather", "arguments": '{"city": "Rome"}'},
+                }
+            ],
+        },
+        {"role": "tool", "tool_call_id": "call_1", "content": "sun"},
+    )
+    params = {"tools": [WEATHER], "max_tokens": 5, "stop": ["x"]}
+    before = copy.deepcopy((messages, params))
+    ask(call_for(server, messages=messages, params=params))
+    assert (messages, params) == before
+
+
+def test_one_call_is_one_request_even_when_the_application_lets_litellm_retry(
+    server: WireServer, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import litellm
+
+    monkeypatch.setattr(litellm, "num_retries", 2)
+    server.default = Answer(status=500)
+    with pytest.raises(ProviderUnavailableError):
+        runner.run(LiteLLMProvider().asend(call_for(server)))
+    assert len(server.received) == 1
+
+
+def test_litellms_cache_never_answers(
+    openai_server: OpenAIServer, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import litellm
+
+    monkeypatch.setattr(litellm, "cache", litellm.Cache())
+    for _ in range(2):
+        ask(call_for(openai_server))
+    assert len(openai_server.received) == 2
+
+
+def test_a_servers_own_address_key_and_headers(
+    openai_server: OpenAIServer, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_SERVER_KEY", "my-own-secret-value")
+    with OpenAIServer() as other:
+        options = {"api_base": other.url, "api_key_env": "MY_SERVER_KEY", "headers": {"X-Team": "blue"}}
+        ask(call_for(openai_server, model="qwen3", options=options))
+        assert openai_server.received == []
+        assert other.received[0].body["model"] == "qwen3"
+        assert other.received[0].headers["authorization"] == "Bearer my-own-secret-value"
+        assert other.received[0].headers["x-team"] == "blue"
+
+
+def test_the_real_key_never_goes_to_another_address(server: WireServer, ask: Ask) -> None:
+    with type(server)() as other:
+        ask(call_for(server, options={"api_base": other.url}))
+        assert len(other.received) == 1
+        sent = json.dumps(dict(other.received[0].headers)) + other.received[0].path
+    assert "0123456789abcdef" not in sent
+    assert "no-key-needed" in sent
+
+
+def test_calling_leaves_litellms_global_settings_alone(openai_server: OpenAIServer, ask: Ask) -> None:
+    import litellm
+
+    names = ("drop_params", "num_retries", "request_timeout", "api_key", "api_base", "cache", "callbacks")
+    before = {name: getattr(litellm, name) for name in names}
+    ask(call_for(openai_server))
+    assert {name: getattr(litellm, name) for name in names} == before
+
+
+def test_the_applications_litellm_callbacks_hear_of_our_calls(
+    openai_server: OpenAIServer, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import litellm
+    from litellm.integrations.custom_logger import CustomLogger
+
+    heard: list[str] = []
+
+    class Listener(CustomLogger):
+        async def async_log_success_event(self, kwargs: Any, *_: Any) -> None:
+            heard.append(kwargs["model"])
+
+    async def main() -> None:
+        await LiteLLMProvider().asend(call_for(openai_server))
+        for _ in range(200):
+            if heard:
+                return
+            await asyncio.sleep(0.01)
+
+    for name in ("callbacks", "success_callback", "failure_callback", "_async_success_callback"):
+        monkeypatch.setattr(litellm, name, [])
+    monkeypatch.setattr(litellm, "_async_failure_callback", [])
+    litellm.callbacks.append(Listener())
+    runner.run(main())
+    assert heard == ["gpt-4o-mini"]
+
+
+def test_many_event_loops_at_once_leave_no_noise(
+    server: WireServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    provider = LiteLLMProvider()
+    server.default = Answer("fine")
+
+    async def main() -> list[str]:
+        replies = await asyncio.gather(*(provider.asend(call_for(server)) for _ in range(4)))
+        await provider.aclose()
+        return [reply.text for reply in replies]
+
+    with ThreadPoolExecutor(6) as pool:
+        futures = [pool.submit(asyncio.run, main()) for _ in range(12)]
+        assert [future.result() for future in futures] == [["fine"] * 4] * 12
+    gc.collect()
+    assert len(server.received) == 48
+    assert capfd.readouterr() == ("", "")
