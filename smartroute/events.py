@@ -152,7 +152,7 @@ class Event:
         answer = outcome.answer
         usage = None if answer is None else answer.usage
         estimate = outcome.estimate
-        measured: dict[str, Scalar] = {signal.name: signal.value for signal in seen.signals}
+        measured: dict[str, Scalar] = {name: value for name, value, _ in seen.signals}
         if features:
             measured.update(features)
         chars, prompt_hash = _measure(task.messages, hash_key)
@@ -177,7 +177,9 @@ class Event:
         values["overridden"] = decision.overridden
         values["detour"] = outcome.detour
         values["accept_at"] = decision.accept_at
-        values["ladder"] = tuple([str(step) for step in decision.ladder])
+        values["ladder"] = tuple(
+            [step.model if step.effort is None else str(step) for step in decision.ladder]
+        )
         values["ruled_out"] = tuple([out.model for out in decision.ruled_out[:NAMED_RULED_OUT]])
         values["ruled_out_count"] = len(decision.ruled_out)
         if rung is not None:
@@ -335,7 +337,7 @@ def _reader() -> Any:
 
 
 def _iso(seconds: float) -> str:
-    whole, micros = divmod(round(seconds * 1e6), 1_000_000)
+    whole, micros = divmod(int(seconds * 1e6), 1_000_000)
     return f"{_second(whole)}.{micros:06d}Z"
 
 
@@ -398,18 +400,17 @@ def _measure(messages: Sequence[Message], key: bytes | None) -> tuple[int, str |
             chars += sum(len(part.get("text") or "") for part in content)
         if hasher is not None:
             form, data = _canonical(content)
-            role = str(message.get("role")).encode()
-            hasher.update(b"%b\0%b\0%d\0%b" % (role, form, len(data), data))
+            hasher.update(f"{message.get('role')}\0{form}\0{len(data)}\0".encode() + data)
     return chars, None if hasher is None else hasher.hexdigest()
 
 
-def _canonical(content: Any) -> tuple[bytes, bytes]:
+def _canonical(content: Any) -> tuple[str, bytes]:
     """Return the form of a message's content, and its bytes."""
     if isinstance(content, str):
-        return b"text", content.encode("utf-8", "surrogatepass")
+        return "text", content.encode("utf-8", "surrogatepass")
     if not content:
-        return b"none", b""
-    return b"parts", json.dumps(content, sort_keys=True, skipkeys=True, default=str).encode()
+        return "none", b""
+    return "parts", json.dumps(content, sort_keys=True, skipkeys=True, default=str).encode()
 
 
 def _transcript(messages: Sequence[Message]) -> str:

@@ -521,7 +521,7 @@ class Outcome:
     answered_by: Rung | None = None
     estimate: Confidence = UNKNOWN_CONFIDENCE
     stopped_by: StoppedBy | None = None
-    error: SmartRouteError | None = None
+    error: SmartRouteError | None = field(default=None, compare=False)
     baseline_model: str | None = None
     baseline_cost_usd: float | None = None
     simulated: bool = False

@@ -11,7 +11,12 @@ from smartroute.testing import CapturingSink, ScriptedProvider, reply
 CATALOGUE = Catalogue.of(
     [
         ModelCard(
-            tier, tier=tier, target=f"x/{tier}", price=Price(usd, usd), abilities={"tools", "json_schema"}
+            tier,
+            tier=tier,
+            target=f"x/{tier}",
+            price=Price(usd, usd),
+            max_output_tokens=1_000,
+            abilities={"tools", "json_schema"},
         )
         for tier, usd in (("mini", 1.0), ("standard", 10.0), ("premium", 100.0))
     ]

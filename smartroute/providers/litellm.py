@@ -151,7 +151,6 @@ _LISTENERS = (
     "service_callback",
     "_async_success_callback",
     "_async_failure_callback",
-    "max_budget",
 )
 _LISTENING_PARAMETERS = frozenset({"callbacks", "success_callback", "failure_callback", "logger_fn"})
 
@@ -165,7 +164,13 @@ def _unheard(litellm: Any, arguments: Mapping[str, Any]) -> Any:
     """
     if _internal_call is None or not _LISTENING_PARAMETERS.isdisjoint(arguments):
         return None
-    return None if any(getattr(litellm, name, None) for name in _LISTENERS) else _internal_call
+    if getattr(litellm, "max_budget", None):
+        return None
+    for name in _LISTENERS:
+        # Importing litellm's Gemini client registers its cache, which never answers for us.
+        if any(listener != "cache" for listener in getattr(litellm, name, None) or ()):
+            return None
+    return _internal_call
 
 
 def _arguments(call: Call) -> dict[str, Any]:

@@ -304,6 +304,8 @@ class _Request(NamedTuple):
             return f"the conversation has open tool calls or signed thinking of {self.tied_to}"
         if self.under_budget and entry.price is None:
             return "its price is unknown, so a budget cannot be kept"
+        if self.under_budget and self.asked_out is None and cap is None:
+            return "the length of its answer has no limit, so a budget cannot be kept; pass max_tokens"
         return None
 
 

@@ -89,7 +89,11 @@ class JsonlSink:
                     self._prepare(now, event.simulated)
                 if self._holds is not event.simulated:
                     self._admit(event.simulated)
-                self._append(line, event.simulated)
+                assert self._handle is not None
+                data = b"\n" + line if self._torn else line
+                written = os.write(self._handle, data)
+                if written != len(data) or self._torn or self._fsync or self._holds is None:
+                    self._acknowledge(len(data) - written, event.simulated)
             except (OSError, ValueError) as error:
                 if isinstance(error, OSError):
                     self._let_go()
@@ -134,7 +138,7 @@ class JsonlSink:
         folder = not is_single_file(self.path)
         if not folder:
             self._file, self._day = self.path, None
-        # A clock that goes back over midnight stays in the newer segment, or each of its leaps would open one.
+        # A clock that goes back over midnight stays in the newer segment, or each leap would open one.
         elif self._day is None or not self._day - 1 <= day <= self._day:
             self._file, self._day = self.path / _segment_name(day), day
         if self._handle is not None and not _is_same(self._handle, self._file):
@@ -157,20 +161,19 @@ class JsonlSink:
         """Raise ConfigError when an event of this kind has no place here."""
         if self._simulated is not None and self._simulated is not simulated:
             raise ConfigError(
-                f"this sink is declared for {_word(self._simulated)} events and this one is {_word(simulated)}; "
-                "use another sink for it"
+                f"this sink is declared for {_word(self._simulated)} events and this one is "
+                f"{_word(simulated)}; use another sink for it"
             )
         if self._holds is None:
             self._holds = _first_traffic(self._file)
         if self._holds is not None:
             _refuse_mixture(self.path, self._holds, simulated)
 
-    def _append(self, line: bytes, simulated: bool) -> None:
+    def _acknowledge(self, missing_bytes: int, simulated: bool) -> None:
+        """Do what remains after a write that was not routine. Raises OSError or ConfigError when it is lost."""
+        if missing_bytes:
+            raise OSError(errno.ENOSPC, f"{missing_bytes} bytes of an event were not taken", str(self._file))
         assert self._handle is not None
-        data = b"\n" + line if self._torn else line
-        written = os.write(self._handle, data)
-        if written != len(data):
-            raise OSError(errno.ENOSPC, f"only {written} of {len(data)} bytes were written", str(self._file))
         self._torn = False
         if self._fsync:
             os.fsync(self._handle)
@@ -356,7 +359,7 @@ def _day_of(file: Path) -> str:
 
 
 def _lines(file: Path) -> Iterator[bytes]:
-    """Yield the lines without their newlines. Holds no file open, for a day may have thousands of segments."""
+    """Yield the lines without their newlines. Holds no file open: a day may have thousands of segments."""
     offset = 0
     pending: list[bytes] = []
     while True:

@@ -53,10 +53,10 @@ def is_single_file(path: Path) -> bool:
 
 
 def hash_key(path: str | Path) -> bytes:
-    """Return the key that prompts in this log are hashed with: `hash.key` in the folder, `<file>.key` beside it.
+    """Return the key that prompts in this log are hashed with.
 
-    It is made at random by whoever comes first. Where it can be neither read nor written, hashes are
-    comparable within this process only.
+    It lies in the folder as `hash.key`, or beside the file as `<file>.key`, made at random by whoever
+    comes first. Where it can be neither read nor written, hashes are comparable within this process only.
     """
     path = Path(path)
     if _is_special(path):

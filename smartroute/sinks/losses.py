@@ -1,4 +1,4 @@
-"""Count the events that a sink could not keep. Say it once per spell, for observing never breaks a request."""
+"""Count the events that a sink could not keep. Say so once per spell; a request never learns of it."""
 
 from __future__ import annotations
 

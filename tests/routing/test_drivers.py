@@ -205,7 +205,6 @@ class Interrupting(ScriptedProvider):
 @given(scripts, st.integers(1, 6), st.booleans())
 def test_an_interruption_leaves_a_whole_ledger_and_an_event_and_is_raised_again(results, at, asynchronous):
     interruption = asyncio.CancelledError() if asynchronous else KeyboardInterrupt()
-    router = router_of(results, FrozenClock(), provider=None)
     provider = Interrupting(lambda call: _no_error(Script(results)(call)), at, interruption)
     router = router_of(results, FrozenClock(), sink=CapturingSink())
     router.provider = provider

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from smartroute import Catalogue, ConfigError, ModelCard, ModelRouter, Price
+from smartroute import Catalogue, ConfigError, ModelCard, ModelRouter, Price, UnknownModelError
 from smartroute.routing.strategies import CostOptimised, FixedLadder, QualityFirst, TaskType
 from smartroute.testing import ScriptedProvider
 
@@ -106,7 +106,10 @@ def test_a_fixed_ladder_is_kept_with_its_efforts_less_who_is_ruled_out():
     thinker = card("x", "standard", 3.0, abilities={"effort"}, efforts=("low", "high"))
     fixed = FixedLadder("openai-premium", ("x-standard", "high"), "openai-mini")
     assert ladder([*ONE, thinker], fixed) == ["openai-premium", "x-standard@high", "openai-mini"]
-    assert ladder([*ONE[:2], thinker], fixed) == ["x-standard@high", "openai-mini"]
+    retired = card("openai", "premium", 100.0, retired_on="2020-01-01")
+    assert ladder([*ONE[:2], retired, thinker], fixed) == ["x-standard@high", "openai-mini"]
+    with pytest.raises(UnknownModelError, match="openai-premium"):
+        ladder([*ONE[:2], thinker], fixed)
     with pytest.raises(ConfigError, match="no effort 'max'"):
         ladder([*ONE, thinker], FixedLadder(("x-standard", "max")))
     with pytest.raises(ConfigError):
