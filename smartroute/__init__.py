@@ -76,15 +76,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name)
-    if module is None:
-        raise AttributeError(f"module 'smartroute' has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:  # else a type checker believes that every name is to be had here
 
-    value = getattr(import_module(f"smartroute.{module}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        module = _LAZY.get(name)
+        if module is None:
+            raise AttributeError(f"module 'smartroute' has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f"smartroute.{module}"), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -9,7 +9,7 @@ import pkgutil
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -255,7 +255,7 @@ def _options(options: object) -> dict[str, Any]:
 
 def _date(name: str, value: object) -> date:
     if isinstance(value, date):
-        return value
+        return value.date() if isinstance(value, datetime) else value
     try:
         return date.fromisoformat(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
@@ -274,7 +274,7 @@ class Catalogue:
     Immutable: `with_cards` and `refreshed` return new ones.
     """
 
-    __slots__ = ("_aliases", "_cards", "as_of")
+    __slots__ = ("_aliases", "_as_of", "_cards")
 
     def __init__(self, cards: Iterable[ModelCard], as_of: date | str) -> None:
         self._cards: dict[str, ModelCard] = {}
@@ -284,7 +284,7 @@ class Catalogue:
             if card.name in self._cards:
                 raise ConfigError(f"two models are named {card.name!r}; rename one")
             self._cards[card.name] = card
-        self.as_of = _date("as_of", as_of)
+        self._as_of = _date("as_of", as_of)
         self._aliases = _aliases(self._cards)
 
     @classmethod
@@ -317,6 +317,11 @@ class Catalogue:
         """
         file = Path(path)
         return _read(_parse(file), str(file))
+
+    @property
+    def as_of(self) -> date:
+        """Return the date at which retirement is judged."""
+        return self._as_of
 
     def with_cards(self, *cards: ModelCard) -> Catalogue:
         """Return a catalogue with these cards added; one replaces the card of the same name in its place."""

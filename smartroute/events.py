@@ -156,6 +156,16 @@ class Event:
         if features:
             measured.update(features)
         chars, prompt_hash = _measure(task.messages, hash_key)
+        # One pass computes what Outcome's properties would in three, to the same result.
+        attempts: list[AttemptRecord] = []
+        costs_usd: list[float] = []
+        rungs: set[int | None] = set()
+        for attempt in outcome.attempts:
+            attempts.append(_attempt(attempt))
+            if attempt.cost_usd is not None:
+                costs_usd.append(attempt.cost_usd)
+            if attempt.purpose == "answer":
+                rungs.add(attempt.rung)
         values = _DEFAULTS.copy()
         values["schema"] = SCHEMA
         values["type"] = "outcome"
@@ -190,15 +200,15 @@ class Event:
         values["confidence"] = estimate.value
         values["confidence_source"] = estimate.source
         values["calibrated"] = estimate.calibrated
-        values["escalated"] = outcome.escalated
+        values["escalated"] = len(rungs) > 1
         values["stopped_by"] = outcome.stopped_by
         values["error"] = None if outcome.error is None else type(outcome.error).__name__
-        values["cost_usd"] = outcome.cost_usd
-        values["unpriced_attempts"] = outcome.unpriced_attempts
+        values["cost_usd"] = math.fsum(costs_usd)
+        values["unpriced_attempts"] = len(attempts) - len(costs_usd)
         values["baseline_model"] = outcome.baseline_model
         values["baseline_cost_usd"] = outcome.baseline_cost_usd
         values["latency_s"] = outcome.latency_s
-        values["attempts"] = tuple([_attempt(attempt) for attempt in outcome.attempts])
+        values["attempts"] = tuple(attempts)
         if answer is not None:
             values["finish_reason"] = answer.finish_reason
         if usage is not None:

@@ -164,7 +164,7 @@ class ModelRouter:
             escalate_on_unknown=config.on_unknown == "escalate",
             ask_logprobs=config.ask_logprobs,
             ask_confidence=ask_instruction() if config.ask_confidence else None,
-            baseline_model=config.baseline_model,
+            baseline_model=self._baseline,
             simulated=self.simulated,
         )
 
@@ -302,8 +302,6 @@ class ModelRouter:
         """
         menu, tied_to = self._menu(task)
         handles = self._handles
-        if handles.baseline_model is None and (baseline := self._baseline()) is not None:
-            handles = replace(handles, baseline_model=baseline)
         if clock is not None:
             breaker = Breaker(self.config.breaker_failures, self.config.breaker_cooldown_s, clock)
             budget = None if self.config.max_usd is None else Budget(self.config.max_usd)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, replace
-from datetime import date
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -287,6 +287,7 @@ def test_retirement_is_judged_at_the_date_asked_for() -> None:
     o1 = DEFAULT.card("o1")
     assert o1.retired("2026-10-23")
     assert not o1.retired(date(2026, 10, 22))
+    assert o1.retired(datetime(2026, 10, 23, 12))
     assert not DEFAULT.card("gpt-4o").retired("2099-01-01")
 
 
@@ -366,6 +367,14 @@ def test_a_card_is_immutable_hashable_and_can_be_copied() -> None:
     assert len({card, replace(card), replace(card, price=None)}) == 2
     with pytest.raises(FrozenInstanceError):
         card.tier = Tier.MINI  # type: ignore[misc]
+
+
+def test_a_catalogue_is_immutable_and_can_be_pickled() -> None:
+    twin = pickle.loads(pickle.dumps(DEFAULT))
+    assert list(twin) == list(DEFAULT)
+    assert twin.as_of == DEFAULT.as_of
+    with pytest.raises(AttributeError):
+        DEFAULT.as_of = date(2030, 1, 1)  # type: ignore[misc]
 
 
 def test_options_stay_out_of_what_is_printed() -> None:

@@ -82,6 +82,7 @@ class _Offer:
     open: tuple[_Entry, ...]
     ruled_out: tuple[RuledOut, ...]
     by_name_only: tuple[_Entry, ...]
+    baseline: str | None
 
 
 class Eligibility:
@@ -154,7 +155,7 @@ class Eligibility:
             RuledOut(entry.name, "not in the default ladder (older or a preview); name it to use it")
             for entry in by_name_only
         ]
-        return _Offer(tuple(entries), tuple(ruled_out), tuple(by_name_only))
+        return _Offer(tuple(entries), tuple(ruled_out), tuple(by_name_only), _baseline_of(entries))
 
     def _static_reason(self, card: ModelCard) -> str | None:
         if card.retired(self._catalogue.as_of):
@@ -249,15 +250,18 @@ class Eligibility:
         What a team without a router would most likely send everything to; where no standard model
         may be called, the cheapest of the next higher tier, then of the lower one.
         """
-        usage = Usage(1_000, 300)
-        priced = [
-            (entry.tier.rank, entry.price.cost(usage), entry.position, entry.name)
-            for entry in self._offer().open
-            if entry.price is not None
-        ]
-        order = {1: 0, 2: 1, 0: 2}
-        best = min(((order[rank], usd, position, name) for rank, usd, position, name in priced), default=None)
-        return None if best is None else best[3]
+        return self._offer().baseline
+
+
+def _baseline_of(entries: Iterable[_Entry]) -> str | None:
+    usage = Usage(1_000, 300)
+    order = {Tier.STANDARD: 0, Tier.PREMIUM: 1, Tier.MINI: 2}
+    priced = [
+        (order[entry.tier], entry.price.cost(usage), entry.position, entry.name)
+        for entry in entries
+        if entry.price is not None
+    ]
+    return min(priced)[-1] if priced else None
 
 
 def split_effort(name: str, catalogue: Catalogue) -> tuple[str, str | None]:

@@ -74,7 +74,7 @@ class Handles:
     escalate_on_unknown: bool = False
     ask_logprobs: bool = True
     ask_confidence: str | None = None
-    baseline_model: str | None = None
+    baseline_model: Callable[[], str | None] = lambda: None
     simulated: bool = False
 
 
@@ -225,10 +225,8 @@ class _Run:
     def _ask(self, call: Call, card: ModelCard) -> Generator[Calls | Wait, Replies, Reply | Failure | None]:
         """Return the reply or the last failure of a rung, or None when the budget cannot bear the call."""
         started = self.handles.clock.monotonic()
-        number = 0
         while True:
-            number += 1
-            (timed,) = yield from self._perform((replace(call, number=number),), (card,))
+            (timed,) = yield from self._perform((call,), (card,))
             if timed is None:
                 return None
             result = timed.result
@@ -239,7 +237,7 @@ class _Run:
             if failure.kind == "cancelled":
                 raise _Stop("cancelled")
             elapsed_s = self.handles.clock.monotonic() - started
-            wait_s = self.handles.retry.wait_s(number, failure, elapsed_s, self.handles.rng)
+            wait_s = self.handles.retry.wait_s(call.number, failure, elapsed_s, self.handles.rng)
             if wait_s is None or self.handles.breaker.is_open(call.model):
                 return failure
             left_s = self._left_s()
@@ -247,6 +245,7 @@ class _Run:
                 return failure
             if (yield Wait(wait_s)):
                 raise _Stop("cancelled")
+            call = replace(call, number=call.number + 1)
 
     def _perform(
         self, calls: tuple[Call, ...], cards: tuple[ModelCard, ...]
@@ -359,7 +358,7 @@ class _Run:
         error = None
         if best is None and stopped_by != "cancelled":
             error = self._error(decision, attempts, stopped_by)
-        baseline = self.handles.baseline_model
+        baseline = self.handles.baseline_model()
         return Outcome(
             id=self.handles.new_id(),
             task=self.task,

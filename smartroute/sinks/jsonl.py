@@ -85,19 +85,21 @@ class JsonlSink:
         with self._lock:
             try:
                 now = self._clock.now()
-                if self._handle is None or not self._glanced <= now < self._glance_due:
-                    self._prepare(now, event.simulated)
+                handle = self._handle
+                if handle is None or not self._glanced <= now < self._glance_due:
+                    handle = self._prepare(now, event.simulated)
                 if self._holds is not event.simulated:
                     self._admit(event.simulated)
-                assert self._handle is not None
                 data = b"\n" + line if self._torn else line
-                written = os.write(self._handle, data)
+                written = os.write(handle, data)
                 if written != len(data) or self._torn or self._fsync or self._holds is None:
-                    self._acknowledge(len(data) - written, event.simulated)
+                    self._acknowledge(handle, len(data) - written, event.simulated)
             except (OSError, ValueError) as error:
-                if isinstance(error, OSError):
-                    self._let_go()
-                self._losses.add(str(error))
+                self._let_go()
+                said = (
+                    f"{self._file} cannot be written: {error}" if isinstance(error, OSError) else str(error)
+                )
+                self._losses.add(said)
                 return
             if self._losses.spell:
                 self._losses.end_spell()
@@ -132,8 +134,8 @@ class JsonlSink:
         if getattr(self, "_handle", None) is not None:
             self._let_go()
 
-    def _prepare(self, now: float, simulated: bool) -> None:
-        """Have the right file open. Between two looks at the disk a second may pass."""
+    def _prepare(self, now: float, simulated: bool) -> int:
+        """Return the handle of the right file. Between two looks at the disk a second may pass."""
         day = int(now // _DAY_S)
         folder = not is_single_file(self.path)
         if not folder:
@@ -141,42 +143,45 @@ class JsonlSink:
         # A clock that goes back over midnight stays in the newer segment, or each leap would open one.
         elif self._day is None or not self._day - 1 <= day <= self._day:
             self._file, self._day = self.path / _segment_name(day), day
-        if self._handle is not None and not _is_same(self._handle, self._file):
+        handle = self._handle
+        if handle is not None and not _is_same(handle, self._file):
             self._let_go()
-        if self._handle is None:
-            self._holds = None
-            if folder:
-                self._holds = _settle_traffic(self.path, simulated)
-                self._admit(simulated)
-            self._open()
+            handle = None
+        if handle is None:
+            self._check_declared(simulated)
+            self._holds = _settle_traffic(self.path, simulated) if folder else _first_traffic(self._file)
+            self._admit(simulated)
+            handle = self._open()
         self._glanced, self._glance_due = now, min(now + _GLANCE_S, (day + 1) * _DAY_S)
+        return handle
 
-    def _open(self) -> None:
+    def _open(self) -> int:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._handle = os.open(self._file, _FLAGS, 0o600)
-        state = os.fstat(self._handle)
+        self._handle = handle = os.open(self._file, _FLAGS, 0o600)
+        state = os.fstat(handle)
         self._torn = stat.S_ISREG(state.st_mode) and state.st_size > 0 and not _ends_whole(self._file)
+        return handle
 
-    def _admit(self, simulated: bool) -> None:
-        """Raise ConfigError when an event of this kind has no place here."""
+    def _check_declared(self, simulated: bool) -> None:
         if self._simulated is not None and self._simulated is not simulated:
             raise ConfigError(
                 f"this sink is declared for {_word(self._simulated)} events and this one is "
                 f"{_word(simulated)}; use another sink for it"
             )
-        if self._holds is None:
-            self._holds = _first_traffic(self._file)
+
+    def _admit(self, simulated: bool) -> None:
+        """Raise ConfigError when an event of this kind has no place in the log."""
+        self._check_declared(simulated)
         if self._holds is not None:
             _refuse_mixture(self.path, self._holds, simulated)
 
-    def _acknowledge(self, missing_bytes: int, simulated: bool) -> None:
-        """Do what remains after a write that was not routine. Raises OSError or ConfigError when it is lost."""
+    def _acknowledge(self, handle: int, missing_bytes: int, simulated: bool) -> None:
+        """Do what remains after a write out of the ordinary. Raises when the event is lost after all."""
         if missing_bytes:
             raise OSError(errno.ENOSPC, f"{missing_bytes} bytes of an event were not taken", str(self._file))
-        assert self._handle is not None
         self._torn = False
         if self._fsync:
-            os.fsync(self._handle)
+            os.fsync(handle)
         if self._holds is None:
             # The first line of a shared file decides, and another process may have been first.
             first = _first_traffic(self._file)
@@ -233,7 +238,7 @@ class JsonlSource:
                     yield event
                 else:
                     self.foreign_lines += 1
-        except OSError as error:
+        except (OSError, ConfigError) as error:
             raise SinkError(f"the log at {self.path} cannot be read: {error}") from error
 
     def _merged(self) -> Iterator[Event]:

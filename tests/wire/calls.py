@@ -1,4 +1,4 @@
-"""Name what the wire tests ask for: models, keys that open nothing, a tool, an image, a call."""
+"""Name what the wire tests ask for: models, a tool, an image, a call."""
 
 from __future__ import annotations
 
@@ -7,12 +7,6 @@ from typing import Any
 from servers import WireServer
 
 from smartroute.records import Call
-
-KEYS = {
-    "openai": "sk-test-0123456789abcdefghij",
-    "anthropic": "sk-ant-test-0123456789abcdef",
-    "gemini": "AIzaTest0123456789abcdefghij",
-}
 
 MODELS = {"openai": "gpt-4o-mini", "anthropic": "claude-haiku-4-5", "gemini": "gemini-2.5-flash"}
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import pytest
-from calls import KEYS
 from servers import AnthropicServer, GeminiServer, OpenAIServer, WireServer
 
 from smartroute.providers.litellm import LiteLLMProvider
@@ -18,7 +17,7 @@ Server = TypeVar("Server", bound=WireServer)
 
 def _running(server: Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
     with server:
-        monkeypatch.setenv(server.key_variable, KEYS[server.dialect])
+        monkeypatch.setenv(server.key_variable, server.key)
         monkeypatch.setenv(server.base_variable, server.url)
         yield server
 

@@ -11,7 +11,7 @@ import json
 import socket
 import threading
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
@@ -91,6 +91,7 @@ class WireServer:
 
     dialect = ""
     key_variable = ""
+    key = ""
     base_variable = ""
 
     def __init__(self) -> None:
@@ -125,6 +126,11 @@ class WireServer:
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
+
+    def enter(self, environ: MutableMapping[str, str]) -> None:
+        """Put the address, and a key that opens nothing, where litellm looks for them."""
+        environ[self.base_variable] = self.url
+        environ[self.key_variable] = self.key
 
     def script(self, *answers: Answer | str, model: str | None = None) -> Self:
         """Queue answers, for any model or for one. When the queue is empty the server says `default`."""
@@ -170,6 +176,7 @@ class OpenAIServer(WireServer):
 
     dialect = "openai"
     key_variable = "OPENAI_API_KEY"
+    key = "sk-test-0123456789abcdefghij"
     base_variable = "OPENAI_API_BASE"
 
     @property
@@ -291,6 +298,7 @@ class AnthropicServer(WireServer):
 
     dialect = "anthropic"
     key_variable = "ANTHROPIC_API_KEY"
+    key = "sk-ant-test-0123456789abcdef"
     base_variable = "ANTHROPIC_API_BASE"
 
     def success(self, received: Received) -> Any:
@@ -332,6 +340,7 @@ class GeminiServer(WireServer):
 
     dialect = "gemini"
     key_variable = "GEMINI_API_KEY"
+    key = "AIzaTest0123456789abcdefghij"
     base_variable = "GEMINI_API_BASE"
 
     def model_of(self, path: str, body: Mapping[str, Any]) -> str:

@@ -8,10 +8,11 @@ import logging
 import traceback
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from importlib.metadata import version
 from typing import Any
 
 import pytest
-from calls import KEYS, WEATHER, call_for
+from calls import WEATHER, call_for
 from servers import Answer, AnthropicServer, GeminiServer, OpenAIServer, WireServer, closed_port
 
 from smartroute.errors import (
@@ -33,6 +34,7 @@ from smartroute.records import Call, Failure, Reply, Usage
 pytestmark = pytest.mark.wire
 
 Ask = Callable[[Call], Reply]
+LITELLM = tuple(int(part) for part in version("litellm").split(".")[:2])
 
 
 def error_of(ask: Ask, call: Call) -> ProviderError:
@@ -223,7 +225,11 @@ def test_no_choices_is_malformed_and_the_tokens_are_counted(server: WireServer, 
     error = error_of(ask, call_for(server))
     assert type(error) is MalformedReplyError
     assert error.generated is None
-    assert Failure.of(error).usage == Usage(30, 2)
+    if server.dialect == "openai" and LITELLM < (1, 105):
+        # These versions raise before anybody can read the usage: unknown, then, and not zero.
+        assert error.usage is None
+    else:
+        assert Failure.of(error).usage == Usage(30, 2)
 
 
 UNREADABLE = {
@@ -373,7 +379,7 @@ def test_parameters_that_would_break_the_ledger_are_refused(
 
 
 def test_no_key_in_messages_causes_or_tracebacks(server: WireServer, ask: Ask) -> None:
-    key = KEYS[server.dialect]
+    key = server.key
     masked = f"{key[:8]}****{key[-4:]}"
     for echoed in (key, masked, f"Bearer {key}"):
         server.script(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import copy
-import gc
 import json
+import subprocess
+import sys
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -142,23 +143,38 @@ def test_tool_calls_come_back_in_openai_shape_and_the_conversation_can_go_on(
 def test_tools_with_effort_cross_the_responses_bridge(openai_server: OpenAIServer, ask: Ask) -> None:
     openai_server.script(
         Answer(
-            text="It may rain.",
+            text=None,
             thinking="clouds",
+            finish="tools",
             input_tokens=700,
             output_tokens=90,
             cached_tokens=200,
             cache_write_tokens=50,
             reasoning_tokens=64,
             tool_calls=(ToolCall("weather", {"city": "Oslo"}),),
-        )
+        ),
+        Answer("Rain in Oslo."),
     )
     reply = ask(call_for(openai_server, model="gpt-5.4", effort="low", params={"tools": [WEATHER]}))
     assert openai_server.received[0].path == "/v1/responses"
     assert openai_server.received[0].body["reasoning"] == {"effort": "low"}
-    assert reply.text == "It may rain."
     assert reply.usage == Usage(700, 90, 200, 50, 64)
     assert [c["function"]["name"] for c in reply.tool_calls] == ["weather"]
     assert reply.raw["object"] == "chat.completion"
+
+    messages = (
+        {"role": "user", "content": "Weather in Oslo?"},
+        reply.raw["choices"][0]["message"],
+        {"role": "tool", "tool_call_id": reply.tool_calls[0]["id"], "content": "rain"},
+    )
+    second = call_for(
+        openai_server, model="gpt-5.4", effort="low", params={"tools": [WEATHER]}, messages=messages
+    )
+    assert ask(second).text == "Rain in Oslo."
+    assert {item["type"] for item in openai_server.received[1].body["input"]} >= {
+        "function_call",
+        "function_call_output",
+    }
 
 
 def test_effort_without_tools_stays_on_chat_completions(openai_server: OpenAIServer, ask: Ask) -> None:
@@ -339,47 +355,79 @@ def test_calling_leaves_litellms_global_settings_alone(openai_server: OpenAIServ
     assert {name: getattr(litellm, name) for name in names} == before
 
 
-def test_the_applications_litellm_callbacks_hear_of_our_calls(
-    openai_server: OpenAIServer, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import litellm
-    from litellm.integrations.custom_logger import CustomLogger
+LISTENING = """
+import asyncio, os, sys
+sys.path[:0] = [sys.argv[1]]
+from calls import call_for
+from servers import OpenAIServer
+from smartroute.providers.litellm import LiteLLMProvider
+import litellm
+from litellm.integrations.custom_logger import CustomLogger
 
-    heard: list[str] = []
+heard = []
 
-    class Listener(CustomLogger):
-        async def async_log_success_event(self, kwargs: Any, *_: Any) -> None:
-            heard.append(kwargs["model"])
+class Listener(CustomLogger):
+    async def async_log_success_event(self, kwargs, response_obj, start_time, end_time):
+        heard.append(kwargs["model"])
 
-    async def main() -> None:
-        await LiteLLMProvider().asend(call_for(openai_server))
-        for _ in range(200):
-            if heard:
-                return
-            await asyncio.sleep(0.01)
+async def main(server):
+    await LiteLLMProvider().asend(call_for(server))
+    for _ in range(500):
+        if heard:
+            break
+        await asyncio.sleep(0.01)
+    print(*heard)
 
-    for name in ("callbacks", "success_callback", "failure_callback", "_async_success_callback"):
-        monkeypatch.setattr(litellm, name, [])
-    monkeypatch.setattr(litellm, "_async_failure_callback", [])
-    litellm.callbacks.append(Listener())
-    runner.run(main())
-    assert heard == ["gpt-4o-mini"]
+litellm.callbacks = [Listener()]
+with OpenAIServer() as server:
+    server.enter(os.environ)
+    asyncio.run(main(server))
+"""
 
+MANY_LOOPS = """
+import asyncio, gc, os, sys
+from concurrent.futures import ThreadPoolExecutor
+sys.path[:0] = [sys.argv[1]]
+from calls import call_for
+from servers import AnthropicServer, GeminiServer, OpenAIServer
+from smartroute.providers.litellm import LiteLLMProvider
 
-def test_many_event_loops_at_once_leave_no_noise(
-    server: WireServer, capfd: pytest.CaptureFixture[str]
-) -> None:
-    provider = LiteLLMProvider()
-    server.default = Answer("fine")
+provider = LiteLLMProvider()
 
-    async def main() -> list[str]:
-        replies = await asyncio.gather(*(provider.asend(call_for(server)) for _ in range(4)))
-        await provider.aclose()
-        return [reply.text for reply in replies]
+async def main(server):
+    replies = await asyncio.gather(*(provider.asend(call_for(server)) for _ in range(4)))
+    await provider.aclose()
+    return len(replies)
 
+with OpenAIServer() as one, AnthropicServer() as two, GeminiServer() as three:
+    servers = (one, two, three)
+    for server in servers:
+        server.enter(os.environ)
+    for server in servers:
+        asyncio.run(main(server))
     with ThreadPoolExecutor(6) as pool:
-        futures = [pool.submit(asyncio.run, main()) for _ in range(12)]
-        assert [future.result() for future in futures] == [["fine"] * 4] * 12
+        total = sum(pool.map(lambda n: asyncio.run(main(servers[n % 3])), range(12)))
+    provider.send(call_for(one))
     gc.collect()
-    assert len(server.received) == 48
-    assert capfd.readouterr() == ("", "")
+    print(total, *(len(server.received) for server in servers))
+"""
+
+
+def _run(program: str) -> subprocess.CompletedProcess[str]:
+    # litellm's log of calls is one for the whole process, and remembers every loop it ever saw.
+    return subprocess.run(
+        [sys.executable, "-c", program, str(Path(__file__).parent)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_the_applications_litellm_callbacks_hear_of_our_calls() -> None:
+    assert _run(LISTENING).stdout == "gpt-4o-mini\n"
+
+
+def test_many_event_loops_at_once_leave_no_noise() -> None:
+    done = _run(MANY_LOOPS)
+    assert (done.stdout, done.stderr, done.returncode) == ("48 21 20 20\n", "", 0)
