@@ -15,7 +15,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, get_type_hints
 
 from smartroute.errors import SinkError
 
@@ -63,7 +63,8 @@ class AttemptRecord(TypedDict, total=False):
 
 
 # No slots: the dict that `of` fills is the event, and the line's record too. With slots it is built twice,
-# and the __init__ of a frozen dataclass alone takes 8 us for this many fields.
+# and the __init__ of a frozen dataclass alone takes 8 us for this many fields. A field that is not in the
+# dict has its default, which the class holds.
 @dataclass(frozen=True)
 class Event:
     """An outcome, or later feedback about one, as it stands in the log. None means unknown.
@@ -150,23 +151,14 @@ class Event:
         seen = decision.classification
         rung = outcome.answered_by
         answer = outcome.answer
-        usage = None if answer is None else answer.usage
         estimate = outcome.estimate
         measured: dict[str, Scalar] = {name: value for name, value, _ in seen.signals}
         if features:
             measured.update(features)
         chars, prompt_hash = _measure(task.messages, hash_key)
-        # One pass computes what Outcome's properties would in three, to the same result.
-        attempts: list[AttemptRecord] = []
-        costs_usd: list[float] = []
-        rungs: set[int | None] = set()
-        for attempt in outcome.attempts:
-            attempts.append(_attempt(attempt))
-            if attempt.cost_usd is not None:
-                costs_usd.append(attempt.cost_usd)
-            if attempt.purpose == "answer":
-                rungs.add(attempt.rung)
-        values = _DEFAULTS.copy()
+        attempts = [_attempt(attempt) for attempt in outcome.attempts]
+        costs_usd = [cost_usd for record in attempts if (cost_usd := record["cost_usd"]) is not None]
+        values: dict[str, Any] = _USUAL.copy()
         values["schema"] = SCHEMA
         values["type"] = "outcome"
         values["id"] = outcome.id
@@ -178,10 +170,7 @@ class Event:
         values["complexity_score"] = seen.score
         values["classified_by"] = seen.by
         values["features"] = measured
-        values["requirements"] = tuple(sorted(task.requirements)) if task.requirements else ()
         values["strategy"] = decision.strategy
-        values["experiment"] = decision.experiment
-        values["arm"] = decision.arm
         values["arm_propensity"] = decision.arm_propensity
         values["action_propensity"] = decision.action_propensity
         values["overridden"] = decision.overridden
@@ -192,43 +181,58 @@ class Event:
         )
         values["ruled_out"] = tuple([out.model for out in decision.ruled_out[:NAMED_RULED_OUT]])
         values["ruled_out_count"] = len(decision.ruled_out)
-        if rung is not None:
-            values["model"] = rung.model
-            values["provider"] = _provider(outcome)
-            values["tier"] = rung.tier.value
-            values["effort"] = rung.effort
         values["confidence"] = estimate.value
         values["confidence_source"] = estimate.source
         values["calibrated"] = estimate.calibrated
-        values["escalated"] = len(rungs) > 1
-        values["stopped_by"] = outcome.stopped_by
-        values["error"] = None if outcome.error is None else type(outcome.error).__name__
+        values["escalated"] = len(attempts) > 1 and outcome.escalated
         values["cost_usd"] = math.fsum(costs_usd)
         values["unpriced_attempts"] = len(attempts) - len(costs_usd)
         values["baseline_model"] = outcome.baseline_model
         values["baseline_cost_usd"] = outcome.baseline_cost_usd
         values["latency_s"] = outcome.latency_s
         values["attempts"] = tuple(attempts)
-        if answer is not None:
-            values["finish_reason"] = answer.finish_reason
-        if usage is not None:
-            values["input_tokens"] = usage.input_tokens
-            values["output_tokens"] = usage.output_tokens
-            values["cached_tokens"] = usage.cached_tokens
-            values["cache_write_tokens"] = usage.cache_write_tokens
-            values["reasoning_tokens"] = usage.reasoning_tokens
-        values["unit"] = task.unit
-        values["tenant"] = task.tenant
-        values["conversation_id"] = task.conversation_id
         values["labels"] = (
             {str(name): str(value) for name, value in task.labels.items()} if task.labels else {}
         )
         values["prompt_chars"] = chars
         values["prompt_hash"] = prompt_hash
-        values["prompt_text"] = _redacted(_transcript(task.messages), redact) if log_text else None
-        values["answer_text"] = _redacted(answer.text, redact) if log_text and answer is not None else None
         values["extra"] = {}
-        return cls._over(values)
+        if task.requirements:
+            values["requirements"] = tuple(sorted(task.requirements))
+        if decision.experiment is not None:
+            values["experiment"] = decision.experiment
+        if decision.arm is not None:
+            values["arm"] = decision.arm
+        if rung is not None:
+            values["model"] = rung.model
+            values["provider"] = _provider(outcome)
+            values["tier"] = rung.tier.value
+            if rung.effort is not None:
+                values["effort"] = rung.effort
+        if outcome.stopped_by is not None:
+            values["stopped_by"] = outcome.stopped_by
+        if outcome.error is not None:
+            values["error"] = type(outcome.error).__name__
+        if answer is not None:
+            values["finish_reason"] = answer.finish_reason
+            if (usage := answer.usage) is not None:
+                values["input_tokens"] = usage.input_tokens
+                values["output_tokens"] = usage.output_tokens
+                values["cached_tokens"] = usage.cached_tokens
+                values["cache_write_tokens"] = usage.cache_write_tokens
+                values["reasoning_tokens"] = usage.reasoning_tokens
+        if task.unit is not None:
+            values["unit"] = task.unit
+        if task.tenant is not None:
+            values["tenant"] = task.tenant
+        if task.conversation_id is not None:
+            values["conversation_id"] = task.conversation_id
+        if log_text:
+            values["prompt_text"] = _redacted(_transcript(task.messages), redact)
+            values["answer_text"] = None if answer is None else _redacted(answer.text, redact)
+        event = object.__new__(cls)
+        object.__setattr__(event, "__dict__", values)
+        return event
 
     @classmethod
     def from_line(cls, line: bytes | str) -> Self:
@@ -241,18 +245,20 @@ class Event:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             where = ".".join(map(str, first["loc"])) or "the line"
             raise SinkError(f"not an event: {where}: {first['msg']}; skip the line") from None
-        found["extra"] = {}
-        if found.keys() != _DEFAULTS.keys():
-            found["extra"] = {name: found.pop(name) for name in [*found] if name not in _DEFAULTS}
-            found = {**_DEFAULTS, "features": {}, "labels": {}, **found}
-        return cls._over(found)
-
-    @classmethod
-    def _over(cls, values: dict[str, Any]) -> Self:
-        """Return the event that stands on this dict of all its fields, in their order."""
+        extra = {}
+        if not found.keys() <= _NAMES:
+            extra = {name: found.pop(name) for name in [*found] if name not in _NAMES}
+        found.setdefault("features", {})
+        found.setdefault("labels", {})
+        found["extra"] = extra
         event = object.__new__(cls)
-        object.__setattr__(event, "__dict__", values)
+        object.__setattr__(event, "__dict__", found)
         return event
+
+    def __post_init__(self) -> None:
+        values = self.__dict__
+        for name in [name for name, value in values.items() if value is None and name not in _NEEDED]:
+            del values[name]
 
     def to_line(self) -> bytes:
         """Return the event as one line of JSON in UTF-8, its newline included. Never raises on odd values.
@@ -268,13 +274,23 @@ class Event:
             return encode_json(_clean(record))
 
 
-_NAMES = tuple(each.name for each in fields(Event))
+_NAMES = frozenset(each.name for each in fields(Event)) - {"extra"}
 _NEEDED = ("schema", "type", "id", "outcome_id", "time", "simulated")
-_DEFAULTS: dict[str, Any] = {
-    **dict.fromkeys(_NAMES),
-    **dict.fromkeys(("requirements", "ladder", "ruled_out", "attempts"), ()),
-}
-_NO_ATTEMPT = cast(AttemptRecord, dict.fromkeys(AttemptRecord.__annotations__))
+
+# A dict literal of this length is built in pieces; copying one that has the keys takes half the time.
+# The other fields are left out of a line while they are unknown.
+_USUAL: dict[str, Any] = dict.fromkeys(
+    (
+        *_NEEDED,
+        *("kind", "complexity", "complexity_score", "classified_by", "features"),
+        *("strategy", "arm_propensity", "action_propensity", "overridden", "detour", "accept_at"),
+        *("ladder", "ruled_out", "ruled_out_count", "confidence_source", "calibrated", "escalated"),
+        *("cost_usd", "unpriced_attempts", "latency_s", "attempts", "labels", "prompt_chars", "prompt_hash"),
+        *("model", "provider", "tier", "confidence", "baseline_model", "baseline_cost_usd", "extra"),
+        *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
+        "finish_reason",
+    )
+)
 
 
 def encode_json(record: Any) -> bytes:
@@ -341,7 +357,8 @@ def _reader() -> Any:
         "attempts": tuple[attempt, ...],
     }
     line = {
-        name: Required[hints[name]] if name in _NEEDED else NotRequired[hints[name]] for name in _DEFAULTS
+        name: Required[hints[name]] if name in _NEEDED else NotRequired[hints[name]]
+        for name in sorted(_NAMES)
     }
     return TypeAdapter(strict(table("Line", line)))
 
@@ -368,28 +385,30 @@ def _provider(outcome: Outcome) -> str | None:
 
 
 def _attempt(attempt: Attempt) -> AttemptRecord:
-    record = _NO_ATTEMPT.copy()
-    record["model"] = attempt.model
-    record["provider"] = attempt.provider
-    record["purpose"] = attempt.purpose
-    record["effort"] = attempt.effort
-    record["rung"] = attempt.rung
-    record["number"] = attempt.number
-    record["cost_usd"] = attempt.cost_usd
-    record["latency_s"] = attempt.latency_s
-    record["started_at"] = attempt.started_at
-    record["confidence"] = attempt.confidence
-    record["confidence_source"] = attempt.confidence_source
-    record["finish_reason"] = attempt.finish_reason
-    usage = attempt.usage
-    if usage is not None:
+    record: AttemptRecord = {
+        "model": attempt.model,
+        "provider": attempt.provider,
+        "purpose": attempt.purpose,
+        "rung": attempt.rung,
+        "number": attempt.number,
+        "cost_usd": attempt.cost_usd,
+        "latency_s": attempt.latency_s,
+        "started_at": attempt.started_at,
+    }
+    if attempt.effort is not None:
+        record["effort"] = attempt.effort
+    if (usage := attempt.usage) is not None:
         record["input_tokens"] = usage.input_tokens
         record["output_tokens"] = usage.output_tokens
         record["cached_tokens"] = usage.cached_tokens
         record["cache_write_tokens"] = usage.cache_write_tokens
         record["reasoning_tokens"] = usage.reasoning_tokens
-    failure = attempt.failure
-    if failure is not None:
+    if attempt.confidence_source is not None:
+        record["confidence"] = attempt.confidence
+        record["confidence_source"] = attempt.confidence_source
+    if attempt.finish_reason is not None:
+        record["finish_reason"] = attempt.finish_reason
+    if (failure := attempt.failure) is not None:
         record["failure"] = failure.kind
         record["failure_status"] = failure.status
     return record
@@ -401,17 +420,19 @@ def _measure(messages: Sequence[Message], key: bytes | None) -> tuple[int, str |
     Each content stands behind its role and its length, so no two conversations run into the same bytes.
     """
     chars = 0
-    hasher = hashlib.blake2b(key=key, digest_size=16) if key else None
+    parts: list[bytes] = []
     for message in messages:
         content = message.get("content")
         if isinstance(content, str):
             chars += len(content)
         elif content:
             chars += sum(len(part.get("text") or "") for part in content)
-        if hasher is not None:
+        if key:
             form, data = _canonical(content)
-            hasher.update(f"{message.get('role')}\0{form}\0{len(data)}\0".encode() + data)
-    return chars, None if hasher is None else hasher.hexdigest()
+            parts.append(f"{message.get('role')}\0{form}\0{len(data)}\0".encode() + data)
+    if not key:
+        return chars, None
+    return chars, hashlib.blake2b(b"".join(parts), key=key, digest_size=16).hexdigest()
 
 
 def _canonical(content: Any) -> tuple[str, bytes]:

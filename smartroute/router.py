@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from smartroute.catalogue import Catalogue
-from smartroute.classify import RuleClassifier, as_classifier
+from smartroute.classify import FEATURES_VERSION, RuleClassifier, as_classifier, measure
 from smartroute.clock import Clock
 from smartroute.config import RouterConfig
 from smartroute.errors import ConfigError, ProviderTimeoutError, TaskError
@@ -368,6 +368,7 @@ class ModelRouter:
             event = Event.of(
                 outcome,
                 hash_key=self._hash_key,
+                features=_features(outcome.task),
                 log_text=self.config.log_text,
                 redact=self.config.redact,
             )
@@ -662,6 +663,14 @@ def _litellm() -> Provider:
     from smartroute.providers.litellm import LiteLLMProvider
 
     return LiteLLMProvider()
+
+
+def _features(task: Task) -> dict[str, Any]:
+    """Return the surface features of a task that are not 0, with their version."""
+    seen = measure(task)._asdict()
+    found: dict[str, Any] = {name: value for name, value in seen.items() if value}
+    found["features_version"] = FEATURES_VERSION
+    return found
 
 
 def _new_id() -> str:

@@ -402,10 +402,12 @@ def _of_connection(link: Exception, links: tuple[BaseException, ...], call: Call
         return _timed_out(call, generated=False)
     if isinstance(link, httpx.TimeoutException):
         return _timed_out(call)
-    never_sent = isinstance(link, httpx.ConnectError) and any(
+    # By name: aiohttp and httpcore need not both be there. httpx's ConnectError alone does not tell, since
+    # litellm also makes one of a connection that aiohttp lost in the middle of a reply.
+    never_sent = any(
         isinstance(other, ConnectionRefusedError | socket.gaierror)
-        or type(other).__module__.startswith("httpcore")
-        or type(other).__name__ == "ClientConnectorError"
+        or type(other).__name__.startswith("ClientConnector")
+        or (type(other).__module__.startswith("httpcore") and type(other).__name__ == "ConnectError")
         for other in links
     )
     what = "no connection" if never_sent else "the connection broke before the whole reply was there"

@@ -364,13 +364,17 @@ def _day_of(file: Path) -> str:
 
 
 def _lines(file: Path) -> Iterator[bytes]:
-    """Yield the lines without their newlines. Holds no file open: a day may have thousands of segments."""
-    offset = 0
+    """Yield the lines that are there now, without their newlines.
+
+    Goes no further than the file's present end, or a reader could chase a writer for ever. Holds no file
+    open, for a day may have thousands of segments.
+    """
+    offset, end = 0, file.stat().st_size
     pending: list[bytes] = []
-    while True:
+    while offset < end:
         with file.open("rb") as stream:
             stream.seek(offset)
-            block = stream.read(_BLOCK_BYTES)
+            block = stream.read(min(_BLOCK_BYTES, end - offset))
         if not block:
             break
         offset += len(block)

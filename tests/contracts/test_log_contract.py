@@ -81,8 +81,8 @@ def test_reading_is_not_disturbed_by_writing(log: Log) -> None:
     for event in source.events():
         seen.append(event.id)
         sink.emit(an_event(len(seen) + 100))
-    assert seen[:3] == ["e0", "e1", "e2"]
-    assert len(list(source.events())) == 3 + len(seen)
+    assert seen == ["e0", "e1", "e2"]
+    assert len(list(source.events())) == 6
 
 
 def test_threads_lose_nothing(log: Log) -> None:
@@ -125,7 +125,7 @@ def test_flush_raises_once_for_what_was_lost_since_the_last_one(log: Log) -> Non
     sink.flush()
     sink.emit(an_event(2, simulated=True))
     sink.emit(an_event(3, simulated=True))
-    with pytest.raises(SinkError, match="2 events were not logged.*holds real events"):
+    with pytest.raises(SinkError, match=r"2 events were not logged.*holds real events"):
         sink.flush()
     sink.flush()
     assert sink.lost == 2

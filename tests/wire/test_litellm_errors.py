@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import io
 import logging
+import socket
 import traceback
 from collections.abc import Callable
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from importlib.metadata import version
 from typing import Any
 
@@ -198,6 +199,13 @@ def test_a_blocked_prompt(openai_server: OpenAIServer, ask: Ask) -> None:
     assert error.generated is False
 
 
+def test_a_filter_that_only_the_error_code_tells_of(openai_server: OpenAIServer, ask: Ask) -> None:
+    openai_server.script(
+        Answer(status=400, error="Blocked.", error_type="bad_request", error_code="content_filter")
+    )
+    assert type(error_of(ask, call_for(openai_server))) is RefusedError
+
+
 def test_anthropics_output_filter(anthropic_server: AnthropicServer, ask: Ask) -> None:
     said = "Output blocked by content filtering policy"
     anthropic_server.script(Answer(status=400, error=said, error_type="invalid_request_error"))
@@ -286,6 +294,33 @@ def test_a_refused_connection_is_free(server: WireServer, ask: Ask, monkeypatch:
     assert type(error) is ProviderUnavailableError
     assert error.generated is False
     assert server.received == []
+
+
+def test_a_failed_handshake_is_free(
+    openai_server: OpenAIServer, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_BASE", openai_server.url.replace("http:", "https:"))
+    error = error_of(ask, call_for(openai_server))
+    assert type(error) is ProviderUnavailableError
+    assert error.generated is False
+    assert openai_server.received == []
+
+
+def test_a_server_that_takes_no_connection_times_out_for_free(
+    server: WireServer, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
+        # Once its queue is full, Linux lets further connections hang.
+        busy = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(busy.getsockname())
+        suffix = "/v1" if server.dialect == "openai" else ""
+        monkeypatch.setenv(server.base_variable, f"http://127.0.0.1:{busy.getsockname()[1]}{suffix}")
+        error = error_of(ask, call_for(server, timeout_s=0.3))
+    assert type(error) is ProviderTimeoutError
+    assert error.generated is False
 
 
 def test_a_slow_answer_times_out_and_may_have_cost_something(server: WireServer, ask: Ask) -> None:
@@ -392,6 +427,21 @@ def test_no_key_in_messages_causes_or_tracebacks(server: WireServer, ask: Ask) -
         assert "Incorrect API key" in str(error)
         if server.dialect != "gemini":
             assert masked not in printed
+
+
+def test_a_key_of_no_known_shape_is_cut_out_too(
+    openai_server: OpenAIServer, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_SERVER_KEY", "my own secret value")
+    options = {
+        "api_base": openai_server.url,
+        "api_key_env": "MY_SERVER_KEY",
+        "headers": {"X-Pass": "another secret value"},
+    }
+    openai_server.script(Answer(status=400, error="my own secret value and another secret value leaked"))
+    error = error_of(ask, call_for(openai_server, options=options))
+    assert "[key] and [key] leaked" in str(error)
+    assert "secret" not in "".join(traceback.format_exception(error))
 
 
 def test_the_cause_is_kept_where_it_holds_no_key(openai_server: OpenAIServer, ask: Ask) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -301,6 +302,15 @@ def test_the_callers_messages_and_parameters_are_not_edited(server: WireServer, 
     assert (messages, params) == before
 
 
+def test_messages_that_litellm_edits_in_place_are_a_copy(openai_server: OpenAIServer, ask: Ask) -> None:
+    # Mistral takes no names of users: litellm removes them from the very dicts it was given.
+    messages = ({"role": "user", "content": "hi", "name": "bob"},)
+    call = Call("m", "mistral/m", "mistral", messages, options={"api_base": openai_server.url})
+    ask(call)
+    assert "name" not in openai_server.received[0].body["messages"][0]
+    assert messages[0]["name"] == "bob"
+
+
 def test_one_call_is_one_request_even_when_the_application_lets_litellm_retry(
     server: WireServer, runner: asyncio.Runner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -413,6 +423,24 @@ with OpenAIServer() as one, AnthropicServer() as two, GeminiServer() as three:
 """
 
 
+FIRST_USE = """
+import os, sys
+sys.path[:0] = [sys.argv[1]]
+from calls import call_for
+from servers import AnthropicServer
+from smartroute._network_guard import no_network
+from smartroute.providers.litellm import LiteLLMProvider
+
+assert "litellm" not in sys.modules
+with no_network(), AnthropicServer() as server:
+    server.enter(os.environ)
+    provider = LiteLLMProvider()
+    provider.warmup()
+    assert "litellm" in sys.modules
+    print(provider.send(call_for(server)).text)
+"""
+
+
 def _run(program: str) -> subprocess.CompletedProcess[str]:
     # litellm's log of calls is one for the whole process, and remembers every loop it ever saw.
     return subprocess.run(
@@ -421,6 +449,7 @@ def _run(program: str) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=120,
         check=False,
+        env={name: value for name, value in os.environ.items() if not name.startswith("LITELLM_")},
     )
 
 
@@ -431,3 +460,8 @@ def test_the_applications_litellm_callbacks_hear_of_our_calls() -> None:
 def test_many_event_loops_at_once_leave_no_noise() -> None:
     done = _run(MANY_LOOPS)
     assert (done.stdout, done.stderr, done.returncode) == ("48 21 20 20\n", "", 0)
+
+
+def test_first_use_fetches_no_price_map_and_no_table_of_headers() -> None:
+    done = _run(FIRST_USE)
+    assert (done.stdout, done.stderr, done.returncode) == ("ok\n", "", 0)

@@ -1,0 +1,41 @@
+"""Ask the router what it would do, and why, before it does it."""
+
+import os
+
+from smartroute import ModelRouter
+from smartroute.testing import ScriptedProvider, reply
+
+LOOK_UP = {
+    "type": "function",
+    "function": {
+        "name": "look_up_order",
+        "parameters": {"type": "object", "properties": {"order": {"type": "string"}}},
+    },
+}
+
+keys = [key for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY") if os.environ.get(key)]
+if keys:
+    print(f"Real models, by {', '.join(keys)}; at most $0.25.")
+    router = ModelRouter(max_usd=0.25)
+else:
+    print("No key is set, so a script stands for the models: answers and figures are simulated.")
+    router = ModelRouter(provider=ScriptedProvider(lambda call: reply("Bonjour.", input_tokens=12)))
+
+
+def explain(title: str, prompt: str, **options: object) -> None:
+    """Print a decision. Nothing is called and nothing is spent."""
+    print(f"\n--- {title}: {prompt}\n{router.decide(prompt, **options).explain()}")
+
+
+explain("hard, though short", "Is P equal to NP?")
+explain("needs tools and a long answer", "Where is order 4711?", tools=[LOOK_UP], max_tokens=50_000)
+explain("your own word wins", "Where is order 4711?", complexity_override="complex")
+
+with router:
+    outcome = router.run("Translate 'good morning' into French.", max_tokens=2_000)
+
+decision = outcome.decision
+print(f"\nDone as decided: {decision.ladder[0]} was asked first; {outcome.model} said: {outcome.text}")
+print(f"Reasons are data too: {decision.reasons}, {decision.ruled_out[0]}")
+unit = "USD" if keys else "USD, simulated"
+print(f"The bill: {outcome.cost_usd:.6f} {unit}, for {len(outcome.attempts)} call(s).")

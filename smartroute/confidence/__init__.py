@@ -1,0 +1,29 @@
+"""Say how far an answer may be believed, and from what that is known."""
+
+from smartroute.confidence.agreement import AgreementConfidence
+from smartroute.confidence.answers import Answer, extract_answer
+from smartroute.confidence.combine import (
+    CombinedConfidence,
+    FunctionEstimator,
+    as_estimator,
+    default_estimator,
+)
+from smartroute.confidence.judge import JudgeConfidence
+from smartroute.confidence.logprob import LogprobConfidence
+from smartroute.confidence.reported import ReportedConfidence, ask_instruction
+from smartroute.confidence.text import TextConfidence
+
+__all__ = [
+    "AgreementConfidence",
+    "Answer",
+    "CombinedConfidence",
+    "FunctionEstimator",
+    "JudgeConfidence",
+    "LogprobConfidence",
+    "ReportedConfidence",
+    "TextConfidence",
+    "as_estimator",
+    "ask_instruction",
+    "default_estimator",
+    "extract_answer",
+]

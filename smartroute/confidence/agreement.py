@@ -1,0 +1,63 @@
+"""Believe an answer as far as further answers agree with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from smartroute.confidence.answers import Answer, extract_answer
+from smartroute.errors import ConfigError
+from smartroute.records import Confidence, Failure, Probe, Reply, Task
+
+_SOURCE = "agreement"
+
+
+class AgreementConfidence:
+    """Ask again, and count who agrees: `samples` more draws of the same model, or one answer of another.
+
+    `model` names a second, cheap model of the catalogue; without it the model that answered is sampled
+    again at `temperature`. Answers are compared after `extract`; where the first answer has nothing
+    to compare (long free text), no call is made and the confidence is unknown. A failed call counts as
+    absent. The value is the share of the answers obtained that agree: a score, not a probability
+    (self-consistency, Wang et al. 2023, ICLR).
+    """
+
+    def __init__(
+        self,
+        model: str | None = None,
+        *,
+        samples: int | None = None,
+        temperature: float = 0.7,
+        extract: Callable[[str], Answer | None] = extract_answer,
+    ) -> None:
+        self._model = model
+        self._samples = (1 if model is not None else 2) if samples is None else samples
+        if isinstance(self._samples, bool) or not isinstance(self._samples, int) or self._samples < 1:
+            raise ConfigError(f"samples must be a whole number of at least 1, got {samples!r}")
+        if not 0.0 <= temperature <= 2.0:
+            raise ConfigError(f"temperature must lie in [0, 2], got {temperature!r}")
+        if model is None and temperature == 0.0:
+            raise ConfigError("samples of one model at temperature 0 are all the same; raise temperature")
+        self._temperature = temperature
+        self._extract = extract
+
+    def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
+        """Return the samples to draw; none when the answer could not be compared."""
+        if reply.tool_calls or self._extract(reply.text) is None:
+            return ()
+        params = {name: value for name, value in task.params.items() if name not in ("seed", "n", "logprobs")}
+        if self._model is None:
+            params["temperature"] = self._temperature
+        return (Probe(task.messages, "sample", self._model, params),) * self._samples
+
+    def estimate(self, task: Task, reply: Reply, replies: tuple[Reply | Failure, ...] = ()) -> Confidence:
+        """Return the share of the samples that agree with the answer."""
+        own = None if reply.tool_calls else self._extract(reply.text)
+        if own is None:
+            return Confidence(None, _SOURCE, "the answer cannot be compared with another")
+        others = [self._extract(other.text) for other in replies if isinstance(other, Reply)]
+        if not others:
+            return Confidence(None, _SOURCE, "no sample was obtained")
+        agreeing = sum(other == own for other in others)
+        return Confidence(
+            agreeing / len(others), _SOURCE, f"{agreeing} of {len(others)} agree on a {own.kind}"
+        )

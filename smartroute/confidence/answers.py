@@ -1,0 +1,114 @@
+"""Extract the answer proper from a reply, in a form that can be compared with another's."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import unicodedata
+from typing import NamedTuple
+
+from smartroute.confidence.reported import json_object
+
+_SHORT_CHARS = 80
+_FIELDS = ("answer", "final_answer", "solution", "result", "label", "score", "choice")
+_BOXED = re.compile(r"\\boxed\s*\{")
+_MARKED = re.compile(
+    r"(?:####\s*|(?:final |correct |the )?(?:answer|result|antwort|ergebnis|réponse|respuesta|resposta|risposta|ответ|答案|答え|정답|답)"
+    r"\s*(?:is|ist|est|es|é|:|：|=|是|は|은|는)\s*[:：]?\s*)(?P<answer>[^\n]{1,200})",
+    re.IGNORECASE,
+)  # fmt: skip
+_CODE = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
+_CHOICE = re.compile(r"^\W*([A-J])(?:\W*$|[).:]\s)")
+_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:[,\u00a0\u202f ]\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_ARTICLES = re.compile(r"\b(?:the|a|an|der|die|das|ein|eine|le|la|les|un|une|el|los|las)\b")
+
+
+class Answer(NamedTuple):
+    """What kind of answer it is, and its canonical text: equal texts of equal kinds agree."""
+
+    kind: str
+    value: str
+
+
+def extract_answer(text: str) -> Answer | None:
+    """Return the answer in a reply, or None when there is none that could be compared.
+
+    In this order: a marked final answer (a JSON field such as "answer", \\boxed{...}, "#### 42", "the answer
+    is ..."), any other JSON object, the last code block, and the whole reply or its last line where
+    that is short. Numbers are compared as numbers, choices as letters, words without case, articles,
+    punctuation and accents of form (NFKC). Long free text is None.
+    """
+    text = text.strip()
+    if not text:
+        return None
+    found = json_object(text)
+    if found is not None:
+        lowered = {str(key).lower(): value for key, value in found.items()}
+        for name in _FIELDS:
+            if lowered.get(name) is not None:
+                return _of_value(lowered[name])
+        lowered.pop("confidence", None)
+        lowered.pop("reasoning", None)
+        return _of_value(lowered)
+    marked = _boxed(text) or _marked(text)
+    if marked is not None:
+        return _of_text(marked)
+    blocks = _CODE.findall(text)
+    if blocks:
+        return Answer("code", "\n".join(line.rstrip() for line in blocks[-1].strip().splitlines()))
+    if len(text) <= _SHORT_CHARS:
+        return _of_text(text)
+    last = text.splitlines()[-1].strip()
+    if len(last) <= _SHORT_CHARS and len(_NUMBER.findall(last)) == 1:
+        return _of_text(last)
+    return None
+
+
+def _boxed(text: str) -> str | None:
+    """Return what stands in the last \\boxed{...}, inner braces included."""
+    starts = list(_BOXED.finditer(text))
+    if not starts:
+        return None
+    begin = starts[-1].end()
+    depth = 1
+    for place in range(begin, min(len(text), begin + 500)):
+        depth += {"{": 1, "}": -1}.get(text[place], 0)
+        if depth == 0:
+            return text[begin:place]
+    return None
+
+
+def _marked(text: str) -> str | None:
+    marks = list(_MARKED.finditer(text[-2_000:]))
+    return marks[-1].group("answer") if marks else None
+
+
+def _of_value(value: object) -> Answer | None:
+    if isinstance(value, bool):
+        return Answer("text", str(value).lower())
+    if isinstance(value, int | float):
+        return _of_number(float(value))
+    if isinstance(value, str):
+        return _of_text(value) if value.strip() else None
+    if not value:
+        return None
+    return Answer("json", json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).casefold())
+
+
+def _of_text(text: str) -> Answer | None:
+    text = unicodedata.normalize("NFKC", text).strip().strip("*_`$ ").strip()
+    choice = _CHOICE.match(text)
+    if choice is not None:
+        return Answer("choice", choice.group(1))
+    numbers = _NUMBER.findall(text)
+    words = re.sub(r"[\d\W_]+", " ", text).split()
+    if len(numbers) == 1 and len(words) <= 4:
+        return _of_number(float(re.sub(r"[,\u00a0\u202f ]", "", numbers[0])))
+    plain = _ARTICLES.sub(" ", text.casefold()) if len(words) > 1 else text.casefold()
+    value = " ".join(re.sub(r"[^\w\s.+\-/*^=<>()\[\]{},]", " ", plain).split()).strip(" .,")
+    return Answer("text", value) if value else None
+
+
+def _of_number(number: float) -> Answer | None:
+    return Answer("number", f"{number:.10g}") if math.isfinite(number) else None

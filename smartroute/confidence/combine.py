@@ -1,0 +1,100 @@
+"""Make one confidence of several, by a rule that can be told in two sentences."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from smartroute.confidence.logprob import LogprobConfidence
+from smartroute.confidence.reported import ReportedConfidence
+from smartroute.confidence.text import TextConfidence
+from smartroute.errors import ConfigError
+from smartroute.protocols import ConfidenceEstimator
+from smartroute.records import Confidence, Failure, Probe, Reply, Task
+
+
+class CombinedConfidence:
+    """The first estimator that knows something is believed; a fault in the text caps it.
+
+    Give the estimators in the order in which you trust them. Where TextConfidence stands among them it
+    does not take part in that order, since it knows only faults: what it finds limits the others' value
+    from above. The source is that of the estimate that decided; `parts` holds them all.
+    """
+
+    def __init__(self, *estimators: ConfidenceEstimator) -> None:
+        if not estimators:
+            raise ConfigError("CombinedConfidence needs at least one estimator")
+        self._estimators = estimators
+
+    def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
+        """Return the probes of all the estimators, in their order."""
+        return tuple(probe for estimator in self._estimators for probe in estimator.probes(task, reply))
+
+    def estimate(self, task: Task, reply: Reply, replies: tuple[Reply | Failure, ...] = ()) -> Confidence:
+        """Return the combined confidence, each estimator being handed the replies to its own probes."""
+        parts = []
+        for estimator in self._estimators:
+            count = len(estimator.probes(task, reply)) if replies else 0
+            parts.append(estimator.estimate(task, reply, replies[:count]))
+            replies = replies[count:]
+        return _combined(
+            tuple(parts),
+            fault=next(
+                (
+                    part
+                    for estimator, part in zip(self._estimators, parts, strict=True)
+                    if isinstance(estimator, TextConfidence) and part.value is not None
+                ),
+                None,
+            ),
+        )
+
+
+def _combined(parts: tuple[Confidence, ...], fault: Confidence | None) -> Confidence:
+    known = next((part for part in parts if part.value is not None and part is not fault), None)
+    if fault is not None and (known is None or (fault.value or 0.0) <= (known.value or 0.0)):
+        return Confidence(fault.value, fault.source, fault.detail, parts)
+    if known is None:
+        return Confidence(None, "none", "; ".join(part.detail for part in parts if part.detail), parts)
+    return Confidence(known.value, known.source, known.detail, parts, known.calibrated)
+
+
+class FunctionEstimator:
+    """A function `(task, reply) -> float | None | Confidence` as an estimator; a bare value's source is its name."""
+
+    def __init__(self, function: Callable[[Task, Reply], float | Confidence | None]) -> None:
+        self._function = function
+        self._source = getattr(function, "__name__", type(function).__name__).strip("<>")
+
+    def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
+        """Return no probes."""
+        return ()
+
+    def estimate(self, task: Task, reply: Reply, replies: tuple[object, ...] = ()) -> Confidence:
+        """Return what the function says. Raises ConfigError when that is out of range."""
+        value = self._function(task, reply)
+        return value if isinstance(value, Confidence) else Confidence(value, self._source)
+
+
+def as_estimator(
+    found: ConfidenceEstimator | Callable[[Task, Reply], float | Confidence | None],
+) -> ConfidenceEstimator:
+    """Return an estimator as it is, or a plain function as one. Raises ConfigError otherwise."""
+    if inspect.isclass(found):
+        raise ConfigError(f"estimator must be an object, got the class {found.__name__}; call it first")
+    if isinstance(found, ConfidenceEstimator):
+        return found
+    if callable(found) and not inspect.iscoroutinefunction(found):
+        return FunctionEstimator(found)
+    raise ConfigError(
+        "estimator must have methods probes and estimate, or be a function of (task, reply), "
+        f"got {type(found).__name__}"
+    )
+
+
+def default_estimator(*, asked: bool = False) -> ConfidenceEstimator:
+    """Return the default: what the model reports, else log-probabilities, capped by faults in the text.
+
+    No extra calls, and nothing is added to the prompt. `asked` reads the line that `ask_confidence` asks for.
+    """
+    return CombinedConfidence(ReportedConfidence(asked=asked), LogprobConfidence(), TextConfidence())

@@ -1,0 +1,33 @@
+"""Turn the log-probabilities of an answer's tokens into a score."""
+
+from __future__ import annotations
+
+import math
+
+from smartroute.records import Confidence, Probe, Reply, Task
+
+_SOURCE = "logprob"
+
+
+class LogprobConfidence:
+    """The length-normalised probability of the answer: exp of the mean log-probability of its tokens.
+
+    The geometric mean of the token probabilities, so that a long answer is not doubted for its length
+    (Malinin and Gales 2021, ICLR, "Uncertainty Estimation in Autoregressive Structured Prediction").
+    It is a score: how sure the model was of its words, not how likely these are to be right. Few
+    providers return log-probabilities, so this is never the only signal.
+    """
+
+    def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
+        """Return no probes."""
+        return ()
+
+    def estimate(self, task: Task, reply: Reply, replies: tuple[object, ...] = ()) -> Confidence:
+        """Return the score, unknown without log-probabilities or when one of them is not a number."""
+        logprobs = reply.logprobs
+        if not logprobs:
+            return Confidence(None, _SOURCE, "no log-probabilities in the reply")
+        mean = sum(logprobs) / len(logprobs)
+        if math.isnan(mean):
+            return Confidence(None, _SOURCE, "a log-probability is not a number")
+        return Confidence(math.exp(min(0.0, mean)), _SOURCE, f"{len(logprobs)} tokens")
