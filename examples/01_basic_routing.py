@@ -1,4 +1,7 @@
-"""Route four prompts, from easy to hard, and read the bill."""
+"""Route four prompts, from easy to hard, and read the bill.
+
+Routing need not be cheaper than one model for everything: here a premium model is asked for the proof.
+"""
 
 import os
 
@@ -31,6 +34,11 @@ def script(call: Call) -> Reply:
     return reply(answer, input_tokens=len(question) // 4, output_tokens=len(answer) // 4)
 
 
+def words(confidence: float | None) -> str:
+    """Return a confidence for people. None means that nobody could judge."""
+    return "confidence unknown" if confidence is None else f"confidence {confidence:.2f}"
+
+
 keys = [key for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY") if os.environ.get(key)]
 if keys:
     print(f"Real models, by {', '.join(keys)}; at most $0.25.")
@@ -45,10 +53,10 @@ with router:
         outcome = router.run(prompt, kind=kind, max_tokens=2_000)
         outcomes.append(outcome)
         print(f"\n{prompt}\n  {outcome.text}")
-        print(f"  {outcome.complexity}, answered by {outcome.model}, believed by {outcome.confidence_source}")
+        print(f"  {outcome.complexity}, answered by {outcome.model}")
         for attempt in outcome.attempts:
             cost = "unknown" if attempt.cost_usd is None else f"${attempt.cost_usd:.6f}"
-            print(f"    {attempt.model:24} {cost}  confidence {attempt.confidence}")
+            print(f"    {attempt.model:24} {cost}  {words(attempt.confidence)}")
 
 stats = router.get_stats()
 unit = "USD" if keys else "USD, simulated"

@@ -1,6 +1,7 @@
 """Ask the router what it would do, and why, before it does it."""
 
 import os
+from typing import Any
 
 from smartroute import ModelRouter
 from smartroute.testing import ScriptedProvider, reply
@@ -22,7 +23,7 @@ else:
     router = ModelRouter(provider=ScriptedProvider(lambda call: reply("Bonjour.", input_tokens=12)))
 
 
-def explain(title: str, prompt: str, **options: object) -> None:
+def explain(title: str, prompt: str, **options: Any) -> None:
     """Print a decision. Nothing is called and nothing is spent."""
     print(f"\n--- {title}: {prompt}\n{router.decide(prompt, **options).explain()}")
 

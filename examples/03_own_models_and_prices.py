@@ -9,10 +9,9 @@ from smartroute.testing import ScriptedProvider, reply
 keys = [key for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY") if os.environ.get(key)]
 if keys:
     print(f"Real models, by {', '.join(keys)}; at most $0.25.")
-    provider, max_usd = None, 0.25
 else:
     print("No key is set, so a script stands for the models: answers and figures are simulated.")
-    provider, max_usd = ScriptedProvider(lambda call: reply("82", input_tokens=30, output_tokens=1)), None
+provider = None if keys else ScriptedProvider(lambda call: reply("82", input_tokens=30, output_tokens=1))
 
 own = Catalogue.from_file(Path(__file__).with_name("models.toml"))
 catalogue = Catalogue.default().with_cards(
@@ -28,7 +27,7 @@ catalogue = Catalogue.default().with_cards(
 )
 contract = PriceTable({"gpt-6-luna": Price(0.08, 0.4, source="our contract", as_of="2026-11-01")})
 
-with ModelRouter(catalogue=catalogue, prices=contract, provider=provider, max_usd=max_usd) as router:
+with ModelRouter(catalogue=catalogue, prices=contract, provider=provider, max_usd=0.25) as router:
     print("\nUSD per million tokens in and out, and where the figure is from:")
     for name in ("gpt-4o", "team-llama", "laptop-qwen", "gpt-6-luna", "claude-haiku-5-5"):
         price = router.prices.price(name)

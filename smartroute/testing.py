@@ -7,6 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from smartroute._network_guard import NetworkAccessError as NetworkAccessError
+from smartroute._network_guard import no_network as no_network
 from smartroute.clock import Clock
 from smartroute.errors import SmartRouteError
 from smartroute.records import Call, Reply, Usage

@@ -114,6 +114,12 @@ def test_the_index_names_every_page() -> None:
             assert f"{path.name})" in index
 
 
+def test_the_readme_opens_with_a_command_that_runs_the_demo_and_one_that_passes_the_tests() -> None:
+    commands = [text for info, text, _ in blocks((ROOT / "README.md").read_text("utf-8")) if info == "sh"]
+    assert re.fullmatch(r"python3 -m venv \.venv && .* && \.venv/bin/smartroute demo\n", commands[0])
+    assert re.fullmatch(r"python3 -m venv \.venv && .* && \.venv/bin/pytest\n", commands[1])
+
+
 def rows(page: str, columns: int) -> list[list[str]]:
     """Return the cells of a page's table rows that have so many columns."""
     lines = re.findall(r"^\|(.*)\|$", (ROOT / "docs" / page).read_text("utf-8"), re.MULTILINE)
@@ -132,6 +138,18 @@ def test_the_page_on_configuration_lists_every_setting_with_its_default() -> Non
 def test_the_page_on_configuration_lists_every_variable() -> None:
     stated = {one.strip("`"): other.strip("`") for one, other in rows("configuration.md", 2) if "_" in one}
     assert stated == {variable: name for variable, (name, _) in _VARIABLES.items()}
+
+
+def test_the_page_on_architecture_shows_the_floors_that_are_enforced() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    floors = next(c for c in settings["tool"]["importlinter"]["contracts"] if c["id"] == "floors")
+    stated = [(int(floor), set(re.findall(r"`(\w+)`", modules))) for floor, modules, _ in _floor_rows()]
+    enforced = [set(layer.split(" | ")) for layer in floors["layers"]]
+    assert stated == list(zip(range(len(enforced), 0, -1), enforced, strict=True))
+
+
+def _floor_rows() -> list[list[str]]:
+    return [cells for cells in rows("architecture.md", 3) if cells[0].isdecimal()]
 
 
 def test_the_page_on_errors_names_every_public_error_and_kind() -> None:

@@ -7,6 +7,7 @@ import hashlib
 import json
 import math
 import sys
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -110,6 +111,18 @@ def an_outcome(prompt: object = "Rate this hook.", **changes: object) -> Outcome
         detour=True,
     )
     return dataclasses.replace(outcome, **changes)  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=["json", "orjson"])
+def each_encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    if request.param == "orjson":
+        pytest.importorskip("orjson")
+    else:
+        monkeypatch.setitem(sys.modules, "orjson", None)
+    encoder.cache_clear()
+    assert (encoder() is encode_json) == (request.param == "json")
+    yield
+    encoder.cache_clear()
 
 
 def test_every_field_says_what_the_outcome_said() -> None:
@@ -327,6 +340,7 @@ def test_time_is_iso_8601_in_utc_with_microseconds(seconds: float, time: str) ->
     assert Event.of(an_outcome(started_at=seconds, latency_s=0.0), hash_key=None).time == time
 
 
+@pytest.mark.usefixtures("each_encoder")
 def test_a_line_is_one_line_and_begins_with_its_schema() -> None:
     event = Event.of(an_outcome("two\nlines\r\u2028\x00"), hash_key=None, log_text=True)
     line = event.to_line()
@@ -336,6 +350,7 @@ def test_a_line_is_one_line_and_begins_with_its_schema() -> None:
     assert Event.from_line(line).prompt_text == "two\nlines\r\u2028\x00"
 
 
+@pytest.mark.usefixtures("each_encoder")
 def test_not_a_number_and_infinity_become_null() -> None:
     event = dataclasses.replace(
         Event.of(an_outcome(), hash_key=None, features={"ratio": math.inf}),
@@ -346,6 +361,7 @@ def test_not_a_number_and_infinity_become_null() -> None:
     assert (found["cost_usd"], found["latency_s"], found["features"]["ratio"]) == (None, None, None)
 
 
+@pytest.mark.usefixtures("each_encoder")
 def test_odd_values_reach_the_line_as_their_nearest_json() -> None:
     class Odd:
         def __str__(self) -> str:
@@ -363,6 +379,7 @@ def test_odd_values_reach_the_line_as_their_nearest_json() -> None:
     assert found["lone"] == "a\ufffdb"
 
 
+@pytest.mark.usefixtures("each_encoder")
 def test_numpy_numbers_are_numbers() -> None:
     numpy = pytest.importorskip("numpy")
     event = dataclasses.replace(
@@ -399,6 +416,8 @@ def test_fields_that_an_older_line_lacks_are_unknown() -> None:
     [
         ({"cost_usd": "0.1"}, "cost_usd"),
         ({"cost_usd": True}, "cost_usd"),
+        ({"cost_usd": math.nan}, "cost_usd"),
+        ({"features": {"ratio": math.inf}}, "features"),
         ({"escalated": 1}, "escalated"),
         ({"model": 5}, "model"),
         ({"schema": 0}, "schema"),

@@ -10,17 +10,26 @@ from typing import NamedTuple
 
 from smartroute.confidence.reported import json_object
 
+_SCAN_CHARS = 20_000
 _SHORT_CHARS = 80
 _FIELDS = ("answer", "final_answer", "solution", "result", "label", "score", "choice")
 _BOXED = re.compile(r"\\boxed\s*\{")
 _MARKED = re.compile(
-    r"(?:####\s*|(?:final |correct |the )?(?:answer|result|antwort|ergebnis|réponse|respuesta|resposta|risposta|ответ|答案|答え|정답|답)"
+    r"(?:####\s*|(?:final |correct |the )?"
+    r"(?:answer|result|antwort|ergebnis|réponse|respuesta|resposta|risposta|ответ|答案|答え|정답|답)"
     r"\s*(?:is|ist|est|es|é|:|：|=|是|は|은|는)\s*[:：]?\s*)(?P<answer>[^\n]{1,200})",
     re.IGNORECASE,
-)  # fmt: skip
-_CODE = re.compile(r"```[^\n]*\n(.*?)```", re.DOTALL)
-_CHOICE = re.compile(r"^\W*([A-J])(?:\W*$|[).:]\s)")
+)
+_FIELD = re.compile(
+    r'"(?:answer|final_answer|solution|result|label|score|choice)"\s*:\s*'
+    r'(?P<answer>"(?:\\.|[^"\\])*"|-?\d[\d.,eE+-]*|true|false|\[[^\[\]]*\])',
+    re.IGNORECASE,
+)
+_CODE = re.compile(r"```[^\n`]{0,80}\n(.*?)```", re.DOTALL)
+_CHOICE = re.compile(r"^[\s(\[*]*([A-J])(?:[\s)\].:*]*$|[).:]\s)")
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:[,\u00a0\u202f ]\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_FRACTION = re.compile(r"([-+]?\d{1,15})\s*/\s*([1-9]\d{0,14})")
+_SIGNED_MONEY = re.compile(r"([-+])\s*[$€£¥]\s*")
 _ARTICLES = re.compile(r"\b(?:the|a|an|der|die|das|ein|eine|le|la|les|un|une|el|los|las)\b")
 
 
@@ -37,9 +46,9 @@ def extract_answer(text: str) -> Answer | None:
     In this order: a marked final answer (a JSON field such as "answer", \\boxed{...}, "#### 42", "the answer
     is ..."), any other JSON object, the last code block, and the whole reply or its last line where
     that is short. Numbers are compared as numbers, choices as letters, words without case, articles,
-    punctuation and accents of form (NFKC). Long free text is None.
+    punctuation and accents of form (NFKC). Long free text is None. Of a very long reply the end is read.
     """
-    text = text.strip()
+    text = text[-_SCAN_CHARS:].strip()
     if not text:
         return None
     found = json_object(text)
@@ -51,7 +60,7 @@ def extract_answer(text: str) -> Answer | None:
         lowered.pop("confidence", None)
         lowered.pop("reasoning", None)
         return _of_value(lowered)
-    marked = _boxed(text) or _marked(text)
+    marked = _field(text) or _boxed(text) or _marked(text)
     if marked is not None:
         return _of_text(marked)
     blocks = _CODE.findall(text)
@@ -63,6 +72,20 @@ def extract_answer(text: str) -> Answer | None:
     if len(last) <= _SHORT_CHARS and len(_NUMBER.findall(last)) == 1:
         return _of_text(last)
     return None
+
+
+def _field(text: str) -> str | None:
+    """Return the last answer field of JSON that does not parse: models leave newlines and escapes bare."""
+    found = list(_FIELD.finditer(text[-4_000:]))
+    if not found:
+        return None
+    answer = found[-1].group("answer")
+    if not answer.startswith('"'):
+        return answer
+    try:
+        return str(json.loads(answer, strict=False))
+    except ValueError:
+        return answer[1:-1]
 
 
 def _boxed(text: str) -> str | None:
@@ -97,17 +120,26 @@ def _of_value(value: object) -> Answer | None:
 
 
 def _of_text(text: str) -> Answer | None:
-    text = unicodedata.normalize("NFKC", text).strip().strip("*_`$ ").strip()
+    text = _bare(unicodedata.normalize("NFKC", text))
     choice = _CHOICE.match(text)
     if choice is not None:
         return Answer("choice", choice.group(1))
-    numbers = _NUMBER.findall(text)
+    if (fraction := _FRACTION.fullmatch(text)) is not None:
+        return _of_number(float(fraction.group(1)) / float(fraction.group(2)))
+    numbers = _NUMBER.findall(_SIGNED_MONEY.sub(r"\1", text))
     words = re.sub(r"[\d\W_]+", " ", text).split()
     if len(numbers) == 1 and len(words) <= 4:
         return _of_number(float(re.sub(r"[,\u00a0\u202f ]", "", numbers[0])))
     plain = _ARTICLES.sub(" ", text.casefold()) if len(words) > 1 else text.casefold()
     value = " ".join(re.sub(r"[^\w\s.+\-/*^=<>()\[\]{},]", " ", plain).split()).strip(" .,")
     return Answer("text", value) if value else None
+
+
+def _bare(text: str) -> str:
+    """Return the text without emphasis, dollar signs and one pair of quotes around it."""
+    text = text.strip().strip("*_`$ ").strip()
+    quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text[1:-1] if quoted else text
 
 
 def _of_number(number: float) -> Answer | None:

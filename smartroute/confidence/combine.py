@@ -60,7 +60,7 @@ def _combined(parts: tuple[Confidence, ...], fault: Confidence | None) -> Confid
 
 
 class FunctionEstimator:
-    """A function `(task, reply) -> float | None | Confidence` as an estimator; a bare value's source is its name."""
+    """A function `(task, reply) -> float | None | Confidence`; the source of a bare value is its name."""
 
     def __init__(self, function: Callable[[Task, Reply], float | Confidence | None]) -> None:
         self._function = function

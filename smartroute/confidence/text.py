@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from smartroute.confidence.phrases import DOUBTS, REFUSALS
 from smartroute.records import Confidence, Probe, Reply, Task
 
 SCORES: Mapping[str, float] = {
@@ -30,57 +31,17 @@ SCORES: Mapping[str, float] = {
 """The score of each fault, the worst first. The gravest fault found decides."""
 
 SCAN_CHARS = 4_000
-"""How much of each end of an answer is read for doubt; a refusal is looked for in the first 240 characters."""
+"""How much of each end of an answer is read for doubt; a refusal is looked for in its first words."""
 
 _HEAD_CHARS = 240
 _LOOP_FROM_CHARS = 600
 _LOOP_RATIO = 0.06
 
-_REFUSALS = (
-    r"\bi(?:['’]m| am) (?:very |so |really )?(?:sorry|afraid)\b.{0,60}\bi (?:can(?:no|['’])t|can not|won['’]t|(?:am|['’]m) (?:unable|not able))",
-    r"\bi(?: can(?:no|['’])t| can not| won['’]t|['’]m unable to| am unable to|['’]m not able to| am not able to)"
-    r" (?:help|assist|comply|fulfil|answer|provide|do that|create|generate|write|discuss|continue|share|engage|complete)",
-    r"\bi (?:must|have to) (?:decline|refuse)\b",
-    r"\bas an ai\b.{0,80}\b(?:cannot|can['’]t|unable|not able)\b",
-    r"(?:tut mir (?:sehr )?leid|entschuldigung|leider)\b.{0,60}\bkann ich\b.{0,40}\bnicht\b",
-    r"\bich kann\b.{0,40}\bnicht (?:helfen|beantworten|weiterhelfen|unterstützen|erfüllen)",
-    r"\b(?:désolée?|navrée?)\b.{0,60}\bje ne (?:peux|suis pas)",
-    r"\bje ne peux pas (?:vous |t['’])?(?:aider|répondre|fournir|faire)",
-    r"\b(?:lo siento|lamento)\b.{0,60}\bno puedo\b",
-    r"\bno puedo (?:ayudar|responder|proporcionar|cumplir|hacer)",
-    r"\b(?:desculpe|sinto muito|lamento)\b.{0,60}\bnão posso\b",
-    r"\bnão posso (?:ajudar|responder|fornecer|fazer)",
-    r"\b(?:mi dispiace|spiacente)\b.{0,60}\bnon posso\b",
-    r"\bnon posso (?:aiutar|rispondere|fornire|fare)",
-    r"(?:извините|простите|к сожалению|сожалею).{0,60}не могу",
-    r"\bя не могу (?:помочь|ответить|предоставить|выполнить)",
-    r"(?:抱歉|对不起|對不起|很遗憾).{0,30}(?:无法|不能|無法)",
-    r"我(?:无法|不能|無法)(?:帮助|协助|回答|提供|满足|完成|協助)",
-    r"(?:申し訳|すみません|恐れ入り).{0,60}(?:できません|かねます)",
-    r"お(?:手伝い|答え)(?:する)?(?:こと)?(?:は|が)?できません",
-    r"(?:죄송|미안).{0,60}(?:수 없습니다|어렵습니다|수 없어요)",
-    r"(?:عذر|آسف|أعتذر|للأسف).{0,60}(?:لا أستطيع|لا يمكنني|لن أتمكن)",
-    r"(?:क्षमा|माफ़|माफ|खेद).{0,60}नहीं (?:कर )?सकत",
+_ASIDE = re.compile(
+    r"```.*?(?:```|\Z)|`[^`\n]{0,400}`|\"[^\"\n]{0,400}\"|“[^”]{0,400}”|«[^»]{0,400}»|„[^“”]{0,400}[“”]"
+    r"|「[^」]{0,400}」|『[^』]{0,400}』|^>[^\n]*$",
+    re.DOTALL | re.MULTILINE,
 )
-_DOUBTS = (
-    r"\bi(?:['’]m| am) not (?:entirely |completely |really |quite |100% )?(?:sure|certain)\b",
-    r"\bi (?:don['’]t|do not) (?:really )?know\b",
-    r"\bi (?:might|may|could) be (?:wrong|mistaken)\b",
-    r"\bi (?:can(?:no|['’])t|can not) (?:determine|verify|be certain|be sure)\b",
-    r"\bich bin (?:mir )?(?:nicht|un)\s?(?:ganz )?sicher\b",
-    r"\bich weiß (?:es |das )?nicht\b",
-    r"\bje ne (?:suis pas (?:sûre?|certaine?)|sais pas)\b",
-    r"\bno estoy (?:del todo )?segur[oa]\b|\bno (?:lo )?sé\b",
-    r"\bnão tenho (?:a )?certeza\b|\bnão sei\b",
-    r"\bnon (?:sono (?:del tutto )?sicur[oa]|lo so)\b",
-    r"\bя не (?:уверена?|знаю)\b|\bне могу сказать точно\b",
-    r"我不(?:太)?(?:确定|確定|清楚|知道)",
-    r"(?:わかりません|分かりません|確信(?:が|は)(?:ありません|持てません))",
-    r"(?:확실하지 않|잘 모르겠|모르겠습니다)",
-    r"لست (?:متأكد|واثق)|لا أعرف",
-    r"(?:मुझे (?:यकीन|पता) नहीं)",
-)
-_ASIDE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]{0,400}`|\"[^\"\n]{0,400}\"|“[^”]{0,400}”|«[^»]{0,400}»|„[^“”]{0,400}[“”]|「[^」]{0,400}」|『[^』]{0,400}』|^>.*$", re.DOTALL | re.MULTILINE)  # fmt: skip
 
 
 class TextConfidence:
@@ -125,12 +86,12 @@ def _fault(task: Task, reply: Reply) -> str | None:
 
 def refuses(text: str) -> bool:
     """Return whether the answer begins with a refusal, outside of quotations and code."""
-    return _pattern(_REFUSALS).search(_own_words(text[: 2 * _HEAD_CHARS])[:_HEAD_CHARS]) is not None
+    return _pattern(REFUSALS).search(_own_words(text[: 2 * _HEAD_CHARS])[:_HEAD_CHARS]) is not None
 
 
 def _doubts(text: str) -> int:
     scanned = text if len(text) <= 2 * SCAN_CHARS else text[:SCAN_CHARS] + "\n" + text[-SCAN_CHARS:]
-    return sum(1 for _ in _pattern(_DOUBTS).finditer(_own_words(scanned)))
+    return sum(1 for _ in _pattern(DOUBTS).finditer(_own_words(scanned)))
 
 
 def _own_words(text: str) -> str:
@@ -143,7 +104,7 @@ def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str]:
 
 
 def _loops(text: str) -> bool:
-    """Return whether the end of a long answer says the same again and again: it compresses to almost nothing."""
+    """Return whether the end of a long answer repeats itself: it compresses to almost nothing."""
     tail = text[-2_000:].encode("utf-8", "replace")
     return len(zlib.compress(tail, 1)) < _LOOP_RATIO * len(tail)
 

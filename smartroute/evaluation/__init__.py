@@ -1,1 +1,1 @@
-"""Measure a router: replay what was recorded, run the demo, check answers. Import what you need from its modules."""
+"""Measure a router: replay what was recorded, run the demo, check answers. Import from its modules."""

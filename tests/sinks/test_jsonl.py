@@ -517,7 +517,10 @@ def test_a_file_that_is_rotated_away_is_followed_by_a_new_one(tmp_path: Path) ->
 def test_a_pipe_that_nobody_reads_does_not_hold_a_request_up(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     sink = JsonlSink(tmp_path / "pipe")
-    sink.emit(an_event("a"))
+    request = threading.Thread(target=sink.emit, args=(an_event("a"),), daemon=True)
+    request.start()
+    request.join(5)
+    assert not request.is_alive()
     assert sink.lost == 1
 
 

@@ -20,7 +20,7 @@ from smartroute import (
 )
 from smartroute.protocols import Asking, Classifier, ConfidenceEstimator, Provider, Sink, Strategy
 from smartroute.records import Call, Classification, Confidence, Failure, Menu, Probe, Reply, Task
-from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider
+from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, no_network
 
 
 def ask(router: ModelRouter) -> tuple[str, float, str | None, float | None]:
@@ -67,6 +67,11 @@ async def familiar(router: ModelRouter) -> TaskComplexity:
     model: str = router.get_model_for_complexity("simple", "score")
     print(result["model_used"], model, router.get_stats()["total_cost"])
     return router.classify_task_complexity(task)
+
+
+def offline(router: ModelRouter) -> str:
+    with no_network():
+        return router.run("hi").text
 
 
 def configured() -> ModelRouter:

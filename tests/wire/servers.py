@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
 
-from smartroute.records import Outcome, Usage
+from smartroute.records import Attempt, Outcome, Usage
 
 _arrivals = itertools.count(1)
 
@@ -406,13 +406,13 @@ def closed_port() -> int:
 
 def assert_ledger_matches(
     servers: WireServer | Sequence[WireServer],
-    outcome: Outcome,
+    outcome: Outcome | Sequence[Attempt],
     *,
     targets: Mapping[str, str] | None = None,
     unsent: Sequence[int] = (),
     ordered: bool = True,
 ) -> None:
-    """Assert that the requests which the servers received are the attempts of the ledger, one to one.
+    """Assert that the requests which the servers received are the attempts of a ledger, one to one.
 
     Model, count, order (unless calls ran at the same time: `ordered=False`) and, for whole replies, usage.
     `targets` turns a catalogue name into the provider's where they differ; `unsent` are the indices of
@@ -420,7 +420,8 @@ def assert_ledger_matches(
     """
     servers = [servers] if isinstance(servers, WireServer) else servers
     received = sorted((r for server in servers for r in server.received), key=lambda r: r.arrival)
-    attempts = [a for index, a in enumerate(outcome.attempts) if index not in unsent]
+    ledger = outcome.attempts if isinstance(outcome, Outcome) else outcome
+    attempts = [a for index, a in enumerate(ledger) if index not in unsent]
     asked = [(targets or {}).get(a.model, a.model) for a in attempts]
     served = [r.model for r in received]
     if not ordered:

@@ -29,7 +29,8 @@ from smartroute.errors import (
     RefusedError,
     TransientError,
 )
-from smartroute.providers.litellm import LiteLLMProvider, QuotaExhaustedError
+from smartroute.providers.litellm import LiteLLMProvider
+from smartroute.providers.litellm_errors import QuotaExhaustedError
 from smartroute.records import Call, Failure, Reply, Usage
 
 pytestmark = pytest.mark.wire

@@ -8,13 +8,16 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from calls import WEATHER
 from servers import (
-    AnthropicServer,
     Answer,
+    AnthropicServer,
     GeminiServer,
     OpenAIServer,
     ToolCall,
@@ -24,6 +27,9 @@ from servers import (
 )
 
 from smartroute import AllModelsFailedError, Catalogue, ModelCard, ModelRouter, Outcome, Price, Usage
+from smartroute.evaluation.replay import replay_task
+from smartroute.providers.litellm import LiteLLMProvider
+from smartroute.providers.recording import RecordingProvider, Transcript
 from smartroute.routing.retries import RetryPolicy
 from smartroute.routing.strategies import FixedLadder
 from smartroute.testing import CapturingSink, FrozenClock
@@ -72,6 +78,7 @@ OK = 10 * 1.0 * USD_PER_TOKEN + 5 * 4.0 * USD_PER_TOKEN
 OK_2 = 10 * 2.0 * USD_PER_TOKEN + 5 * 10.0 * USD_PER_TOKEN
 """The same of the second rung."""
 
+SETTINGS = frozenset({"retry", "call_timeout_s"})
 Run = Callable[..., Outcome]
 
 
@@ -123,9 +130,7 @@ def run(
             "seed": 1,
             "call_timeout_s": 20.0,
         }
-        for name in list(options):
-            if name in ModelRouter.__init__.__kwdefaults__ or name in SETTINGS:
-                settings[name] = options.pop(name)
+        settings.update({name: options.pop(name) for name in SETTINGS & options.keys()})
         router = ModelRouter(**settings)
         routers.append(router)
         if request.param == "sync":
@@ -402,7 +407,6 @@ def test_when_every_rung_fails_the_error_holds_the_whole_ledger(
     wire.gemini.default = Answer(status=503, headers={"Retry-After": "1"})
     with pytest.raises(AllModelsFailedError) as caught:
         run()
-    outcome = caught.value.outcome
     attempts = caught.value.attempts
     assert [a.model for a in attempts] == wire.asked == [*LADDER[:2], *[LADDER[2]] * 3]
     assert [a.failure.kind for a in attempts if a.failure] == [
@@ -410,20 +414,63 @@ def test_when_every_rung_fails_the_error_holds_the_whole_ledger(
         "malformed",
         *["unavailable"] * 3,
     ]
-    if outcome is not None:
-        assert_ledger_matches(wire.servers, outcome)
+    assert_ledger_matches(wire.servers, attempts)
     assert len(sink.captured) == 1
 
 
-def test_two_hundred_tasks_at_once_lose_nothing(wire: Wire, clock: FrozenClock) -> None:
+def test_a_recorded_task_replays_to_the_same_outcome(wire: Wire, clock: FrozenClock, tmp_path: Path) -> None:
+    wire.openai.script(
+        Answer(status=429, headers={"Retry-After": "7"}),
+        Answer("Lyon?", logprobs=(("Lyon", math.log(0.2)), ("?", math.log(0.2)))),
+    )
+    wire.anthropic.script(Answer("Paris", cached_tokens=4))
+    path = tmp_path / "calls.jsonl"
+    router = ModelRouter(
+        catalogue=CATALOGUE,
+        strategy=FixedLadder(*LADDER),
+        provider=RecordingProvider(LiteLLMProvider(), path),
+        clock=clock,
+        sink=CapturingSink(),
+        seed=1,
+    )
+    task = router.task("What is the capital of France?")
+    live = router.run_task(task)
+    assert_ledger_matches(wire.servers, live)
+    replayed = replay_task(router, task, Transcript.load(path).lookup)
+    assert len(wire.asked) == 3
+
+    def timeless(outcome: Outcome) -> Outcome:
+        attempts = tuple(replace(a, started_at=0.0, latency_s=0.0) for a in outcome.attempts)
+        return replace(outcome, id="", started_at=0.0, latency_s=0.0, attempts=attempts)
+
+    assert kinds(live) == ["rate_limit", None, None]
+    assert timeless(replayed) == timeless(live)
+
+
+def test_the_ledger_check_catches_a_ledger_that_lies(wire: Wire, run: Run) -> None:
+    wire.openai.script(Answer(status=500), Answer("Paris"))
+    outcome = run()
+    assert_ledger_matches(wire.servers, outcome)
+    failed, answered = outcome.attempts
+    for lie in (
+        (answered,),
+        (failed, failed, answered),
+        (answered, failed),
+        (failed, replace(answered, usage=Usage(10, 4))),
+        (replace(failed, failure=None), answered),
+        (failed, replace(answered, model="claude-haiku-4-5")),
+    ):
+        with pytest.raises(AssertionError):
+            assert_ledger_matches(wire.servers, lie)
+
+
+def test_two_hundred_tasks_at_once_lose_nothing(wire: Wire) -> None:
     wire.openai.default = Answer("Paris", input_tokens=100, output_tokens=10)
     sink = CapturingSink()
     router = ModelRouter(catalogue=CATALOGUE, strategy=FixedLadder(*LADDER), sink=sink, call_timeout_s=60.0)
 
     async def main() -> list[Outcome]:
         return await asyncio.gather(*(router.arun(f"Question {n}?") for n in range(100)))
-
-    from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(2) as pool:
         halves = [pool.submit(asyncio.run, main()) for _ in range(2)]

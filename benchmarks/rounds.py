@@ -1,0 +1,50 @@
+"""Alternate what is compared, so that a slow moment of the machine falls on every side alike."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+_T = TypeVar("_T")
+
+
+def interleave(sides: Mapping[str, Callable[[], _T]], rounds: int) -> dict[str, list[_T]]:
+    """Run every side once per round, the order turned by one place each round; return results by side."""
+    results: dict[str, list[_T]] = {name: [] for name in sides}
+    names = list(sides)
+    for number in range(rounds):
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            results[name].append(sides[name]())
+    return results
+
+
+class Spread(NamedTuple):
+    """A median with the quartiles around it."""
+
+    median: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.median:.3f} (quartiles {self.low:.3f} to {self.high:.3f})"
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return the median and quartiles of at least one value."""
+    if len(values) == 1:
+        return Spread(values[0], values[0], values[0])
+    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
+    return Spread(middle, low, high)
+
+
+def paired(ours: Sequence[float], theirs: Sequence[float]) -> Spread:
+    """Return the spread of the ratios ours / theirs, round by round."""
+    return spread([a / b for a, b in zip(ours, theirs, strict=True)])
+
+
+def at_share(values: Sequence[float], share: float) -> float:
+    """Return the value that this share of the values does not exceed."""
+    ordered = sorted(values)
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]

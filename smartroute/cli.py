@@ -1,0 +1,304 @@
+"""Take commands from a shell: `demo` and `route`. Knows what goes to which stream, and the exit codes.
+
+Answers and reports go to standard output, bills and errors to standard error. A mistake of the user's, or a
+request without an answer, is one line and exit code 2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from smartroute.evaluation.demo import DemoReport, TaskResult
+    from smartroute.evaluation.tasks import DemoTask
+    from smartroute.records import Decision, Outcome
+    from smartroute.router import ModelRouter
+
+_LIVE_MAX_TOKENS = 800
+"""What a live answer may be long: enough for a model that reasons first, and short enough to reserve for."""
+
+app = typer.Typer(
+    name="smartroute",
+    help="Send each LLM request to the cheapest model that will answer it well, and account for every call.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from smartroute import __version__
+
+        typer.echo(f"smartroute {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit."),
+    ] = False,
+) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # An answer may hold what the terminal's encoding, or any, has no bytes for.
+            stream.reconfigure(errors="backslashreplace")
+
+
+@app.command()
+def demo(
+    seed: Annotated[int, typer.Option(help="Seed of the simulated pool.")] = 0,
+    live: Annotated[
+        bool, typer.Option("--live", help="Call real models, with the keys that are set.")
+    ] = False,
+    max_usd: Annotated[float, typer.Option(help="With --live: the most that may be spent in all.")] = 0.05,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="With --live: do not ask first.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+) -> None:
+    """Run the bundled tasks through the router and through each single model, and compare.
+
+    Without --live the models are simulated: no key is needed and nothing is spent.
+    """
+    from smartroute.dashboard.terminal import console_on, show_explained, show_totals
+    from smartroute.evaluation.tasks import load_tasks
+
+    with _one_clear_line():
+        tasks = load_tasks()
+        router = _live_router(max_usd) if live else _simulated_router(seed)
+        with router:
+            if live:
+                _ask_first(router, tasks, max_usd, yes)
+            if as_json:
+                report = _run(router, tasks, live, None)
+                typer.echo(json.dumps(report.as_dict(), indent=2))
+                return
+            console = console_on(sys.stdout)
+            report = _run_shown(router, tasks, live, console)
+        show_totals(console, report)
+        show_explained(console, report)
+
+
+@app.command()
+def route(
+    text: Annotated[str, typer.Argument(help='The prompt; "-" reads it from standard input.')],
+    kind: Annotated[
+        str | None, typer.Option(help="What is asked: score, classify, extract, creative, ...")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option(help='Ask this model first, such as "o1" or "o1@high".')
+    ] = None,
+    max_usd: Annotated[float | None, typer.Option(help="The most that this request may cost.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="The most that an answer may be long.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show the decision and the ledger.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the decision; call nothing.")] = False,
+    simulated: Annotated[
+        bool, typer.Option("--simulated", help="Use the simulated pool: no key, no cost.")
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+) -> None:
+    """Answer one prompt. The answer goes to standard output, the bill to standard error."""
+    from smartroute.dashboard.terminal import console_on, show_bill, show_explanation
+
+    with _one_clear_line():
+        options: dict[str, Any] = {
+            "kind": kind, "preferred_model": model, "max_usd": max_usd, "max_tokens": max_tokens
+        }  # fmt: skip
+        prompt = _read_stdin() if text == "-" else text
+        with _simulated_router(0) if simulated else _router() as router:
+            if dry_run:
+                _show_decision(router.decide(prompt, **options), router.simulated, as_json)
+                return
+            outcome = router.run(prompt, **options)
+        if as_json:
+            document = _outcome_dict(outcome)
+            if explain:
+                document["explanation"] = outcome.decision.explain()
+            typer.echo(json.dumps(document, indent=2))
+            return
+        typer.echo(_for(sys.stdout, outcome.text))
+        console = console_on(sys.stderr)
+        show_bill(console, outcome)
+        if explain:
+            show_explanation(console, outcome)
+
+
+@contextlib.contextmanager
+def _one_clear_line() -> Iterator[None]:
+    """Turn an error that smartroute raises on purpose into one line on standard error and exit code 2."""
+    from smartroute.errors import SmartRouteError
+
+    try:
+        yield
+    except SmartRouteError as error:
+        line = " ".join(str(error).split()) or type(error).__name__
+        attempts = getattr(error, "attempts", ())
+        outcome = getattr(error, "outcome", None)
+        if attempts and outcome is not None:
+            line += f" (spent ${outcome.cost_usd:.6f} in {len(attempts)} calls"
+            line += f", {outcome.unpriced_attempts} of unknown price)" if outcome.unpriced_attempts else ")"
+        typer.echo(_for(sys.stderr, f"error: {line}"), err=True)
+        raise typer.Exit(2) from None
+
+
+def _router() -> ModelRouter:
+    from smartroute.router import ModelRouter
+
+    return ModelRouter()
+
+
+def _simulated_router(seed: int) -> ModelRouter:
+    from smartroute.config import RouterConfig
+    from smartroute.providers.offline import OfflineProvider
+    from smartroute.router import ModelRouter
+    from smartroute.sinks.locations import default_log_path
+
+    config = RouterConfig(
+        catalogue=OfflineProvider.catalogue(),
+        provider=OfflineProvider(seed=seed),
+        seed=seed,
+        log_path=default_log_path(simulated=True),
+    )
+    return ModelRouter(config=config)
+
+
+def _live_router(max_usd: float) -> ModelRouter:
+    from smartroute.config import RouterConfig
+    from smartroute.router import ModelRouter
+    from smartroute.sinks.locations import default_log_path
+
+    return ModelRouter(config=RouterConfig(max_usd=max_usd, log_path=default_log_path(simulated=False)))
+
+
+def _ask_first(router: ModelRouter, tasks: tuple[DemoTask, ...], max_usd: float, yes: bool) -> None:
+    """Make sure that there is a key and that the user wants real models called. Exits when not."""
+    from smartroute.errors import ConfigError
+
+    first = tasks[0]
+    ladder = router.decide(first.prompt, kind=first.kind, max_tokens=_LIVE_MAX_TOKENS).ladder
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise ConfigError(
+            "--live calls real models and nobody is there to be asked (standard input is no terminal); "
+            "add --yes to agree beforehand"
+        )
+    models = ", ".join(dict.fromkeys(rung.model for rung in ladder))
+    typer.confirm(
+        f"Call real models ({models} and others that fit) and spend up to ${max_usd:.2f}?",
+        abort=True,
+        err=True,
+    )
+
+
+def _run(
+    router: ModelRouter, tasks: tuple[DemoTask, ...], live: bool, hear: Callable[[TaskResult], None] | None
+) -> DemoReport:
+    from smartroute.evaluation.demo import run_demo
+
+    if live:
+        return run_demo(router, tasks, fixed=True, params={"max_tokens": _LIVE_MAX_TOKENS}, on_result=hear)
+    models = [card.name for card in router.catalogue]
+    return run_demo(router, tasks, fixed=True, models=models, on_result=hear)
+
+
+def _run_shown(router: ModelRouter, tasks: tuple[DemoTask, ...], live: bool, console: Console) -> DemoReport:
+    """Run the demo with a line for each task, and a progress bar where there is a terminal."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    from smartroute.dashboard.terminal import show_header, show_result, show_tasks_footer
+
+    models = len(router.catalogue)
+    show_header(console, simulated=router.simulated, seed=router.config.seed, tasks=len(tasks), models=models)
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal or console.is_dumb_terminal,
+    )
+    with bar:
+        routed = bar.add_task("routed", total=len(tasks))
+        others: dict[str, Any] = {}
+
+        def hear(result: TaskResult) -> None:
+            if result.fixed_model is None:
+                show_result(bar.console, result)
+                bar.advance(routed)
+                return
+            if result.fixed_model not in others:
+                others[result.fixed_model] = bar.add_task(result.fixed_model, total=len(tasks))
+            bar.advance(others[result.fixed_model])
+
+        report = _run(router, tasks, live, hear)
+    show_tasks_footer(console, simulated=router.simulated)
+    return report
+
+
+def _read_stdin() -> str:
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(encoding="utf-8", errors="replace")
+    return sys.stdin.read()
+
+
+def _for(stream: Any, text: str) -> str:
+    """Return the text as it is for a pipe, and without control characters for a terminal."""
+    from smartroute.dashboard.terminal import printable
+
+    return printable(text) if stream.isatty() else text
+
+
+def _show_decision(decision: Decision, simulated: bool, as_json: bool) -> None:
+    if not as_json:
+        typer.echo(_for(sys.stdout, decision.explain()))
+        if simulated:
+            typer.echo("simulated: this is the simulated pool", err=True)
+        return
+    document = {
+        "simulated": simulated,
+        "complexity": decision.classification.complexity.value,
+        "score": decision.classification.score,
+        "by": decision.classification.by,
+        "signals": [signal._asdict() for signal in decision.classification.signals],
+        "strategy": decision.strategy,
+        "accept_at": decision.accept_at,
+        "ladder": [rung._asdict() for rung in decision.ladder],
+        "reasons": decision.reasons,
+        "ruled_out": [out._asdict() for out in decision.ruled_out],
+    }
+    typer.echo(json.dumps(document, indent=2))
+
+
+def _outcome_dict(outcome: Outcome) -> dict[str, Any]:
+    from smartroute.evaluation.demo import attempt_dict
+
+    return {
+        "simulated": outcome.simulated,
+        "id": outcome.id,
+        "text": outcome.text,
+        "model": outcome.model,
+        "complexity": outcome.complexity.value,
+        "escalated": outcome.escalated,
+        "confidence": outcome.confidence,
+        "confidence_source": outcome.confidence_source,
+        "stopped_by": outcome.stopped_by,
+        "cost_usd": outcome.cost_usd,
+        "unpriced_attempts": outcome.unpriced_attempts,
+        "baseline_model": outcome.baseline_model,
+        "baseline_cost_usd": outcome.baseline_cost_usd,
+        "latency_s": outcome.latency_s,
+        "attempts": [
+            {**attempt_dict(attempt), "latency_s": attempt.latency_s} for attempt in outcome.attempts
+        ],
+    }

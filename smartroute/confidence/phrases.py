@@ -1,0 +1,50 @@
+"""Know how refusals and doubts begin, in twelve languages. Matched without case."""
+
+from __future__ import annotations
+
+REFUSALS = (
+    r"\bi(?:['’]m| am) (?:very |so |really )?(?:sorry|afraid)\b.{0,60}"
+    r"\bi(?: can(?:no|['’])t| can not| won['’]t|(?: am|['’]m) (?:unable|not able))",
+    r"\bi(?: can(?:no|['’])t| can not| won['’]t|(?: am|['’]m) (?:unable|not able) to)"
+    r" (?:help|assist|comply|fulfil|answer|provide|do that|create|generate|write|discuss|continue|share"
+    r"|engage|complete)",
+    r"\bi (?:must|have to) (?:decline|refuse)\b",
+    r"\bas an ai\b.{0,80}\b(?:cannot|can['’]t|unable|not able)\b",
+    r"(?:tut mir (?:sehr )?leid|entschuldigung|leider)\b.{0,60}\bkann ich\b.{0,40}\bnicht\b",
+    r"\bich kann\b.{0,40}\bnicht (?:helfen|beantworten|weiterhelfen|unterstützen|erfüllen)",
+    r"\b(?:désolée?|navrée?)\b.{0,60}\bje ne (?:peux|suis pas)",
+    r"\bje ne peux pas (?:vous |t['’])?(?:aider|répondre|fournir|faire)",
+    r"\b(?:lo siento|lamento)\b.{0,60}\bno puedo\b",
+    r"\bno puedo (?:ayudar|responder|proporcionar|cumplir|hacer)",
+    r"\b(?:desculpe|sinto muito|lamento)\b.{0,60}\bnão posso\b",
+    r"\bnão posso (?:ajudar|responder|fornecer|fazer)",
+    r"\b(?:mi dispiace|spiacente)\b.{0,60}\bnon posso\b",
+    r"\bnon posso (?:aiutar|rispondere|fornire|fare)",
+    r"(?:извините|простите|к сожалению|сожалею).{0,60}не могу",
+    r"\bя не могу (?:помочь|ответить|предоставить|выполнить)",
+    r"(?:抱歉|对不起|對不起|很遗憾).{0,30}(?:无法|不能|無法)",
+    r"我(?:无法|不能|無法)(?:帮助|协助|回答|提供|满足|完成|協助)",
+    r"(?:申し訳|すみません|恐れ入り).{0,60}(?:できません|かねます)",
+    r"お(?:手伝い|答え)(?:する)?(?:こと)?(?:は|が)?できません",
+    r"(?:죄송|미안).{0,60}(?:수 없습니다|어렵습니다|수 없어요)",
+    r"(?:عذر|آسف|أعتذر|للأسف).{0,60}(?:لا أستطيع|لا يمكنني|لن أتمكن)",
+    r"(?:क्षमा|माफ़|माफ|खेद).{0,60}नहीं (?:कर )?सकत",
+)
+DOUBTS = (
+    r"\bi(?:['’]m| am) not (?:entirely |completely |really |quite |100% )?(?:sure|certain)\b",
+    r"\bi (?:don['’]t|do not) (?:really )?know\b",
+    r"\bi (?:might|may|could) be (?:wrong|mistaken)\b",
+    r"\bi (?:can(?:no|['’])t|can not) (?:determine|verify|be certain|be sure)\b",
+    r"\bich bin (?:mir )?(?:nicht|un)\s?(?:ganz )?sicher\b",
+    r"\bich weiß (?:es |das )?nicht\b",
+    r"\bje ne (?:suis pas (?:sûre?|certaine?)|sais pas)\b",
+    r"\bno estoy (?:del todo )?segur[oa]\b|\bno (?:lo )?sé\b",
+    r"\bnão tenho (?:a )?certeza\b|\bnão sei\b",
+    r"\bnon (?:sono (?:del tutto )?sicur[oa]|lo so)\b",
+    r"\bя не (?:уверена?|знаю)\b|\bне могу сказать точно\b",
+    r"我不(?:太)?(?:确定|確定|清楚|知道)",
+    r"(?:わかりません|分かりません|確信(?:が|は)(?:ありません|持てません))",
+    r"(?:확실하지 않|잘 모르겠|모르겠습니다)",
+    r"لست (?:متأكد|واثق)|لا أعرف",
+    r"(?:मुझे (?:यकीन|पता) नहीं)",
+)
