@@ -40,11 +40,8 @@ def measure(folder: Path, name: str) -> str:
         first, second = (extract_answer(row["responses"].get(model, "")) for model in (ANSWERING, SECOND))
         if first is not None and second is not None:
             right[first == second].append(recorded[ANSWERING]["q"])
-    agree, differ = right[True], right[False]
-    return (
-        f"{name:<18} {same / texts:8.1%} of {texts:6,}   "
-        f"{sum(agree) / len(agree):6.1%} of {len(agree):4}   {sum(differ) / len(differ):6.1%} of {len(differ):4}"
-    )
+    shares = [f"{sum(found) / len(found):6.1%} of {len(found):4}" for found in (right[True], right[False])]
+    return f"{name:<18} {same / texts:8.1%} of {texts:6,}   {shares[0]}   {shares[1]}"
 
 
 def main() -> None:
