@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -143,10 +144,10 @@ def _one_clear_line() -> Iterator[None]:
     except SmartRouteError as error:
         line = " ".join(str(error).split()) or type(error).__name__
         attempts = getattr(error, "attempts", ())
-        outcome = getattr(error, "outcome", None)
-        if attempts and outcome is not None:
-            line += f" (spent ${outcome.cost_usd:.6f} in {len(attempts)} calls"
-            line += f", {outcome.unpriced_attempts} of unknown price)" if outcome.unpriced_attempts else ")"
+        if attempts:
+            costs = [attempt.cost_usd for attempt in attempts]
+            line += f" (spent ${math.fsum(usd for usd in costs if usd is not None):.6f} in {len(costs)} calls"
+            line += f", {costs.count(None)} of unknown cost)" if None in costs else ")"
         typer.echo(_for(sys.stderr, f"error: {line}"), err=True)
         raise typer.Exit(2) from None
 

@@ -65,13 +65,14 @@ class Limits:
 _NO_LIMITS = Limits()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Task:
     """What the caller wants. Build it with `Task.of`, which checks and normalises.
 
     `subject` is the text to classify where that is not the prompt itself. `unit` is what an
     experiment buckets by (a user or conversation id). `tenant`, `conversation_id` and `labels`
-    are carried to the event log unread. `params` pass through to the provider.
+    are carried to the event log unread. `params` pass through to the provider. Its repr holds no text of
+    the prompt, so that it may be logged.
     """
 
     messages: tuple[Message, ...]
@@ -123,6 +124,9 @@ class Task:
             labels=dict(labels) if labels else {},
             limits=limits or _NO_LIMITS,
         )
+
+    def __repr__(self) -> str:
+        return f"Task(kind={self.kind!r}, {len(self.messages)} messages, {len(self.params)} parameters)"
 
 
 def _text(value: object, name: str) -> str:
@@ -502,9 +506,9 @@ class Attempt:
     failure: Failure | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Outcome:
-    """What came of a task. Totals are computed from the attempts.
+    """What came of a task. Totals are computed from the attempts. Its repr holds no text.
 
     `stopped_by` says why the ladder ended below the threshold (None: the answer was accepted).
     `baseline_cost_usd` is what the declared baseline model would have charged for the answer's own
@@ -526,6 +530,23 @@ class Outcome:
     baseline_cost_usd: float | None = None
     simulated: bool = False
     detour: bool = False
+
+    def __repr__(self) -> str:
+        answered = self.model or type(self.error).__name__
+        known = (
+            ""
+            if self.confidence is None
+            else f"confidence={self.confidence:.2f} by {self.confidence_source}, "
+        )
+        return f"<Outcome {self.id}: {answered}, {self.bill}, {known}{len(self.attempts)} attempts>"
+
+    @property
+    def bill(self) -> str:
+        """Return the cost in words: "$0.000120", or "at least $0.000120 (1 attempt of unknown cost)"."""
+        missing = self.unpriced_attempts
+        if not missing:
+            return f"${self.cost_usd:.6f}"
+        return f"at least ${self.cost_usd:.6f} ({missing} attempt{'s' * (missing > 1)} of unknown cost)"
 
     @property
     def text(self) -> str:

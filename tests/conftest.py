@@ -20,7 +20,7 @@ _FOREIGN = re.compile(
 for _name in [name for name in os.environ if _FOREIGN.search(name.upper())]:
     del os.environ[_name]
 
-from smartroute._network_guard import no_network  # noqa: E402
+from smartroute.testing import no_network  # noqa: E402
 
 
 @pytest.fixture(autouse=True)

@@ -259,3 +259,14 @@ def test_decide_explains_itself():
     assert "complex" in told or "medium" in told
     assert "rung 1" in told
     assert "because" in told
+
+
+def test_the_bill_says_when_it_is_incomplete_and_no_repr_shows_the_prompt():
+    catalogue = CATALOGUE.with_cards(ModelCard("dark", tier="mini", target="zz/dark", price=None))
+    secret = "the launch code is 0000"
+    router = ModelRouter(catalogue=catalogue, provider=ScriptedProvider(lambda call: secret), sink=False)
+    dark = router.run(secret, preferred_model="dark")
+    assert dark.bill == "at least $0.000000 (1 attempt of unknown cost)"
+    priced = router.run(secret, preferred_model="mini")
+    assert priced.bill == "$0.000015"  # 10 + 5 tokens at $1 a million
+    assert secret not in repr(dark) + repr(priced) + repr(priced.task)

@@ -157,12 +157,15 @@ def show_explanation(console: Console, outcome: Outcome) -> None:
 def _totals_table(report: DemoReport) -> Table:
     from rich.table import Table
 
-    table = Table(title=_title("Totals", report.simulated), title_justify="left")
+    table = Table(
+        title=_title("Totals, with 95% intervals", report.simulated),
+        title_justify="left",
+        box=None,
+        padding=(0, 2, 0, 0),
+    )
     table.add_column("way", overflow="fold")
-    table.add_column("right", justify="right")
-    table.add_column("quality (95%)", justify="right")
-    table.add_column("cost", justify="right")
-    table.add_column("routing saves (95%)", justify="right")
+    for heading in ("right", "quality", "cost", "routing saves"):
+        table.add_column(heading, justify="right")
     routed = report.routed
     table.add_row(
         "routed",
@@ -174,8 +177,8 @@ def _totals_table(report: DemoReport) -> Table:
     )
     best, dearest = report.best_fixed, report.dearest_fixed
     for fixed in report.fixed:
-        roles = [role for role, model in (("best", best), ("dearest", dearest)) if model is fixed]
-        name = f"{fixed.model}, {' and '.join(roles)}" if roles else fixed.model
+        roles = [role for role, model in (("best fixed", best), ("dearest", dearest)) if model is fixed]
+        name = f"{fixed.model}\n  {', '.join(roles)}" if roles else fixed.model
         table.add_row(name, *_fixed_cells(report, fixed))
     if (mix := report.mix) is not None:
         table.add_row(
@@ -194,7 +197,7 @@ def _fixed_cells(report: DemoReport, fixed: FixedModel) -> tuple[str, str, str, 
     if saving is not None:
         saved = f"{saving.share:+.0%}"
         if saving.interval is not None:
-            saved += f" ({saving.interval.low:+.0%} to {saving.interval.high:+.0%})"
+            saved += f" ({saving.interval.low * 100:+.0f}..{saving.interval.high * 100:+.0f})"
     score = fixed.score
     if score is None:
         cost = "unknown" if fixed.cost_usd is None else f"about {_usd(fixed.cost_usd)}"
@@ -248,7 +251,7 @@ def _title(text: str, simulated: bool) -> str:
 
 
 def _share_with(share: float, interval: Interval) -> str:
-    return f"{share:.0%} ({interval.low:.0%} to {interval.high:.0%})"
+    return f"{share:.0%} ({interval.low * 100:.0f}..{interval.high * 100:.0f})"
 
 
 def _believed(value: float | None, source: str, *, short: bool = False) -> str:

@@ -406,10 +406,25 @@ def _run_one(
     except SmartRouteError as error:
         problem, outcome = error, getattr(error, "outcome", None)
     if outcome is None:
+        attempts: tuple[Attempt, ...] = getattr(problem, "attempts", ())
         return TaskResult(
-            task.id, task.kind, task.language, task.prompt, "", False, None, None, False, 0.0, 0, None,
-            "none", error=_one_line(problem), fixed_model=fixed_model,
-        )  # fmt: skip
+            id=task.id,
+            kind=task.kind,
+            language=task.language,
+            prompt=task.prompt,
+            answer="",
+            right=False,
+            complexity=None,
+            model=None,
+            escalated=False,
+            cost_usd=math.fsum(a.cost_usd for a in attempts if a.cost_usd is not None),
+            unpriced_attempts=sum(a.cost_usd is None for a in attempts),
+            confidence=None,
+            confidence_source="none",
+            attempts=attempts,
+            error=_one_line(problem),
+            fixed_model=fixed_model,
+        )
     return TaskResult(
         id=task.id,
         kind=task.kind,
