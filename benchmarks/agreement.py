@@ -14,10 +14,15 @@ import os
 import sys
 from pathlib import Path
 
-from smartroute.confidence import extract_answer
+from smartroute.confidence import Answer, extract_answer
 
 DATASETS = ("zeroeval_gsm8k", "zeroeval_mathl5", "zeroeval_crux")
 ANSWERING, SECOND = "gpt-4o-mini-2024-07-18", "claude-3-haiku-20240307"
+
+
+def agree(one: Answer | None, other: Answer | None) -> bool:
+    """Return whether both texts have an answer and it is the same."""
+    return one is not None and other is not None and one.agrees(other) is True
 
 
 def read(file: Path) -> list[dict]:
@@ -36,10 +41,10 @@ def measure(folder: Path, name: str) -> str:
         for model, text in row["responses"].items():
             if (answer := recorded.get(model, {}).get("ans")) is not None:
                 texts += 1
-                same += extract_answer(text) == extract_answer(str(answer))
+                same += agree(extract_answer(text), extract_answer(str(answer)))
         first, second = (extract_answer(row["responses"].get(model, "")) for model in (ANSWERING, SECOND))
         if first is not None and second is not None:
-            right[first == second].append(recorded[ANSWERING]["q"])
+            right[agree(first, second)].append(recorded[ANSWERING]["q"])
     shares = [f"{sum(found) / len(found):6.1%} of {len(found):4}" for found in (right[True], right[False])]
     return f"{name:<18} {same / texts:8.1%} of {texts:6,}   {shares[0]}   {shares[1]}"
 

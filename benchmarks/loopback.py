@@ -15,7 +15,11 @@ REPLY = {
         {
             "index": 0,
             "finish_reason": "stop",
-            "message": {"role": "assistant", "content": "I would rate this hook 72 out of 100.", "refusal": None},
+            "message": {
+                "role": "assistant",
+                "content": "I would rate this hook 72 out of 100.",
+                "refusal": None,
+            },
         }
     ],
     "usage": {

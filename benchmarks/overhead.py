@@ -114,7 +114,10 @@ def building(effort: Effort) -> Iterator[Row]:
         "again": lambda: cost_of(BUILD, PYDANTIC + SMARTROUTE + BUILD),
     }
     interleave(sides, 1)
-    found = {name: spread([1e3 * c.cpu_s for c in costs]).median for name, costs in interleave(sides, effort.build_rounds).items()}
+    found = {
+        name: spread([1e3 * c.cpu_s for c in costs]).median
+        for name, costs in interleave(sides, effort.build_rounds).items()
+    }
     yield at_most(
         "first ModelRouter() of a process, pydantic loaded",
         found["build"],
@@ -346,7 +349,9 @@ def line(row: Row) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the table, row by row as it is measured."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="fewer rounds: a first impression in two minutes")
+    parser.add_argument(
+        "--quick", action="store_true", help="fewer rounds: a first impression in two minutes"
+    )
     parser.add_argument("--only", metavar="NAME", help=f"parts to measure, of {','.join(PARTS)}")
     parser.add_argument("--peer-python", default=sys.executable, help="an interpreter that has the peers")
     chosen = parser.parse_args(arguments)

@@ -16,7 +16,9 @@ PROSE = (
     "The committee met in the spring to consider whether the bridge ought to be widened. It heard the engineers, "
     "who thought so, and the residents, who did not, and it compared the two plans for cost, noise and delay. "
 )
-CJK = "委员会在春天开会，讨论是否应该加宽这座桥。工程师们认为应该，居民们则不同意；请比较两个方案的费用和噪音。"
+CJK = (
+    "委员会在春天开会，讨论是否应该加宽这座桥。工程师们认为应该，居民们则不同意；请比较两个方案的费用和噪音。"
+)
 CODE = (
     "def widened(bridge: Bridge, metres: float) -> Bridge:\n"
     '    """Return the bridge, wider."""\n'
@@ -72,7 +74,13 @@ def _demo() -> list[str]:
 
 def long_prompts(characters: int) -> dict[str, str]:
     """Return prompts of this length, by what they are made of."""
-    patterns = {"Latin prose": PROSE, "CJK prose": CJK, "code": CODE, "one letter": "a", "emoji": "\U0001f600"}
+    patterns = {
+        "Latin prose": PROSE,
+        "CJK prose": CJK,
+        "code": CODE,
+        "one letter": "a",
+        "emoji": "\U0001f600",
+    }
     return {
         name: (pattern * (characters // len(pattern) + 1))[:characters] for name, pattern in patterns.items()
     }

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from smartroute.records import Decision, Outcome
     from smartroute.router import ModelRouter
 
-_LIVE_MAX_TOKENS = 800
-"""What a live answer may be long: enough for a model that reasons first, and short enough to reserve for."""
+_LIVE_MAX_TOKENS = 400
+"""What a live answer may be long: enough for these tasks, short enough to reserve at premium prices."""
 
 app = typer.Typer(
     name="smartroute",
@@ -88,6 +88,7 @@ def demo(
             report = _run_shown(router, tasks, live, console)
         show_totals(console, report)
         show_explained(console, report)
+        typer.echo(f"events are logged in {router.config.log_path}", err=True)
 
 
 @app.command()
@@ -110,13 +111,14 @@ def route(
 ) -> None:
     """Answer one prompt. The answer goes to standard output, the bill to standard error."""
     from smartroute.dashboard.terminal import console_on, show_bill, show_explanation
+    from smartroute.router import ModelRouter
 
     with _one_clear_line():
         options: dict[str, Any] = {
             "kind": kind, "preferred_model": model, "max_usd": max_usd, "max_tokens": max_tokens
         }  # fmt: skip
         prompt = _read_stdin() if text == "-" else text
-        with _simulated_router(0) if simulated else _router() as router:
+        with ModelRouter(**(_simulated_pool(0) if simulated else {})) as router:
             if dry_run:
                 _show_decision(router.decide(prompt, **options), router.simulated, as_json)
                 return
@@ -152,25 +154,25 @@ def _one_clear_line() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
-def _router() -> ModelRouter:
-    from smartroute.router import ModelRouter
+def _simulated_pool(seed: int) -> dict[str, Any]:
+    """Return the settings of a router on the simulated pool, whose log is not the real one."""
+    from smartroute.providers.offline import OfflineProvider
+    from smartroute.sinks.locations import default_log_path
 
-    return ModelRouter()
+    return {
+        "catalogue": OfflineProvider.catalogue(),
+        "provider": OfflineProvider(seed=seed),
+        "seed": seed,
+        "log_path": default_log_path(simulated=True),
+    }
 
 
 def _simulated_router(seed: int) -> ModelRouter:
+    """Return the demo's router: the defaults whatever the environment says, so that a seed has one result."""
     from smartroute.config import RouterConfig
-    from smartroute.providers.offline import OfflineProvider
     from smartroute.router import ModelRouter
-    from smartroute.sinks.locations import default_log_path
 
-    config = RouterConfig(
-        catalogue=OfflineProvider.catalogue(),
-        provider=OfflineProvider(seed=seed),
-        seed=seed,
-        log_path=default_log_path(simulated=True),
-    )
-    return ModelRouter(config=config)
+    return ModelRouter(config=RouterConfig(**_simulated_pool(seed)))
 
 
 def _live_router(max_usd: float) -> ModelRouter:

@@ -11,7 +11,7 @@ SmartRouteError
       RateLimitError  ProviderTimeoutError  ProviderUnavailableError
     FinalError                          next rung, or stop
       AuthenticationError  InvalidRequestError  ContextTooLongError  RefusedError
-      MalformedReplyError
+      QuotaExhaustedError  MalformedReplyError
   BudgetExceededError   .spent_usd .limit_usd .attempts
   DeadlineExceededError .attempts
   AllModelsFailedError  .attempts       the whole ledger
@@ -154,6 +154,13 @@ class RefusedError(FinalError):
     """The provider's safety system blocked the prompt or the answer."""
 
     kind = "refused"
+
+
+class QuotaExhaustedError(FinalError):
+    """The account has no credit or quota left: a 429 (or 402, or 400) that no wait cures."""
+
+    kind = "quota_exhausted"
+    generated = False
 
 
 class MalformedReplyError(FinalError):

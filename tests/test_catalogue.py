@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, replace
 from datetime import date, datetime
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,7 @@ def test_ids_and_targets_are_unique() -> None:
 
 
 def test_the_data_file_has_one_model_a_line() -> None:
-    text = (ROOT / "smartroute" / "data" / "catalogue.json").read_text()
+    text = resources.files("smartroute").joinpath("data", "catalogue.json").read_text("utf-8")
     assert sum('"name"' in line for line in text.splitlines()) == text.count('"name"') == len(DEFAULT)
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from smartroute.confidence.answers import Answer, extract_answer
+from smartroute.confidence.answers import Answer, called_tools, extract_answer
 from smartroute.errors import ConfigError
 from smartroute.records import Confidence, Failure, Probe, Reply, Task
 
 _SOURCE = "agreement"
+_NOT_SAMPLED = frozenset({"seed", "n", "logprobs", "top_logprobs"})
 
 
 class AgreementConfidence:
@@ -17,8 +18,9 @@ class AgreementConfidence:
     `model` names a second, cheap model of the catalogue; without it the model that answered is sampled
     again at `temperature`. Answers are compared after `extract`; where the first answer has nothing
     to compare (long free text), no call is made and the confidence is unknown. A failed call counts as
-    absent. The value is the share of the answers obtained that agree: a score, not a probability
-    (self-consistency, Wang et al. 2023, ICLR).
+    absent, as do a sample without an answer and code that is merely written differently; tool calls
+    agree when their names and arguments do. The value is the share of the answers obtained that agree:
+    a score, not a probability (self-consistency, Wang et al. 2023, ICLR).
     """
 
     def __init__(
@@ -42,22 +44,27 @@ class AgreementConfidence:
 
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
         """Return the samples to draw; none when the answer could not be compared."""
-        if reply.tool_calls or self._extract(reply.text) is None:
+        if self._answer(reply) is None:
             return ()
-        params = {name: value for name, value in task.params.items() if name not in ("seed", "n", "logprobs")}
+        params = {name: value for name, value in task.params.items() if name not in _NOT_SAMPLED}
         if self._model is None:
             params["temperature"] = self._temperature
         return (Probe(task.messages, "sample", self._model, params),) * self._samples
 
     def estimate(self, task: Task, reply: Reply, replies: tuple[Reply | Failure, ...] = ()) -> Confidence:
         """Return the share of the samples that agree with the answer."""
-        own = None if reply.tool_calls else self._extract(reply.text)
+        own = self._answer(reply)
         if own is None:
             return Confidence(None, _SOURCE, "the answer cannot be compared with another")
-        others = [self._extract(other.text) for other in replies if isinstance(other, Reply)]
-        if not others:
-            return Confidence(None, _SOURCE, "no sample was obtained")
-        agreeing = sum(other == own for other in others)
-        return Confidence(
-            agreeing / len(others), _SOURCE, f"{agreeing} of {len(others)} agree on a {own.kind}"
-        )
+        others = [self._answer(other) for other in replies if isinstance(other, Reply)]
+        verdicts = [
+            agrees for other in others if other is not None and (agrees := own.agrees(other)) is not None
+        ]
+        if not verdicts:
+            return Confidence(None, _SOURCE, "no sample was obtained that could be compared")
+        agreeing = sum(verdicts)
+        detail = f"{agreeing} of {len(verdicts)} agree on a {own.kind}"
+        return Confidence(agreeing / len(verdicts), _SOURCE, detail)
+
+    def _answer(self, reply: Reply) -> Answer | None:
+        return called_tools(reply.tool_calls) if reply.tool_calls else self._extract(reply.text)

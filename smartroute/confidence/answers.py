@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import unicodedata
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from decimal import Context, Decimal, InvalidOperation
+from typing import Any, NamedTuple
 
 from smartroute.confidence.reported import json_object
 
 _SCAN_CHARS = 20_000
+_TEN_DIGITS = Context(prec=10)
+_MANY_DIGITS = Context(prec=400)
 _SHORT_CHARS = 80
 _FIELDS = ("answer", "final_answer", "solution", "result", "label", "score", "choice")
 _BOXED = re.compile(r"\\boxed\s*\{")
@@ -27,17 +30,38 @@ _FIELD = re.compile(
 )
 _CODE = re.compile(r"```[^\n`]{0,80}\n(.*?)```", re.DOTALL)
 _CHOICE = re.compile(r"^[\s(\[*]*([A-J])(?:[\s)\].:*]*$|[).:]\s)")
-_NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:[,\u00a0\u202f ]\d{3})+|\d+)(?:\.\d+)?(?:[eE][-+]?\d+)?")
+_NUMBER = re.compile(
+    r"[-+]?(?:\d{1,3}(?:\.\d{3})+,\d+|\d{1,3}(?:[,\u00a0\u202f ]\d{2,3})*[,\u00a0\u202f ]\d{3}(?:\.\d+)?"
+    r"|\d+(?:\.\d+)?)(?:[eE][-+]?\d{1,3})?"
+)
+_CONTINENTAL = re.compile(r"[-+]?\d{1,3}(?:\.\d{3})+,\d+")
 _FRACTION = re.compile(r"([-+]?\d{1,15})\s*/\s*([1-9]\d{0,14})")
 _SIGNED_MONEY = re.compile(r"([-+])\s*[$€£¥]\s*")
 _ARTICLES = re.compile(r"\b(?:the|a|an|der|die|das|ein|eine|le|la|les|un|une|el|los|las)\b")
 
 
+_LABELS = frozenset(
+    {"the", "is", "total", "sum", "answer", "result", "equals", "about", "approximately", "x", "y", "z", "n"}
+)
+_YES = frozenset({"yes", "ja", "oui", "sí", "si", "sim", "sì", "да", "はい", "예", "네", "是", "نعم", "हाँ"})
+_NO = frozenset({"no", "nein", "non", "não", "нет", "いいえ", "아니요", "不是", "否", "لا", "नहीं"})
+
+
 class Answer(NamedTuple):
-    """What kind of answer it is, and its canonical text: equal texts of equal kinds agree."""
+    """What kind of answer it is, its canonical text, and the words around a number (its unit, a month)."""
 
     kind: str
     value: str
+    words: frozenset[str] = frozenset()
+
+    def agrees(self, other: Answer) -> bool | None:
+        """Return whether two answers are the same, None for code that may do the same in other words.
+
+        Numbers with words agree when the words share one, or one of them has none: "5 km" is no "5 m".
+        """
+        if (self.kind, self.value) != (other.kind, other.value):
+            return None if self.kind == other.kind == "code" else False
+        return not self.words or not other.words or not self.words.isdisjoint(other.words)
 
 
 def extract_answer(text: str) -> Answer | None:
@@ -107,11 +131,25 @@ def _marked(text: str) -> str | None:
     return marks[-1].group("answer") if marks else None
 
 
+def called_tools(tool_calls: Sequence[Mapping[str, Any]]) -> Answer | None:
+    """Return tool calls as an answer: their names and arguments, in canonical order of keys."""
+    calls = []
+    for call in tool_calls:
+        function = call.get("function") or {}
+        arguments = function.get("arguments")
+        try:
+            arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
+        except (ValueError, RecursionError):
+            return None
+        calls.append([function.get("name"), arguments])
+    return Answer("call", json.dumps(calls, sort_keys=True, ensure_ascii=False, default=str))
+
+
 def _of_value(value: object) -> Answer | None:
     if isinstance(value, bool):
-        return Answer("text", str(value).lower())
+        return Answer("text", "yes" if value else "no")
     if isinstance(value, int | float):
-        return _of_number(float(value))
+        return _of_number(repr(value))
     if isinstance(value, str):
         return _of_text(value) if value.strip() else None
     if not value:
@@ -120,19 +158,37 @@ def _of_value(value: object) -> Answer | None:
 
 
 def _of_text(text: str) -> Answer | None:
-    text = _bare(unicodedata.normalize("NFKC", text))
+    text = _bare(unicodedata.normalize("NFKC", text).replace("\u2212", "-"))
     choice = _CHOICE.match(text)
     if choice is not None:
         return Answer("choice", choice.group(1))
     if (fraction := _FRACTION.fullmatch(text)) is not None:
-        return _of_number(float(fraction.group(1)) / float(fraction.group(2)))
-    numbers = _NUMBER.findall(_SIGNED_MONEY.sub(r"\1", text))
-    words = re.sub(r"[\d\W_]+", " ", text).split()
+        return _of_number(repr(float(fraction.group(1)) / float(fraction.group(2))))
+    text = _SIGNED_MONEY.sub(r"\1", text)
+    numbers = _NUMBER.findall(text)
+    words = re.sub(r"[\d\W_]+", " ", text.casefold()).split()
     if len(numbers) == 1 and len(words) <= 4:
-        return _of_number(float(re.sub(r"[,\u00a0\u202f ]", "", numbers[0])))
-    plain = _ARTICLES.sub(" ", text.casefold()) if len(words) > 1 else text.casefold()
+        return _of_number(_plain_number(numbers[0]), frozenset(words) - _LABELS)
+    return _of_words(text)
+
+
+def _of_words(text: str) -> Answer | None:
+    lowered = text.casefold()
+    first = re.match(r"\w+", lowered)
+    if first is not None and (first.end() == len(lowered) or lowered[first.end()] in ",.;:!—、。，"):
+        if first.group() in _YES | {"true"}:
+            return Answer("text", "yes")
+        if first.group() in _NO | {"false"}:
+            return Answer("text", "no")
+    plain = _ARTICLES.sub(" ", lowered) if " " in lowered else lowered
     value = " ".join(re.sub(r"[^\w\s.+\-/*^=<>()\[\]{},]", " ", plain).split()).strip(" .,")
     return Answer("text", value) if value else None
+
+
+def _plain_number(numeral: str) -> str:
+    if _CONTINENTAL.fullmatch(numeral):
+        numeral = numeral.replace(".", "").replace(",", ".")
+    return re.sub(r"[,\u00a0\u202f ]", "", numeral)
 
 
 def _bare(text: str) -> str:
@@ -142,5 +198,19 @@ def _bare(text: str) -> str:
     return text[1:-1] if quoted else text
 
 
-def _of_number(number: float) -> Answer | None:
-    return Answer("number", f"{number:.10g}") if math.isfinite(number) else None
+def _of_number(numeral: str, words: frozenset[str] = frozenset()) -> Answer | None:
+    """Return a number as an answer: whole numbers exactly, others to ten significant digits."""
+    try:
+        number = Decimal(numeral)
+    except InvalidOperation:
+        return None
+    if not number.is_finite():
+        return None
+    if number != number.to_integral_value():
+        number = _TEN_DIGITS.plus(number)
+    if abs(number.adjusted()) > 40:
+        return Answer("number", str(number.normalize(_MANY_DIGITS)), words)
+    plain = f"{number:f}"
+    if "." in plain:
+        plain = plain.rstrip("0").rstrip(".")
+    return Answer("number", "0" if plain in ("-0", "+0") else plain, words)

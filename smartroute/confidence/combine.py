@@ -6,11 +6,13 @@ import inspect
 from collections.abc import Callable
 
 from smartroute.confidence.logprob import LogprobConfidence
-from smartroute.confidence.reported import ReportedConfidence
+from smartroute.confidence.reported import ReportedConfidence, as_number
 from smartroute.confidence.text import TextConfidence
 from smartroute.errors import ConfigError
 from smartroute.protocols import ConfidenceEstimator
 from smartroute.records import Confidence, Failure, Probe, Reply, Task
+
+_GRAVE = 0.2
 
 
 class CombinedConfidence:
@@ -18,7 +20,8 @@ class CombinedConfidence:
 
     Give the estimators in the order in which you trust them. Where TextConfidence stands among them it
     does not take part in that order, since it knows only faults: what it finds limits the others' value
-    from above. The source is that of the estimate that decided; `parts` holds them all.
+    from above, and a grave fault (0.2 or less) is not paid to be looked into: no probes are made then.
+    The source is that of the estimate that decided; `parts` holds them all.
     """
 
     def __init__(self, *estimators: ConfidenceEstimator) -> None:
@@ -28,6 +31,11 @@ class CombinedConfidence:
 
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
         """Return the probes of all the estimators, in their order."""
+        for estimator in self._estimators:
+            if isinstance(estimator, TextConfidence):
+                fault = estimator.estimate(task, reply).value
+                if fault is not None and fault <= _GRAVE:
+                    return ()
         return tuple(probe for estimator in self._estimators for probe in estimator.probes(task, reply))
 
     def estimate(self, task: Task, reply: Reply, replies: tuple[Reply | Failure, ...] = ()) -> Confidence:
@@ -73,7 +81,11 @@ class FunctionEstimator:
     def estimate(self, task: Task, reply: Reply, replies: tuple[object, ...] = ()) -> Confidence:
         """Return what the function says. Raises ConfigError when that is out of range."""
         value = self._function(task, reply)
-        return value if isinstance(value, Confidence) else Confidence(value, self._source)
+        if isinstance(value, Confidence):
+            return value
+        if value is not None and as_number(value) is None:
+            raise ConfigError(f"{self._source} must return a number in [0, 1] or None, got {value!r:.80}")
+        return Confidence(value, self._source)
 
 
 def as_estimator(

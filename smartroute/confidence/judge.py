@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 
-from smartroute.confidence.reported import json_object
+from smartroute.confidence.reported import as_number, json_object
 from smartroute.records import Confidence, Failure, Message, Probe, Reply, Task
 
 _SOURCE = "judge"
@@ -32,7 +31,7 @@ class JudgeConfidence:
     a failed call, is unknown. Long material is cut in the middle to 24,000 characters each.
     """
 
-    def __init__(self, model: str, *, rubric: str = _RUBRIC, max_tokens: int = 300) -> None:
+    def __init__(self, model: str, rubric: str = _RUBRIC, *, max_tokens: int = 300) -> None:
         self._model = model
         self._instruction = _SYSTEM.format(rubric=rubric)
         self._max_tokens = max_tokens
@@ -53,8 +52,8 @@ class JudgeConfidence:
         graded = replies[0] if replies else None
         if not isinstance(graded, Reply):
             return Confidence(None, _SOURCE, "no grade was obtained")
-        score = (json_object(graded.text) or {}).get("score")
-        if isinstance(score, bool) or not isinstance(score, int | float) or not math.isfinite(score):
+        score = as_number((json_object(graded.text) or {}).get("score"))
+        if score is None:
             return Confidence(None, _SOURCE, "the grade is not of the form asked for")
         if not 0 <= score <= 100:
             return Confidence(None, _SOURCE, f"the grade {score:g} does not lie in 0 to 100")

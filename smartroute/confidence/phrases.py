@@ -6,8 +6,8 @@ REFUSALS = (
     r"\bi(?:['’]m| am) (?:very |so |really )?(?:sorry|afraid)\b.{0,60}"
     r"\bi(?: can(?:no|['’])t| can not| won['’]t|(?: am|['’]m) (?:unable|not able))",
     r"\bi(?: can(?:no|['’])t| can not| won['’]t|(?: am|['’]m) (?:unable|not able) to)"
-    r" (?:help|assist|comply|fulfil|answer|provide|do that|create|generate|write|discuss|continue|share"
-    r"|engage|complete)",
+    r" (?:help(?! \w+ing\b)|assist|comply|fulfil|answer|provide|do that|create|generate|write|discuss"
+    r"|continue|share|engage|complete)",
     r"\bi (?:must|have to) (?:decline|refuse)\b",
     r"\bas an ai\b.{0,80}\b(?:cannot|can['’]t|unable|not able)\b",
     r"(?:tut mir (?:sehr )?leid|entschuldigung|leider)\b.{0,60}\bkann ich\b.{0,40}\bnicht\b",
@@ -47,4 +47,24 @@ DOUBTS = (
     r"(?:확실하지 않|잘 모르겠|모르겠습니다)",
     r"لست (?:متأكد|واثق)|لا أعرف",
     r"(?:मुझे (?:यकीन|पता) नहीं)",
+)
+
+# A phrase can only be there if one of these is. "Abroad": phrases that no ASCII text contains.
+REFUSAL_CUES = (
+    *("n't", "not", "unable", "as an ai", "decline", "refuse"),
+    *("nicht", "je ne ", "no puedo", "non posso"),
+)
+REFUSAL_CUES_ABROAD = (
+    *("n’t", "não posso", "не могу", "无法", "不能", "無法", "できません", "かねます"),
+    *("습니다", "수 없어요", "لا أستطيع", "لا يمكنني", "لن أتمكن", "नहीं"),
+)
+DOUBT_CUES = (
+    *("not sure", "not certain", "not entirely", "not completely", "not really", "not quite", "not 100"),
+    *("n't know", "n't really", "not know", "not really know", "be wrong", "be mistaken"),
+    *("determine", "verify", "be certain", "be sure", "sicher", "je ne sais", "no estoy", "no lo s"),
+    *("non sono", "non lo so"),
+)
+DOUBT_CUES_ABROAD = (
+    *("n’t", "weiß", "je ne suis", "no sé", "no lo sé", "certeza", "não sei", "я не ", "не могу сказать"),
+    *("我不", "かりません", "分かりません", "確信", "확실하지", "모르겠", "لست", "لا أعرف", "मुझे"),
 )

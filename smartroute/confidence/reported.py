@@ -69,16 +69,26 @@ def json_object(text: str) -> Mapping[str, object] | None:
 
 
 def _read(value: object) -> Confidence:
-    number = value
     if isinstance(value, str):
-        percent = value.strip().endswith("%")
+        scale = 100.0 if value.strip().endswith("%") else 1.0
         try:
-            number = float(value.strip().rstrip("%"))
+            value = float(value.strip().rstrip("%")) / scale
         except ValueError:
-            return Confidence(None, _SOURCE, "the reported confidence is not a number")
-        number = number / 100.0 if percent else number
-    if isinstance(number, bool) or not isinstance(number, int | float):
+            value = None
+    number = as_number(value)
+    if number is None:
         return Confidence(None, _SOURCE, "the reported confidence is not a number")
-    if not math.isfinite(number) or not 0.0 <= number <= 1.0:
+    if not 0.0 <= number <= 1.0:
         return Confidence(None, _SOURCE, "the reported confidence does not lie in [0, 1]")
-    return Confidence(float(number), _SOURCE)
+    return Confidence(number, _SOURCE)
+
+
+def as_number(value: object) -> float | None:
+    """Return a JSON number as a finite float, None for anything else; true is not 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None

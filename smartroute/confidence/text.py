@@ -13,7 +13,14 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from smartroute.confidence.phrases import DOUBTS, REFUSALS
+from smartroute.confidence.phrases import (
+    DOUBT_CUES,
+    DOUBT_CUES_ABROAD,
+    DOUBTS,
+    REFUSAL_CUES,
+    REFUSAL_CUES_ABROAD,
+    REFUSALS,
+)
 from smartroute.records import Confidence, Probe, Reply, Task
 
 SCORES: Mapping[str, float] = {
@@ -34,8 +41,10 @@ SCAN_CHARS = 4_000
 """How much of each end of an answer is read for doubt; a refusal is looked for in its first words."""
 
 _HEAD_CHARS = 240
+_LONG_CHARS = 1_000
 _LOOP_FROM_CHARS = 600
 _LOOP_RATIO = 0.06
+_PERIOD_CHARS = 40
 
 _ASIDE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]{0,400}`|\"[^\"\n]{0,400}\"|“[^”]{0,400}”|«[^»]{0,400}»|„[^“”]{0,400}[“”]"
@@ -49,7 +58,8 @@ class TextConfidence:
 
     Without a fault the value is None. Code, quotations and quoted lines are not read for refusal or doubt,
     which are known in English, German, French, Spanish, Portuguese, Italian, Russian, Chinese, Japanese,
-    Korean, Arabic and Hindi. Short answers and other scripts are no fault. A tool call is a full answer.
+    Korean, Arabic and Hindi. Short answers and other scripts are no fault. A tool call is a full
+    answer if its arguments are JSON. One doubt in a text of more than 1,000 characters is none.
     """
 
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
@@ -68,30 +78,75 @@ def _fault(task: Task, reply: Reply) -> str | None:
     text = reply.text
     if reply.finish_reason == "content_filter":
         return "filtered"
-    if not text or text.isspace():
-        return None if reply.tool_calls else "empty"
-    found = [_format_fault(text, task.params.get("response_format")) if task.params else None]
-    if reply.finish_reason == "length":
+    found: list[str | None] = []
+    if reply.finish_reason == "length" and not _cut_as_asked(task, text):
         found.append("truncated")
+    if reply.tool_calls:
+        found.append(_call_fault(reply))
+    elif not text or text.isspace():
+        return "empty"
+    elif task.params:
+        found.append(_format_fault(text, task.params.get("response_format")))
     if len(text) >= _LOOP_FROM_CHARS and _loops(text):
         found.append("loop")
-    if task.kind == "score" and not any(map(str.isnumeric, text[:SCAN_CHARS])):
+    if task.kind == "score" and not reply.tool_calls and not any(map(str.isnumeric, text[:SCAN_CHARS])):
         found.append("no_number")
-    if refuses(text):
+    if refuses(text, task):
         found.append("refusal")
-    elif doubts := _doubts(text):
-        found.append("doubt" if doubts == 1 else "doubts")
+    else:
+        found.append(_doubt(text))
     return min((fault for fault in found if fault is not None), key=SCORES.__getitem__, default=None)
 
 
-def refuses(text: str) -> bool:
-    """Return whether the answer begins with a refusal, outside of quotations and code."""
-    return _pattern(REFUSALS).search(_own_words(text[: 2 * _HEAD_CHARS])[:_HEAD_CHARS]) is not None
+def _cut_as_asked(task: Task, text: str) -> bool:
+    """Return whether so few tokens were asked for that being cut is the answer's form: "B", "yes"."""
+    asked = task.params.get("max_tokens") or task.params.get("max_completion_tokens")
+    return isinstance(asked, int) and asked <= 8 and bool(text.strip())
 
 
-def _doubts(text: str) -> int:
+def _call_fault(reply: Reply) -> str | None:
+    for call in reply.tool_calls:
+        arguments = (call.get("function") or {}).get("arguments")
+        if isinstance(arguments, str) and arguments.strip() and not _is_json(arguments):
+            return "format"
+    return None
+
+
+def refuses(text: str, task: Task | None = None) -> bool:
+    """Return whether the answer begins with a refusal, outside of quotations and code.
+
+    Words that the task itself contains are no refusal: somebody asked for them.
+    """
+    head = text[: 2 * _HEAD_CHARS]
+    if not _mentions(head, REFUSAL_CUES, REFUSAL_CUES_ABROAD):
+        return False
+    found = _pattern(REFUSALS).search(_own_words(head)[:_HEAD_CHARS])
+    if found is None:
+        return False
+    words = found.group().casefold()
+    return task is None or not any(
+        words in content.casefold()
+        for message in task.messages
+        if isinstance(content := message.get("content"), str)
+    )
+
+
+def _doubt(text: str) -> str | None:
     scanned = text if len(text) <= 2 * SCAN_CHARS else text[:SCAN_CHARS] + "\n" + text[-SCAN_CHARS:]
-    return sum(1 for _ in _pattern(DOUBTS).finditer(_own_words(scanned)))
+    if not _mentions(scanned, DOUBT_CUES, DOUBT_CUES_ABROAD):
+        return None
+    doubts = sum(1 for _ in _pattern(DOUBTS).finditer(_own_words(scanned)))
+    if len(scanned) > _LONG_CHARS:
+        doubts -= 1
+    return None if doubts <= 0 else "doubt" if doubts == 1 else "doubts"
+
+
+def _mentions(text: str, cues: tuple[str, ...], abroad: tuple[str, ...]) -> bool:
+    """Return whether a phrase may be there at all, which is told far faster than by the patterns."""
+    lowered = text.lower()
+    if any(cue in lowered for cue in cues):
+        return True
+    return not text.isascii() and any(cue in lowered for cue in abroad)
 
 
 def _own_words(text: str) -> str:
@@ -105,6 +160,8 @@ def _pattern(phrases: tuple[str, ...]) -> re.Pattern[str]:
 
 def _loops(text: str) -> bool:
     """Return whether the end of a long answer repeats itself: it compresses to almost nothing."""
+    if text.count(text[-_PERIOD_CHARS:], -2_000) < 3:
+        return False
     tail = text[-2_000:].encode("utf-8", "replace")
     return len(zlib.compress(tail, 1)) < _LOOP_RATIO * len(tail)
 
@@ -116,10 +173,9 @@ def _format_fault(text: str, wanted: Any) -> str | None:
         return _pydantic_fault(text, wanted)
     if wanted.get("type") not in ("json_object", "json_schema"):
         return None
-    try:
-        found = json.loads(text)
-    except (ValueError, RecursionError):
+    if not _is_json(text):
         return "format"
+    found = json.loads(text)
     if wanted["type"] == "json_object":
         return None if isinstance(found, dict) else "format"
     described = wanted.get("json_schema")
@@ -131,9 +187,7 @@ def _pydantic_fault(text: str, model: Any) -> str | None:
     validate = getattr(model, "model_validate_json", None)
     if validate is None:
         return None
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
+    if not _is_json(text):
         return "format"
     try:
         validate(text)
@@ -143,14 +197,27 @@ def _pydantic_fault(text: str, model: Any) -> str | None:
 
 
 def _schema_fault(found: Any, schema: Mapping[str, Any]) -> str | None:
+    """Return "schema" when a document violates a schema; a schema that cannot be used finds no fault.
+
+    References lead nowhere outside the schema: an empty registry keeps the validator off the network.
+    """
     try:
         import jsonschema
+        from referencing import Registry
+        from referencing.exceptions import Unresolvable
     except ImportError:
         return None
     try:
-        jsonschema.validate(found, schema)
-    except jsonschema.ValidationError:
-        return "schema"
-    except (jsonschema.SchemaError, RecursionError):
+        validator = jsonschema.validators.validator_for(schema)
+        validator.check_schema(schema)
+        return None if validator(schema, registry=Registry()).is_valid(found) else "schema"
+    except (jsonschema.SchemaError, Unresolvable, RecursionError):
         return None
-    return None
+
+
+def _is_json(text: str) -> bool:
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return True

@@ -161,7 +161,7 @@ def _totals_table(report: DemoReport) -> Table:
         title=_title("Totals, with 95% intervals", report.simulated),
         title_justify="left",
         box=None,
-        padding=(0, 2, 0, 0),
+        padding=(0, 1, 0, 0),
     )
     table.add_column("way", overflow="fold")
     for heading in ("right", "quality", "cost", "routing saves"):

@@ -26,11 +26,14 @@ from smartroute.errors import ConfigError
 Check: TypeAlias = Mapping[str, Any]
 """What an answer must fulfil, as it stands in a data set."""
 
-_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?")
 _FENCE = re.compile(r"^```\w*\s*\n(.*?)\n?```$", re.DOTALL)
 _EDGES = " \t\r\n.,;:!?\"'`*_()[]{}<>«»„“”‘’。、，！？：；「」『』（）"
 # Scripts written without spaces: kana and ideographs.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+# Chinese, Japanese and Korean put a number right behind a word.
+_NUMBER = re.compile(
+    rf"(?<![^\W{_UNSPACED}\uac00-\ud7a3])(?<!\.)[-+]?(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?"
+)
 _WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+(?:['’\-][^\W{_UNSPACED}]+)*")
 _IN_WORD = re.compile(rf"[^\W{_UNSPACED}]")
 
@@ -142,7 +145,9 @@ def _phrase(phrase: str) -> re.Pattern[str]:
 
 
 def _regex(text: str, check: Check) -> bool:
-    pattern = _string(check, "pattern")
+    pattern = check["pattern"]
+    if not isinstance(pattern, str) or not pattern:
+        raise ConfigError(f"pattern of a check must be text, not empty, got {pattern!r:.80}")
     try:
         return re.search(pattern, unicodedata.normalize("NFKC", text), re.IGNORECASE) is not None
     except re.error as error:

@@ -19,23 +19,16 @@ from typing import Any
 from smartroute.errors import (
     AuthenticationError,
     ContextTooLongError,
-    FinalError,
     InvalidRequestError,
     MalformedReplyError,
     ProviderError,
     ProviderTimeoutError,
     ProviderUnavailableError,
+    QuotaExhaustedError,
     RateLimitError,
     RefusedError,
 )
 from smartroute.records import Call
-
-
-class QuotaExhaustedError(FinalError):
-    """The account has no credit or quota left: a 429 (or 402, or 400) that no wait cures."""
-
-    kind = "rate_limit"
-    generated = False
 
 
 def failure_of(error: Exception, call: Call, handled: BaseException | None, litellm: Any) -> ProviderError:

@@ -75,8 +75,12 @@ def test_without_numbers_the_logprob_confidence_is_unknown(logprobs):
 
 
 def test_odd_logprobs_stay_in_range():
-    assert estimate(LogprobConfidence(), "x", logprobs=(-math.inf,)).value == 0.0
+    assert estimate(LogprobConfidence(), "x", logprobs=(-math.inf,)).value < 1e-5
     assert estimate(LogprobConfidence(), "x", logprobs=(0.1,)).value == 1.0
+
+
+def test_one_hopeless_token_does_not_decide_alone():
+    assert estimate(LogprobConfidence(), "x", logprobs=(-0.1,) * 99 + (-9999.0,)).value > 0.7
 
 
 REFUSALS = [
@@ -113,6 +117,7 @@ def test_refusals_are_seen_in_every_language(text):
         "ओस्लो",
         "The waiter said: “I'm sorry, but I can't help with that.” It has a negative tone.",
         '"I cannot assist with this request" is a refusal.',
+        "I can't help falling in love with you.",
         "```python\nprint(\"I'm sorry, I can't help\")\n```\nprints an apology.",
         "> I don't know\n\nThe quoted line says that the author has no answer.",
         "The support agent could not help, so the customer was sorry to leave.",
@@ -158,6 +163,9 @@ SCHEMA = {"type": "json_schema", "json_schema": {"schema": {"type": "object", "r
         ("It is a strong hook.", {"kind": "score"}, "no_number"),
         ("the same line again and again\n" * 60, {}, "loop"),
         ("I'm sorry, but I can't help.", {"finish_reason": "length"}, "refusal"),
+        ("B", {"finish_reason": "length", "task": {"max_tokens": 100}}, "truncated"),
+        ("", {"tool_calls": ({"function": {"name": "f", "arguments": "{"}},)}, "format"),
+        ("Calling", {"finish_reason": "length", "tool_calls": ({"function": {}},)}, "truncated"),
     ],
 )
 def test_each_fault_is_named_and_the_gravest_decides(text, options, fault):
@@ -341,3 +349,52 @@ def test_reading_time_grows_no_faster_than_the_text(unit):
     small = min(took(4_000) for _ in range(3))
     large = min(took(64_000) for _ in range(3))
     assert large < 16 * 8 * max(small, 1e-4)
+
+
+def test_words_that_the_task_dictates_are_no_refusal():
+    task = Task.of("Translate: 'Désolé, je ne peux pas' -> I'm sorry, but I can't come.")
+    assert estimate(TextConfidence(), "I'm sorry, but I can't come.", task=task).value is None
+
+
+def test_a_form_that_was_asked_for_is_not_cut_off():
+    task = Task.of("A or B?", params={"max_tokens": 1})
+    assert estimate(TextConfidence(), "B", task=task, finish_reason="length").value is None
+
+
+def test_one_doubt_in_a_long_text_is_none():
+    text = "The river is long and wide and full of fish. " * 30 + "I'm not sure of its name."
+    assert estimate(TextConfidence(), text).value is None
+
+
+def test_a_schema_never_leads_to_the_network():
+    remote = {"type": "json_schema", "json_schema": {"schema": {"$ref": "http://127.0.0.1:9/schema.json"}}}
+    task = Task.of("x", params={"response_format": remote})
+    assert estimate(TextConfidence(), "{}", task=task).value is None
+
+
+@pytest.mark.parametrize("odd", ["1" + "0" * 400, "1e999"])
+def test_numbers_beyond_all_bounds_are_unknown(odd):
+    assert estimate(ReportedConfidence(), f'{{"confidence": {odd}}}').value is None
+    assert estimate(JudgeConfidence("g"), "x", replies=(reply(f'{{"score": {odd}}}'),)).value is None
+
+
+def test_a_grave_fault_is_not_paid_to_be_looked_into():
+    combined = CombinedConfidence(JudgeConfidence("g"), TextConfidence())
+    refused = reply("I'm sorry, but I can't help with that.")
+    assert combined.probes(TASK, refused) == ()
+    assert combined.estimate(TASK, refused).source == "text:refusal"
+
+
+@pytest.mark.parametrize("value", ["0.5", True])
+def test_a_function_that_returns_no_number_is_told_so(value):
+    with pytest.raises(ConfigError, match="must return a number"):
+        as_estimator(lambda task, answer: value).estimate(TASK, reply("x"))
+
+
+def test_samples_that_call_the_same_tool_agree():
+    def call(arguments):
+        return reply("", tool_calls=({"id": "x", "function": {"name": "f", "arguments": arguments}},))
+
+    own = call('{"a": 1, "b": 2}')
+    others = (call('{"b": 2, "a": 1}'), call('{"a": 9}'))
+    assert AgreementConfidence().estimate(TASK, own, others).value == 0.5

@@ -118,6 +118,7 @@ def test_fixed_models_are_asked_once_and_never_doubted() -> None:
     assert middle.cost_usd == pytest.approx(3 * MIDDLE)
     assert large.cost_usd == pytest.approx(3 * LARGE)
     assert all(len(result.attempts) == 1 for result in small.results)
+    assert all(result.stopped_by is None for result in small.results)
 
 
 def test_best_fixed_is_the_highest_quality_and_the_cheaper_of_equals() -> None:

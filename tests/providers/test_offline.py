@@ -228,7 +228,7 @@ def test_tokens_are_a_quarter_of_the_letters_and_every_wide_character() -> None:
 
 
 def test_abler_models_are_billed_more_tokens_for_the_same_answer() -> None:
-    # The note is 131 letters plus the length of the model's name; a token has four.
+    # Three tokens for the message and five for its 17 letters.
     usages = [OfflineProvider().send(call(model, "Tell me a secret.")).usage for model in MODELS]
     for usage, model, factor in zip(usages, MODELS, (1.0, 1.15, 1.4), strict=True):
         visible = math.ceil(len(OfflineProvider().send(call(model, "Tell me a secret.")).text) / 4)
@@ -307,7 +307,7 @@ def test_stated_chances_are_those_of_the_documentation() -> None:
     assert chance_right("sim-premium", 0.9) == pytest.approx(0.742690, abs=1e-6)
 
 
-SEEDS = 1_500
+SEEDS = 800
 
 
 def deviations(skill: Mapping[str, Skill], rows: Sequence[dict[str, Any]]) -> list[float]:
@@ -326,7 +326,8 @@ def deviations(skill: Mapping[str, Skill], rows: Sequence[dict[str, Any]]) -> li
 def as_stated(missed: Sequence[float]) -> bool:
     """Return whether the misses look like standard normals: none beyond 4, and their squares add up.
 
-    36 squares of standard normals have mean 36 and variance 72; four deviations are 34.
+    36 independent squares have mean 36 and variance 72, so four deviations are 34; that models share luck
+    on a task widens this by a few percent only.
     """
     return max(map(abs, missed)) < 4.0 and abs(sum(z * z for z in missed) - 36.0) < 34.0
 
@@ -387,6 +388,9 @@ def test_right_answers_are_surer_on_average_but_not_always() -> None:
     assert doubted > 0.05 and trusted > 0.1
 
 
-def test_no_number_of_the_simulation_is_hidden_in_the_code() -> None:
+def test_every_table_of_the_simulation_names_the_same_models() -> None:
     assert offline.SHARED_BY_MODELS + offline.SHARED_BY_DRAWS < 1.0
-    assert set(offline.PRICE_USD_PER_MILLION) == set(offline.BILLED_PER_VISIBLE_TOKEN) == set(SKILL)
+    for table in (offline.PRICE_USD_PER_MILLION, offline.BILLED_PER_VISIBLE_TOKEN, SKILL):
+        assert tuple(table) == MODELS
+    for table in (offline.GRADE_OF_RIGHT, offline.GRADE_OF_WRONG):
+        assert tuple(table) == MODELS

@@ -25,12 +25,12 @@ from smartroute.errors import (
     ProviderError,
     ProviderTimeoutError,
     ProviderUnavailableError,
+    QuotaExhaustedError,
     RateLimitError,
     RefusedError,
     TransientError,
 )
 from smartroute.providers.litellm import LiteLLMProvider
-from smartroute.providers.litellm_errors import QuotaExhaustedError
 from smartroute.records import Call, Failure, Reply, Usage
 
 pytestmark = pytest.mark.wire

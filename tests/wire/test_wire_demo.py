@@ -1,0 +1,68 @@
+"""`smartroute demo --live`, as a process of its own, against servers on loopback."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from servers import Answer, OpenAIServer
+
+from smartroute.catalogue import Catalogue
+from smartroute.evaluation.tasks import load_tasks
+from smartroute.records import Usage
+
+pytestmark = pytest.mark.wire
+
+
+def live(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "smartroute", "demo", "--live", *arguments]
+    return subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ}, stdin=subprocess.DEVNULL, timeout=240
+    )
+
+
+def test_a_live_demo_stops_at_its_budget_and_its_bill_is_what_the_server_saw(
+    openai_server: OpenAIServer,
+) -> None:
+    openai_server.default = Answer("7", input_tokens=40, output_tokens=3)
+    done = live("--yes", "--json", "--max-usd", "0.02")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["simulated"] is False
+    assert 0 < len(document["tasks"]) < document["planned"] == len(load_tasks())
+    assert document["stopped"].startswith(f"the budget ended after {len(document['tasks'])} of")
+    attempts = [attempt for task in document["tasks"] for attempt in task["attempts"]]
+    # A task that the budget stopped in the middle has calls but no line.
+    assert len(attempts) <= len(openai_server.received) <= len(attempts) + 2
+    prices = Catalogue.default().prices()
+    for attempt in attempts:
+        expected = prices.cost(attempt["model"], Usage(40, 3))
+        assert attempt["cost_usd"] == pytest.approx(expected)
+    spent = sum(prices.cost(received.model, Usage(40, 3)) or 0.0 for received in openai_server.received)
+    assert document["spent_usd"] == pytest.approx(spent)
+    assert spent <= 0.02
+    assert document["totals"]["best_fixed_note"] == "not measured"
+    assert all(fixed["quality"] is None for fixed in document["totals"]["fixed"])
+
+
+def test_a_live_demo_asks_first_and_calls_nobody_without_a_yes(openai_server: OpenAIServer) -> None:
+    done = live("--max-usd", "0.02")
+    assert done.returncode == 2
+    assert openai_server.received == []
+
+
+@pytest.mark.slow
+def test_a_large_budget_measures_the_fixed_models_too(openai_server: OpenAIServer) -> None:
+    openai_server.default = Answer("7", input_tokens=40, output_tokens=3)
+    done = live("--yes", "--json", "--max-usd", "50")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["stopped"] is None
+    totals = document["totals"]
+    assert len(totals["fixed"]) >= 3
+    assert all(fixed["measured"] and fixed["n"] == document["planned"] for fixed in totals["fixed"])
+    calls = sum(len(task["attempts"]) for task in document["tasks"])
+    assert len(openai_server.received) == calls + document["planned"] * len(totals["fixed"])
