@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -10,14 +11,18 @@ _T = TypeVar("_T")
 
 
 def interleave(sides: Mapping[str, Callable[[], _T]], rounds: int) -> dict[str, list[_T]]:
-    """Run every side once per round, the order turned by one place each round; return results by side."""
+    """Run every side once per round, in the order of `turns`; return results by side."""
     results: dict[str, list[_T]] = {name: [] for name in sides}
-    names = list(sides)
-    for number in range(rounds):
-        turn = number % len(names)
-        for name in names[turn:] + names[:turn]:
+    for names in turns(list(sides), rounds):
+        for name in names:
             results[name].append(sides[name]())
     return results
+
+
+def turns(names: Sequence[str], rounds: int) -> list[list[str]]:
+    """Return an order for each round, shuffled, the same in every run, so that nobody follows another always."""
+    shuffler = random.Random(rounds)
+    return [shuffler.sample(names, len(names)) for _ in range(rounds)]
 
 
 class Spread(NamedTuple):

@@ -21,11 +21,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rounds import turns
 from workers import HERE
 
 PROMPT = "Rate this hook from 0 to 100 and say why: 'Lose weight fast, and keep it off!'"
 PARAMETERS: Mapping[str, Any] = {"temperature": 0.0, "max_tokens": 64}
-SETTLING_S = 0.02
+SETTLING_S, RESTING_CPU_S = 0.03, 0.002
 
 Once = Callable[[], Awaitable[object]]
 
@@ -33,7 +34,8 @@ Once = Callable[[], Awaitable[object]]
 async def round_of(once: Once, calls: int, concurrency: int) -> tuple[float, float]:
     """Return the CPU and the wall seconds of so many calls, so many at a time.
 
-    CPU includes what is left over for the event loop after the last answer, such as a log of calls.
+    CPU includes what is left over when the last answer is there, such as a log of calls; the round ends
+    when the process has come to rest.
     """
     left = iter(range(calls))
 
@@ -45,8 +47,16 @@ async def round_of(once: Once, calls: int, concurrency: int) -> tuple[float, flo
     cpu, wall = time.process_time(), time.perf_counter()
     await asyncio.gather(*(caller() for _ in range(concurrency)))
     took = time.perf_counter() - wall
-    await asyncio.sleep(SETTLING_S)
+    await _rest()
     return time.process_time() - cpu, took
+
+
+async def _rest() -> None:
+    for _ in range(100):
+        before = time.process_time()
+        await asyncio.sleep(SETTLING_S)
+        if time.process_time() - before < RESTING_CPU_S:
+            return
 
 
 async def measure(rounds: int, calls: Mapping[int, int], folder: Path) -> dict[str, Any]:
@@ -102,10 +112,8 @@ async def measure(rounds: int, calls: Mapping[int, int], folder: Path) -> dict[s
         await round_of(once, 20, 4)
     for concurrency, number in calls.items():
         found: dict[str, list[list[float]]] = {name: [] for name in sides}
-        names = list(sides)
-        for turn in range(rounds):
-            place = turn % len(names)
-            for name in names[place:] + names[:place]:
+        for names in turns(list(sides), rounds):
+            for name in names:
                 cpu, wall = await round_of(sides[name], number, concurrency)
                 found[name].append([cpu / number, wall / number])
         results[str(concurrency)] = found

@@ -59,8 +59,8 @@ with router:
             print(f"    {attempt.model:24} {cost}  {words(attempt.confidence)}")
 
 stats = router.get_stats()
-unit = "USD" if keys else "USD, simulated"
-print(f"\nThe bill: {stats['total_cost']:.6f} {unit}, for {stats['total_requests']} requests,")
+simulated = "" if keys else " (simulated)"
+print(f"\nThe bill: ${stats['total_cost']:.6f}{simulated} for {stats['total_requests']} requests,")
 print(f"{stats['escalations']} escalated, {stats['unpriced_attempts']} calls of unknown cost.")
 baseline_usd = sum(outcome.baseline_cost_usd or 0.0 for outcome in outcomes)
-print(f"The answers' tokens at the price of {outcome.baseline_model} alone: {baseline_usd:.6f} {unit}.")
+print(f"The answers' tokens at the price of {outcome.baseline_model} alone: ${baseline_usd:.6f}{simulated}.")

@@ -38,5 +38,4 @@ with router:
 decision = outcome.decision
 print(f"\nDone as decided: {decision.ladder[0]} was asked first; {outcome.model} said: {outcome.text}")
 print(f"Reasons are data too: {decision.reasons}, {decision.ruled_out[0]}")
-unit = "USD" if keys else "USD, simulated"
-print(f"The bill: {outcome.cost_usd:.6f} {unit}, for {len(outcome.attempts)} call(s).")
+print(f"The bill: {outcome.bill}{'' if keys else ' (simulated)'} for {len(outcome.attempts)} call(s).")

@@ -42,6 +42,5 @@ with ModelRouter(catalogue=catalogue, prices=contract, provider=provider, max_us
 
     outcome = router.run(hook, kind="score", max_tokens=2_000)
 
-unit = "USD" if keys else "USD, simulated"
 print(f"\n{outcome.model} said {outcome.text}.")
-print(f"The bill: {outcome.cost_usd:.8f} {unit}, for {len(outcome.attempts)} call(s), at your prices.")
+print(f"The bill: {outcome.bill}{'' if keys else ' (simulated)'}, at your prices.")

@@ -12,9 +12,10 @@ SmartRouteError
     FinalError                          next rung, or stop
       AuthenticationError  InvalidRequestError  ContextTooLongError  RefusedError
       QuotaExhaustedError  MalformedReplyError
-  BudgetExceededError   .spent_usd .limit_usd .attempts
-  DeadlineExceededError .attempts
-  AllModelsFailedError  .attempts       the whole ledger
+  LedgerError  .attempts .outcome       no answer, but a whole ledger
+    BudgetExceededError  .spent_usd .limit_usd
+    DeadlineExceededError (TimeoutError)
+    AllModelsFailedError
   SinkError                             only from an explicit flush or read
   InsufficientDataError .needed .have
 """
@@ -31,13 +32,13 @@ class SmartRouteError(Exception):
     """Root of every error that smartroute raises on purpose. Survives pickling, attributes included."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (type(self), self.args, dict(self.__dict__))
+        # The state goes apart from the arguments, since an error and its outcome hold one another.
+        return _rebuild, (type(self), self.args), dict(self.__dict__)
 
 
-def _rebuild(cls: type[SmartRouteError], args: tuple[Any, ...], state: dict[str, Any]) -> SmartRouteError:
+def _rebuild(cls: type[SmartRouteError], args: tuple[Any, ...]) -> SmartRouteError:
     error = cls.__new__(cls, *args)
     error.args = args
-    error.__dict__.update(state)
     return error
 
 
@@ -169,7 +170,7 @@ class MalformedReplyError(FinalError):
     kind = "malformed"
 
 
-class _LedgerError(SmartRouteError):
+class LedgerError(SmartRouteError):
     """A task ended without an answer. Carries every attempt, and the outcome where there is one."""
 
     def __init__(
@@ -180,7 +181,7 @@ class _LedgerError(SmartRouteError):
         self.outcome = outcome
 
 
-class BudgetExceededError(_LedgerError):
+class BudgetExceededError(LedgerError):
     """The next call might cost more than what is left of a budget, and there is no answer yet."""
 
     def __init__(
@@ -197,11 +198,11 @@ class BudgetExceededError(_LedgerError):
         self.limit_usd = limit_usd
 
 
-class DeadlineExceededError(_LedgerError, TimeoutError):
+class DeadlineExceededError(LedgerError, TimeoutError):
     """The time for the whole task is used up, and there is no answer yet."""
 
 
-class AllModelsFailedError(_LedgerError):
+class AllModelsFailedError(LedgerError):
     """Every rung of the ladder failed."""
 
 

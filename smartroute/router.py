@@ -21,7 +21,7 @@ from smartroute.catalogue import Catalogue
 from smartroute.classify import FEATURES_VERSION, RuleClassifier, as_classifier, measure
 from smartroute.clock import Clock
 from smartroute.config import RouterConfig
-from smartroute.errors import ConfigError, ProviderTimeoutError, TaskError
+from smartroute.errors import ConfigError, LedgerError, ProviderTimeoutError, TaskError
 from smartroute.ledger import Budget
 from smartroute.pricing import PriceTable
 from smartroute.records import (
@@ -354,6 +354,8 @@ class ModelRouter:
         if interruption is not None:
             raise interruption
         if outcome.error is not None:
+            if isinstance(outcome.error, LedgerError):
+                outcome.error.outcome = outcome
             raise outcome.error
         return outcome
 

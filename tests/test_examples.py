@@ -28,7 +28,7 @@ def test_an_example_says_that_it_is_simulated_and_ends_with_the_bill(
     assert "simulated" in first
     bill = printed[printed.index("The bill: ") :]
     assert len(bill.splitlines()) <= 4
-    usd = re.match(r"The bill: (\d+\.\d+) USD, simulated", bill)
+    usd = re.match(r"The bill: \$(\d+\.\d+) \(simulated\)", bill)
     assert usd is not None, bill
     assert 0 < float(usd[1]) < 0.01
     assert list(tmp_path.iterdir()) == []

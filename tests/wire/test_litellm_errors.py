@@ -136,7 +136,7 @@ def test_a_used_up_quota_is_not_worth_waiting_for(openai_server: OpenAIServer, a
     error = error_of(ask, call_for(openai_server))
     assert isinstance(error, FinalError)
     failure = Failure.of(error)
-    assert (failure.kind, failure.transient, failure.generated) == ("rate_limit", False, False)
+    assert (failure.kind, failure.transient, failure.generated) == ("quota_exhausted", False, False)
 
 
 def test_anthropics_empty_account_counts_as_quota(anthropic_server: AnthropicServer, ask: Ask) -> None:

@@ -269,7 +269,7 @@ def test_a_used_up_quota_goes_to_the_next_rung_at_once(wire: Wire, run: Run, clo
     wire.openai.script(Answer(status=429, error="no quota", error_code="insufficient_quota"))
     outcome = run()
     assert_ledger_matches(wire.servers, outcome)
-    assert kinds(outcome) == ["rate_limit", None]
+    assert kinds(outcome) == ["quota_exhausted", None]
     assert clock.slept == []
 
 

@@ -23,6 +23,6 @@ def test_with_a_key_an_example_calls_real_models_and_says_so(
     assert printed.startswith("Real models, by OPENAI_API_KEY")
     assert "simulated" not in printed
     assert openai_server.received
-    usd = re.search(r"The bill: (\d+\.\d+) USD,", printed)
+    usd = re.search(r"The bill: \$(\d+\.\d+)", printed)
     assert usd is not None
     assert float(usd[1]) > 0
