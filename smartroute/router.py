@@ -123,11 +123,11 @@ class ModelRouter:
             self.catalogue,
             self.prices,
             providers=config.providers,
-            named=getattr(self._strategy, "models", ()),
+            named=_models_of(self._strategy),
             needs_keys=bool(getattr(self.provider, "needs_keys", False)),
         )
-        if config.baseline_model is not None:
-            self.catalogue.card(config.baseline_model)
+        for name in _named_models(config):
+            self.catalogue.card(name)
         self._conversations = OpenConversations()
         self._providers = {card.name: card.provider for card in self.catalogue}
         self._budget = None if config.max_usd is None else Budget(config.max_usd)
@@ -164,6 +164,7 @@ class ModelRouter:
             escalate_on_unknown=config.on_unknown == "escalate",
             ask_logprobs=config.ask_logprobs,
             ask_confidence=ask_instruction() if config.ask_confidence else None,
+            barred=self._eligibility.barred,
             baseline_model=self._baseline,
             simulated=self.simulated,
         )
@@ -655,6 +656,23 @@ def _catalogue(config: RouterConfig) -> Catalogue:
     if isinstance(config.catalogue, str | Path):
         return Catalogue.default().with_cards(*Catalogue.from_file(config.catalogue))
     return config.catalogue
+
+
+def _named_models(config: RouterConfig) -> tuple[str, ...]:
+    """Return the models that the settings name, so that a misspelt one fails when the router is built."""
+    named = () if config.baseline_model is None else (config.baseline_model,)
+    return (
+        *named,
+        *_models_of(config.classifier),
+        *_models_of(config.estimator),
+        *_models_of(config.strategy),
+    )
+
+
+def _models_of(part: object) -> tuple[str, ...]:
+    """Return the models that a part says it asks for: its attribute `models`, if that is a tuple of names."""
+    named = getattr(part, "models", ())
+    return named if isinstance(named, tuple) and all(isinstance(name, str) for name in named) else ()
 
 
 def _fields(config: RouterConfig) -> dict[str, Any]:

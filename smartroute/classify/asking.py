@@ -46,6 +46,11 @@ class LLMClassifier:
         self._params = {"max_tokens": 16, "temperature": 0, **(params or {})}
         self._instruction = instruction
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Return the name of the model that is asked."""
+        return (self.model,)
+
     def classify(self, task: Task) -> Classification | Asking:
         """Return the steps of asking; for an overridden task, the fallback's classification."""
         if task.complexity_override is not None:

@@ -42,6 +42,11 @@ class AgreementConfidence:
         self._temperature = temperature
         self._extract = extract
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Return the names of the models that are asked, besides the one that answered."""
+        return () if self._model is None else (self._model,)
+
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
         """Return the samples to draw; none when the answer could not be compared."""
         if self._answer(reply) is None:

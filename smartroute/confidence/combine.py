@@ -29,6 +29,11 @@ class CombinedConfidence:
             raise ConfigError("CombinedConfidence needs at least one estimator")
         self._estimators = estimators
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Return the names of the models that the estimators ask."""
+        return tuple(name for estimator in self._estimators for name in getattr(estimator, "models", ()))
+
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
         """Return the probes of all the estimators, in their order."""
         for estimator in self._estimators:

@@ -36,6 +36,11 @@ class JudgeConfidence:
         self._instruction = _SYSTEM.format(rubric=rubric)
         self._max_tokens = max_tokens
 
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Return the name of the model that grades."""
+        return (self._model,)
+
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
         """Return the grading call; none for an answer that is a tool call."""
         if not reply.text.strip():

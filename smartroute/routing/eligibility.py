@@ -166,6 +166,10 @@ class Eligibility:
             return f"no key: {' or '.join(card.key_variables)} is not set"
         return None
 
+    def barred(self, name: str) -> str | None:
+        """Return why a model may not be called at all (retired, allow-list, no key); None when it may."""
+        return self._static_reason(self._catalogue.card(name))
+
     def menu(
         self,
         task: Task,

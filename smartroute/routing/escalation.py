@@ -74,6 +74,7 @@ class Handles:
     escalate_on_unknown: bool = False
     ask_logprobs: bool = True
     ask_confidence: str | None = None
+    barred: Callable[[str], str | None] = lambda model: None
     baseline_model: Callable[[], str | None] = lambda: None
     simulated: bool = False
 
@@ -100,6 +101,9 @@ class _Answer:
     reply: Reply
     rung: Rung
     confidence: Confidence
+
+
+_OVER_BUDGET = Failure("budget", "the budget cannot bear this call")
 
 
 class _Stop(Exception):
@@ -317,20 +321,26 @@ class _Run:
     def _probe(
         self, probes: tuple[Probe, ...], answer: Call | None
     ) -> Generator[Calls | Wait, Replies, tuple[Reply | Failure, ...]]:
-        """Make the extra calls at the same time, once each; one that the budget cannot bear is a Failure."""
+        """Make the extra calls at the same time, once each.
+
+        One to a model that may not be called, or that the budget cannot bear, is a Failure and no attempt.
+        """
         cards = tuple(self._probe_card(probe, answer) for probe in probes)
+        results: list[Reply | Failure | None] = [
+            None if (reason := self.handles.barred(card.name)) is None else Failure("barred", reason)
+            for card in cards
+        ]
+        places = [place for place, result in enumerate(results) if result is None]
         calls = tuple(
-            self._probe_call(probe, card, answer, number)
-            for number, (probe, card) in enumerate(zip(probes, cards, strict=True), start=1)
+            self._probe_call(probes[place], cards[place], answer, number)
+            for number, place in enumerate(places, start=1)
         )
-        done = yield from self._perform(calls, cards)
-        results = tuple(
-            Failure("budget", "the budget cannot bear this call") if timed is None else timed.result
-            for timed in done
-        )
+        done = yield from self._perform(calls, tuple(cards[place] for place in places)) if calls else ()
+        for place, timed in zip(places, done, strict=True):
+            results[place] = _OVER_BUDGET if timed is None else timed.result
         if any(isinstance(result, Failure) and result.kind == "cancelled" for result in results):
             raise _Stop("cancelled")
-        return results
+        return tuple(result for result in results if result is not None)
 
     def _probe_card(self, probe: Probe, answer: Call | None) -> ModelCard:
         name = probe.model or (answer.model if answer is not None else None)

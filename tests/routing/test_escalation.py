@@ -15,8 +15,11 @@ from smartroute import (
     ModelRouter,
     Price,
     TaskComplexity,
+    UnknownModelError,
     Usage,
 )
+from smartroute.classify import LLMClassifier
+from smartroute.confidence import JudgeConfidence
 from smartroute.errors import (
     AuthenticationError,
     ContextTooLongError,
@@ -400,3 +403,31 @@ def test_the_baseline_is_priced_on_the_answers_own_tokens():
     outcome = simple(router)
     # By hand: 1,000 tokens at $100 and 100 at $200 a million.
     assert outcome.baseline_cost_usd == pytest.approx(0.1 + 0.02)
+
+
+def test_a_probe_obeys_the_allow_list_and_is_no_attempt_when_barred():
+    catalogue = LADDER.with_cards(card("judge", "mini", provider="elsewhere"))
+    provider = ScriptedProvider(lambda call: "4")
+    router = ModelRouter(
+        catalogue=catalogue,
+        provider=provider,
+        estimator=JudgeConfidence("judge"),
+        providers=["x"],
+        sink=False,
+    )
+    outcome = simple(router)
+    assert [call.model for call in provider.calls] == ["mini"]
+    assert (len(outcome.attempts), outcome.confidence) == (1, None)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"estimator": JudgeConfidence("judg")},
+        {"baseline_model": "judg"},
+        {"classifier": LLMClassifier("judg")},
+    ],
+)
+def test_a_misspelt_model_in_the_settings_fails_when_the_router_is_built(setting):
+    with pytest.raises(UnknownModelError, match="judg"):
+        ModelRouter(catalogue=LADDER, provider=ScriptedProvider([]), sink=False, **setting)
