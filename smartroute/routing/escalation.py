@@ -335,7 +335,8 @@ class _Run:
             self._probe_call(probes[place], cards[place], answer, number)
             for number, place in enumerate(places, start=1)
         )
-        done = yield from self._perform(calls, tuple(cards[place] for place in places)) if calls else ()
+        asked = tuple(cards[place] for place in places)
+        done = (yield from self._perform(calls, asked)) if calls else ()
         for place, timed in zip(places, done, strict=True):
             results[place] = _OVER_BUDGET if timed is None else timed.result
         if any(isinstance(result, Failure) and result.kind == "cancelled" for result in results):

@@ -417,7 +417,7 @@ def test_a_probe_obeys_the_allow_list_and_is_no_attempt_when_barred():
     )
     outcome = simple(router)
     assert [call.model for call in provider.calls] == ["mini"]
-    assert (len(outcome.attempts), outcome.confidence) == (1, None)
+    assert (len(outcome.attempts), outcome.confidence_source) == (1, "judge")
 
 
 @pytest.mark.parametrize(
