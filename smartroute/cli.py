@@ -86,9 +86,11 @@ def demo(
                 return
             console = console_on(sys.stdout)
             report = _run_shown(router, tasks, live, console)
+            all_logged = router.lost_events == 0
         show_totals(console, report)
         show_explained(console, report)
-        typer.echo(f"events are logged in {router.config.log_path}", err=True)
+        logged = "events are logged" if all_logged else "not every event could be logged"
+        typer.echo(f"{logged} in {router.config.log_path}", err=True)
 
 
 @app.command()
@@ -184,24 +186,21 @@ def _live_router(max_usd: float) -> ModelRouter:
 
 
 def _ask_first(router: ModelRouter, tasks: tuple[DemoTask, ...], max_usd: float, yes: bool) -> None:
-    """Make sure that there is a key and that the user wants real models called. Exits when not."""
+    """Name the models and the cap, and make sure that the user wants them called. Exits when not."""
     from smartroute.errors import ConfigError
 
-    first = tasks[0]
-    ladder = router.decide(first.prompt, kind=first.kind, max_tokens=_LIVE_MAX_TOKENS).ladder
+    ladders = [router.decide(t.prompt, kind=t.kind, max_tokens=_LIVE_MAX_TOKENS).ladder for t in tasks]
+    models = ", ".join(dict.fromkeys(rung.model for ladder in ladders for rung in ladder))
+    cap = f"spend up to ${max_usd:g}"
     if yes:
+        typer.echo(f"calling real models ({models}), to {cap}", err=True)
         return
     if not sys.stdin.isatty():
         raise ConfigError(
             "--live calls real models and nobody is there to be asked (standard input is no terminal); "
             "add --yes to agree beforehand"
         )
-    models = ", ".join(dict.fromkeys(rung.model for rung in ladder))
-    typer.confirm(
-        f"Call real models ({models} and others that fit) and spend up to ${max_usd:.2f}?",
-        abort=True,
-        err=True,
-    )
+    typer.confirm(f"Call real models ({models}) and {cap}?", abort=True, err=True)
 
 
 def _run(

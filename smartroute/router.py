@@ -438,6 +438,7 @@ class ModelRouter:
         with self._lock:
             pool, self._pool = self._pool, None
             sink, self._sink, self._sink_ready = self._sink, None, False
+            self._lost_events += int(getattr(sink, "lost", 0) or 0) if self.config.sink is None else 0
         if pool is not None:
             pool.shutdown(wait=False)
         for part in (sink if self.config.sink is None else None, self.provider):

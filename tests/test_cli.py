@@ -188,6 +188,21 @@ def test_live_refuses_where_nobody_can_be_asked(shell: Run) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_live_names_its_models_and_its_cap_even_where_it_need_not_ask(shell: Run) -> None:
+    done = shell("demo", "--live", "--yes", "--max-usd", "0", OPENAI_API_KEY="sk-none")
+    assert done.stderr.startswith("calling real models (gpt-")
+    assert "to spend up to $0\n" in done.stderr
+
+
+def test_the_demo_does_not_claim_events_that_it_could_not_log(shell: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way of a folder")
+    lost = shell("demo", XDG_STATE_HOME=str(tmp_path / "file"))
+    assert lost.returncode == 0
+    assert "not every event could be logged in" in lost.stderr
+    assert "events are logged in" not in lost.stderr
+    assert "events are logged in" in shell("demo").stderr
+
+
 def test_live_with_an_impossible_budget_says_so(shell: Run) -> None:
     done = shell("demo", "--live", "--yes", "--max-usd", "nan", OPENAI_API_KEY="sk-none")
     assert done.returncode == 2
@@ -388,6 +403,20 @@ class TestOnATerminal:
         assert code == 1
         assert "spend up to $0.05?" in sent
         assert "simulated" not in sent and "Traceback" not in sent
+
+    def test_the_question_names_every_model_that_may_be_called_and_the_whole_cap(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        keys = dict.fromkeys(KEYS, "sk-none")
+        for name, key in keys.items():
+            monkeypatch.setenv(name, key)
+        _, sent = self.seen("demo", "--live", "--max-usd", "0.002", types=b"n\n", **keys)
+        asked = " ".join(sent.split())
+        named = asked.partition("Call real models (")[2].partition(")")[0].split(", ")
+        with smartroute.ModelRouter(config=smartroute.RouterConfig(sink=False)) as router:
+            ladders = [router.decide(t.prompt, kind=t.kind, max_tokens=400).ladder for t in load_tasks()]
+        assert set(named) == {rung.model for ladder in ladders for rung in ladder}
+        assert "spend up to $0.002?" in asked
 
     def test_an_answer_cannot_move_the_cursor(self) -> None:
         code, sent = self.seen("route", "x", "--simulated", "--model", "\x1b[2Jnosuch", NO_COLOR="1")

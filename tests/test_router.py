@@ -270,3 +270,14 @@ def test_the_bill_says_when_it_is_incomplete_and_no_repr_shows_the_prompt():
     priced = router.run(secret, preferred_model="mini")
     assert priced.bill == "$0.000015"  # 10 + 5 tokens at $1 a million
     assert secret not in repr(dark) + repr(priced) + repr(priced.task)
+
+
+def test_losses_are_remembered_when_the_router_is_closed(tmp_path):
+    blocked = tmp_path / "file"
+    blocked.write_text("a file where the log's folder should be")
+    router = router_of(sink=None, log_path=blocked / "log")
+    router.run("hi")
+    router.close()
+    assert router.lost_events == 1
+    router.run("hi")
+    assert router.lost_events == 2

@@ -138,6 +138,23 @@ def test_arithmetic_answer_is_what_its_expression_gives(task: DemoTask) -> None:
     assert evaluate(task.expression or "") == pytest.approx(task.check["value"], rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("明月照在小河上", True),
+        ("  今晚的月亮真圆\n", True),
+        ("明月照在小河上。", False),
+        ("明月，照小河上", False),
+        ("月" * 8, False),
+        ("小小的河水真清", False),
+        ("今晚的月光真圆", False),
+    ],
+)
+def test_every_constraint_of_the_chinese_sentence_is_checked(text: str, expected: bool) -> None:
+    task = next(task for task in TASKS if task.id == "creative-zh-seven")
+    assert task.passes(text) is expected
+
+
 OPERATORS = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,

@@ -9,14 +9,18 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
+from statistics import fmean, stdev
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from smartroute import Catalogue, ModelCard, ModelRouter, Price
+from smartroute import Catalogue, ModelCard, ModelRouter, Price, RouterConfig
 from smartroute.errors import InvalidRequestError
 from smartroute.evaluation.demo import DemoReport, TaskResult, run_demo
+from smartroute.evaluation.tasks import load_tasks
+from smartroute.providers import offline
+from smartroute.providers.offline import OfflineProvider
 from smartroute.records import Call, Confidence, Reply, Task
 from smartroute.stats import wilson
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider
@@ -274,3 +278,26 @@ def test_switching_smart_routing_off_does_not_turn_fixed_models_into_the_baselin
     for fixed in report.fixed:
         assert fixed.score is not None
         assert {result.model for result in fixed.score.results} == {fixed.model}
+
+
+def margins_over_the_mix(seeds: range) -> list[float]:
+    """Return routed minus mixed quality on the simulated pool, for each seed that has a mix."""
+    pool, found = OfflineProvider.catalogue(), []
+    for seed in seeds:
+        config = RouterConfig(catalogue=pool, provider=OfflineProvider(seed=seed), seed=seed, sink=False)
+        with ModelRouter(config=config) as one:
+            report = run_demo(one, load_tasks(), fixed=True, models=[card.name for card in pool])
+        if report.mix is not None:
+            found.append(report.routed.quality - report.mix.quality)
+    return found
+
+
+@pytest.mark.slow
+def test_routing_is_not_bound_to_win_on_the_simulated_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    # What the-demo.md says: some seeds lose, and without informative log-probabilities most do.
+    informed = margins_over_the_mix(range(40))
+    monkeypatch.setattr(offline, "SURE_WHEN_WRONG", offline.SURE_WHEN_RIGHT)
+    uninformed = margins_over_the_mix(range(40))
+    assert min(informed) < 0 < max(informed)
+    assert fmean(uninformed) + 3 * stdev(uninformed) / math.sqrt(len(uninformed)) < 0
+    assert fmean(informed) > fmean(uninformed)

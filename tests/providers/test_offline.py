@@ -8,10 +8,12 @@ import json
 import math
 import os
 import pkgutil
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -394,3 +396,16 @@ def test_every_table_of_the_simulation_names_the_same_models() -> None:
         assert tuple(table) == MODELS
     for table in (offline.GRADE_OF_RIGHT, offline.GRADE_OF_WRONG):
         assert tuple(table) == MODELS
+
+
+def test_the_page_on_the_demo_states_every_number_of_the_simulation() -> None:
+    page = Path(__file__).parents[2].joinpath("docs", "the-demo.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| (.*) \|$", page, re.MULTILINE))
+    tables = {"PRICE_USD_PER_MILLION"}  # in the table of the models, whose figures a snippet recomputes
+    assert set(rows) == {name for name in vars(offline) if name.isupper() and name[0] != "_"} - tables
+    for name, stated in rows.items():
+        value = getattr(offline, name)
+        flat = list(value.values()) if isinstance(value, Mapping) else [value]
+        numbers = [float(n) for one in flat for n in (one if isinstance(one, tuple) else (one,))]
+        figures = [float(n) for n in re.findall(r"\d+(?:\.\d+)?", stated)]
+        assert figures[: len(numbers)] == numbers, name
