@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import json
 import math
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from smartroute.errors import ConfigError
+from smartroute.locks import fork_safe_lock
 from smartroute.records import Attempt, Call, Confidence, Failure, Message, Timed, Usage
 
 _PICO = 10**12
@@ -35,7 +35,7 @@ class Budget:
         self._limit = None if math.isinf(limit_usd) else math.floor(limit_usd * _PICO)
         self._spent = 0
         self._reserved = 0
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
 
     @property
     def spent_usd(self) -> float:

@@ -7,7 +7,6 @@ import json
 import logging
 import math
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from datetime import date
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from smartroute.errors import ConfigError
+from smartroute.locks import fork_safe_lock
 from smartroute.records import Usage
 
 _log = logging.getLogger("smartroute")
@@ -225,7 +225,7 @@ class PriceTable:
         self._targets = {canonical_name(name): target for name, target in (targets or {}).items()}
         self._fill_gaps = fill_gaps
         self._found: dict[str, Price | None] = {}
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
 
     def price(self, model: str) -> Price | None:
         """Return the price of a model, None when it is unknown."""
@@ -264,7 +264,7 @@ class PriceTable:
         return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_found")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _found={}, _lock=threading.Lock())
+        self.__dict__.update(state, _found={}, _lock=fork_safe_lock())
 
     def _find(self, model: str) -> Price | None:
         with self._lock:
@@ -343,7 +343,7 @@ class _Installed:
 
 
 _MAP_FILE = "model_prices_and_context_window_backup.json"
-_map_lock = threading.Lock()
+_map_lock = fork_safe_lock()
 _map_cache: list[_Installed | None] = []
 
 

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
-import os
 import random
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from smartroute.catalogue import Catalogue
-from smartroute.classify import FEATURES_VERSION, RuleClassifier, as_classifier, measure
+from smartroute.classify import RuleClassifier, as_classifier
 from smartroute.clock import Clock
 from smartroute.config import RouterConfig
-from smartroute.errors import ConfigError, LedgerError, ProviderTimeoutError, TaskError
+from smartroute.drivers import LiveDriver
+from smartroute.emitter import Emitter
+from smartroute.errors import ConfigError, LedgerError, TaskError
+from smartroute.familiar import familiar_result, familiar_task
 from smartroute.ledger import Budget
 from smartroute.pricing import PriceTable
 from smartroute.records import (
-    Call,
     Classification,
     Decision,
-    Failure,
     Limits,
     Menu,
     Message,
@@ -37,18 +34,16 @@ from smartroute.records import (
     Signal,
     Task,
     TaskComplexity,
-    Timed,
-    Wait,
 )
 from smartroute.routing.breaker import Breaker
 from smartroute.routing.continuity import UNKNOWN_PROVIDER, OpenConversations
 from smartroute.routing.eligibility import Eligibility, split_effort
-from smartroute.routing.escalation import Handles, Replies, Steps, classify_without_calls, route
+from smartroute.routing.escalation import Handles, Steps, classify_without_calls, route
 from smartroute.routing.strategies import CostOptimised, QualityFirst, preferring, staying_with
 from smartroute.totals import RunningTotals
 
 if TYPE_CHECKING:
-    from smartroute.protocols import Classifier, Provider, Sink, Strategy
+    from smartroute.protocols import Classifier, Provider, Strategy
 
 _log = logging.getLogger("smartroute")
 _P = ParamSpec("_P")
@@ -133,12 +128,8 @@ class ModelRouter:
         self._budget = None if config.max_usd is None else Budget(config.max_usd)
         self._stats = RunningTotals()
         self._lock = threading.Lock()
-        self._sink: Sink | None = None
-        self._sink_ready = False
-        self._hash_key: bytes | None = None
-        self._lost_events = 0
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_pid = 0
+        self._emitter = Emitter(config, simulated=self.simulated)
+        self._driver = LiveDriver(self.provider, config.clock)
         self._handles = self._make_handles()
 
     def _make_handles(self) -> Handles:
@@ -236,13 +227,11 @@ class ModelRouter:
 
     def run_task(self, task: Task) -> Outcome:
         """Do what `run` does with a Task that is built already."""
-        outcome, interruption = drive(self.steps(task), self._send_all, self.config.clock)
-        return self._finish(outcome, interruption)
+        return self._finish(*self._driver.drive(self.steps(task)))
 
     async def arun_task(self, task: Task) -> Outcome:
         """Do what `arun` does with a Task that is built already."""
-        outcome, interruption = await adrive(self.steps(task), self._asend_all, self.config.clock)
-        return self._finish(outcome, interruption)
+        return self._finish(*await self._driver.adrive(self.steps(task)))
 
     def decide_task(self, task: Task) -> Decision:
         """Do what `decide` does with a Task that is built already."""
@@ -314,44 +303,12 @@ class ModelRouter:
             handles,
         )
 
-    def _send_all(self, calls: tuple[Call, ...]) -> tuple[Replies, BaseException | None]:
-        if len(calls) == 1:
-            timed, interruption = _send(self.provider, calls[0])
-            return (timed,), interruption
-        futures = [self._threads().submit(_send, self.provider, call) for call in calls]
-        try:
-            done = [future.result() for future in futures]
-        except BaseException as interruption:  # noqa: BLE001  a Ctrl-C; it is raised again when the ledger is whole
-            return tuple(_settled(future) for future in futures), interruption
-        return tuple(timed for timed, _ in done), next((i for _, i in done if i is not None), None)
-
-    async def _asend_all(self, calls: tuple[Call, ...]) -> tuple[Replies, BaseException | None]:
-        if len(calls) == 1:
-            timed, interruption = await _asend(self.provider, calls[0])
-            return (timed,), interruption
-        tasks = [asyncio.ensure_future(_asend(self.provider, call)) for call in calls]
-        try:
-            done = await asyncio.gather(*tasks)
-        except asyncio.CancelledError as interruption:
-            for task in tasks:
-                task.cancel()
-            done = await asyncio.gather(*tasks)
-            return tuple(timed for timed, _ in done), interruption
-        return tuple(timed for timed, _ in done), next((i for _, i in done if i is not None), None)
-
-    def _threads(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None or self._pool_pid != os.getpid():
-                self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="smartroute")
-                self._pool_pid = os.getpid()
-            return self._pool
-
     def _finish(self, outcome: Outcome, interruption: BaseException | None) -> Outcome:
         """Remember, count and log the outcome; then raise what has to be raised."""
         if outcome.answer is not None and outcome.answer.tool_calls and outcome.model is not None:
             self._conversations.remember(outcome.answer.tool_calls, self._providers[outcome.model])
         self._stats.add(outcome)
-        self._emit(outcome)
+        self._emitter.emit(outcome)
         if interruption is not None:
             raise interruption
         if outcome.error is not None:
@@ -360,59 +317,10 @@ class ModelRouter:
             raise outcome.error
         return outcome
 
-    def _emit(self, outcome: Outcome) -> None:
-        """Hand the event to the sink. Whatever goes wrong is logged once, counted, and ends here."""
-        try:
-            sink = self._open_sink()
-            if sink is None:
-                return
-            from smartroute.events import Event
-
-            event = Event.of(
-                outcome,
-                hash_key=self._hash_key,
-                features=_features(outcome.task),
-                log_text=self.config.log_text,
-                redact=self.config.redact,
-            )
-            sink.emit(event)
-        except Exception as error:  # noqa: BLE001  observing never breaks a request
-            with self._lock:
-                self._lost_events += 1
-                first = self._lost_events == 1
-            if first:
-                _log.warning(
-                    "an event could not be logged (%s: %s); further ones are counted in lost_events",
-                    type(error).__name__,
-                    error,
-                )
-
-    def _open_sink(self) -> Sink | None:
-        if self._sink_ready:
-            return self._sink
-        with self._lock:
-            if self._sink_ready:
-                return self._sink
-            from smartroute.sinks.locations import default_log_path, hash_key
-
-            path = Path(self.config.log_path or default_log_path(self.simulated))
-            if self.config.sink is False:
-                self._sink = None
-            elif self.config.sink is not None:
-                self._sink = self.config.sink
-                self._hash_key = hash_key(path if self.config.log_path else default_log_path(self.simulated))
-            else:
-                from smartroute.sinks.jsonl import JsonlSink
-
-                self._sink = JsonlSink(path, simulated=self.simulated, clock=self.config.clock)
-                self._hash_key = hash_key(path)
-            self._sink_ready = True
-            return self._sink
-
     @property
     def lost_events(self) -> int:
         """Return how many events could not be logged, the sink's own count included."""
-        return self._lost_events + int(getattr(self._sink, "lost", 0) or 0)
+        return self._emitter.lost
 
     @property
     def spent_usd(self) -> float | None:
@@ -425,26 +333,19 @@ class ModelRouter:
         if warm is not None:
             warm()
         RuleClassifier().classify(Task.of("warm up"))
-        self._open_sink()
+        self._emitter.open()
 
     def flush(self) -> None:
         """Make sure that every event is written. Raises SinkError when some were lost."""
-        flush = getattr(self._sink, "flush", None)
-        if flush is not None:
-            flush()
+        self._emitter.flush()
 
     def close(self) -> None:
         """Close the log and the provider. The router opens them again when it is used again."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-            sink, self._sink, self._sink_ready = self._sink, None, False
-            self._lost_events += int(getattr(sink, "lost", 0) or 0) if self.config.sink is None else 0
-        if pool is not None:
-            pool.shutdown(wait=False)
-        for part in (sink if self.config.sink is None else None, self.provider):
-            close = getattr(part, "close", None)
-            if close is not None:
-                close()
+        self._driver.close()
+        self._emitter.close()
+        close = getattr(self.provider, "close", None)
+        if close is not None:
+            close()
 
     async def aclose(self) -> None:
         """Do what `close` does, and close the provider's connections of this event loop."""
@@ -470,7 +371,7 @@ class ModelRouter:
 
     def classify_task_complexity(self, task: Mapping[str, Any]) -> TaskComplexity:
         """Return the complexity of a task given as a dict: text, type, requirements, complexity_override."""
-        built = _familiar_task(task, prompt=None)
+        built = familiar_task(task, prompt=None)
         return classify_without_calls(self._classifier, built).complexity
 
     def get_model_for_complexity(self, complexity: TaskComplexity | str, task_type: str = "general") -> str:
@@ -488,7 +389,7 @@ class ModelRouter:
     ) -> dict[str, Any]:
         """Answer a prompt whose complexity is that of `task`, and return the familiar dict."""
         params = {} if response_format is None else {"response_format": response_format}
-        built = _familiar_task(task, prompt=prompt, params=params)
+        built = familiar_task(task, prompt=prompt, params=params)
         outcome = await self.arun_task(built)
         return familiar_result(outcome)
 
@@ -499,104 +400,6 @@ class ModelRouter:
     def reset_stats(self) -> None:
         """Forget the totals. The log is not touched."""
         self._stats.reset()
-
-
-def familiar_result(outcome: Outcome) -> dict[str, Any]:
-    """Return an outcome as the dict that callers of the replaced system read."""
-    return {
-        "result": outcome.text,
-        "confidence": outcome.confidence,
-        "model_used": outcome.model,
-        "complexity": outcome.complexity.value,
-        "cost": outcome.cost_usd,
-        "escalated": outcome.escalated,
-        "execution_time": outcome.latency_s,
-        "timestamp": datetime.fromtimestamp(outcome.started_at, UTC).isoformat(),
-    }
-
-
-def drive(
-    steps: Steps,
-    send_all: Callable[[tuple[Call, ...]], tuple[Replies, BaseException | None]],
-    clock: Clock,
-) -> tuple[Outcome, BaseException | None]:
-    """Perform the steps of a task in this thread; return its outcome and what interrupted it, if anything."""
-    replies: Replies | None = None
-    interruption: BaseException | None = None
-    while True:
-        try:
-            step = next(steps) if replies is None else steps.send(replies)
-        except StopIteration as done:
-            return done.value, interruption
-        if isinstance(step, Wait):
-            try:
-                clock.sleep(step.seconds)
-                replies = ()
-            except BaseException as error:  # noqa: BLE001  a Ctrl-C; it is raised again when the ledger is whole
-                interruption, replies = error, (Timed(Failure.cancelled(), 0.0),)
-        else:
-            replies, cut = send_all(step.calls)
-            interruption = cut or interruption
-
-
-async def adrive(
-    steps: Steps,
-    asend_all: Callable[[tuple[Call, ...]], Awaitable[tuple[Replies, BaseException | None]]],
-    clock: Clock,
-) -> tuple[Outcome, BaseException | None]:
-    """Perform the steps of a task in this coroutine; return its outcome and what interrupted it."""
-    replies: Replies | None = None
-    interruption: BaseException | None = None
-    while True:
-        try:
-            step = next(steps) if replies is None else steps.send(replies)
-        except StopIteration as done:
-            return done.value, interruption
-        if isinstance(step, Wait):
-            try:
-                await clock.asleep(step.seconds)
-                replies = ()
-            except asyncio.CancelledError as error:
-                interruption, replies = error, (Timed(Failure.cancelled(), 0.0),)
-        else:
-            replies, cut = await asend_all(step.calls)
-            interruption = cut or interruption
-
-
-def _send(provider: Provider, call: Call) -> tuple[Timed, BaseException | None]:
-    started = time.perf_counter()
-    try:
-        return Timed(provider.send(call), time.perf_counter() - started), None
-    except Exception as error:  # noqa: BLE001  a provider may raise anything; it becomes a record
-        return Timed(Failure.of(error), time.perf_counter() - started), None
-    except BaseException as interruption:  # noqa: BLE001  a Ctrl-C; it is raised again when the ledger is whole
-        return Timed(Failure.cancelled(), time.perf_counter() - started), interruption
-
-
-async def _asend(provider: Provider, call: Call) -> tuple[Timed, BaseException | None]:
-    started = time.perf_counter()
-    try:
-        async with asyncio.timeout(call.timeout_s) as limit:
-            reply = await provider.asend(call)
-        return Timed(reply, time.perf_counter() - started), None
-    except TimeoutError as error:
-        late: Exception = error
-        if limit.expired():
-            late = ProviderTimeoutError(f"no reply within {call.timeout_s:g} s", model=call.model)
-            late.__cause__ = error
-        return Timed(Failure.of(late), time.perf_counter() - started), None
-    except Exception as error:  # noqa: BLE001  a provider may raise anything; it becomes a record
-        return Timed(Failure.of(error), time.perf_counter() - started), None
-    except BaseException as interruption:  # noqa: BLE001  cancellation; raised again when the ledger is whole
-        return Timed(Failure.cancelled(), time.perf_counter() - started), interruption
-
-
-def _settled(future: Any) -> Timed:
-    if future.done() and not future.cancelled():
-        timed: Timed = future.result()[0]
-        return timed
-    future.cancel()
-    return Timed(Failure.cancelled(), 0.0)
 
 
 def _checked_params(params: dict[str, Any]) -> dict[str, Any]:
@@ -627,28 +430,6 @@ _RESERVED = {
     "type": "use kind",
     "task_type": "use kind",
 }
-
-
-def _familiar_task(
-    task: Mapping[str, Any], *, prompt: str | None, params: Mapping[str, Any] | None = None
-) -> Task:
-    if not isinstance(task, Mapping):
-        raise TaskError(f"task must be a dict with text and type, got {type(task).__name__}")
-    text = task.get("text")
-    if text is None:
-        text = prompt if prompt is not None else ""
-    if not isinstance(text, str):
-        raise TaskError(f"task['text'] must be a string, got {type(text).__name__}")
-    return Task.of(
-        prompt if prompt is not None else (text if text.strip() else "?"),
-        kind=task.get("type") or "general",
-        requirements=task.get("requirements"),
-        params=params,
-        complexity_override=task.get("complexity_override"),
-        preferred_model=task.get("preferred_model"),
-        subject=text,
-        unit=task.get("user_id"),
-    )
 
 
 def _catalogue(config: RouterConfig) -> Catalogue:
@@ -684,14 +465,6 @@ def _litellm() -> Provider:
     from smartroute.providers.litellm import LiteLLMProvider
 
     return LiteLLMProvider()
-
-
-def _features(task: Task) -> dict[str, Any]:
-    """Return the surface features of a task that are not 0, with their version."""
-    seen = measure(task)._asdict()
-    found: dict[str, Any] = {name: value for name, value in seen.items() if value}
-    found["features_version"] = FEATURES_VERSION
-    return found
 
 
 def _new_id() -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,6 +10,7 @@ from smartroute._network_guard import NetworkAccessError as NetworkAccessError
 from smartroute._network_guard import no_network as no_network
 from smartroute.clock import Clock
 from smartroute.errors import SmartRouteError
+from smartroute.locks import fork_safe_lock
 from smartroute.records import Call, Reply, Usage
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class ScriptedProvider:
     ) -> None:
         self.calls: list[Call] = []
         self.simulated = simulated
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._function = script if callable(script) else None
         self._queues: dict[str | None, Iterator[Scripted]] = {}
         if not callable(script):

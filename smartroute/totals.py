@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from typing import Any
 
+from smartroute.locks import fork_safe_lock
 from smartroute.records import Outcome
 
 
@@ -16,7 +16,7 @@ class RunningTotals:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._clear()
 
     def _clear(self) -> None:

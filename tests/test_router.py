@@ -281,3 +281,22 @@ def test_losses_are_remembered_when_the_router_is_closed(tmp_path):
     assert router.lost_events == 1
     router.run("hi")
     assert router.lost_events == 2
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_child_forked_while_every_lock_is_held_still_answers(tmp_path):
+    from smartroute import locks
+
+    router = router_of(sink=None, log_path=tmp_path / "log", max_usd=1.0)
+    held = [lock for lock in list(locks._locks) if lock.acquire(blocking=False)]
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            code = 0 if router.run("child", max_tokens=5).text == "ok" else 2
+        finally:
+            os._exit(code)
+    for lock in held:
+        lock.release()
+    assert len(held) > 3
+    assert os.waitpid(child, 0)[1] == 0

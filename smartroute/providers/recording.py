@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import secrets
-import threading
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from smartroute.errors import SmartRouteError
+from smartroute.locks import fork_safe_lock
 from smartroute.records import Call, Failure, Reply, Timed, Usage
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class RecordingProvider:
         self.simulated = bool(getattr(inner, "simulated", False))
         self.needs_keys = bool(getattr(inner, "needs_keys", False))
         self.lost = 0
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._file: IO[bytes] | None = None
         self._torn = False
         self._pid = 0
@@ -238,7 +238,7 @@ class Transcript:
         self.simulated = simulated
         self._recorded = recorded
         self._used: Counter[str] = Counter()
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Transcript:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
 
 from smartroute.clock import Clock
 from smartroute.errors import ConfigError
+from smartroute.locks import fork_safe_lock
 from smartroute.records import Failure
 
 _BLAMELESS = frozenset({"invalid_request", "context_too_long", "refused", "cancelled", "empty"})
@@ -37,7 +37,7 @@ class Breaker:
         self._cooldown_s = cooldown_s
         self._clock = clock or Clock()
         self._circuits: dict[str, _Circuit] = {}
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
 
     def admits(self, model: str) -> bool:
         """Return whether a call may be made now; True for an open circuit claims its one trial."""

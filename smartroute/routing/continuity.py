@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from smartroute.locks import fork_safe_lock
 from smartroute.records import Message
 
 UNKNOWN_PROVIDER = "?"
@@ -19,7 +19,7 @@ class OpenConversations:
     def __init__(self, size: int = 10_000) -> None:
         self._size = size
         self._issuers: OrderedDict[str, str] = OrderedDict()
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
 
     def remember(self, tool_calls: Sequence[Mapping[str, Any]], provider: str) -> None:
         """Note that a provider issued these tool calls."""

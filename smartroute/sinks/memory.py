@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from smartroute.errors import ConfigError
+from smartroute.locks import fork_safe_lock
 from smartroute.sinks.losses import Losses
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class MemorySink:
             raise ConfigError(f"maxlen must be at least 1, or None to keep all events, got {maxlen}")
         self.dropped = 0
         self._events: deque[Event] = deque(maxlen=maxlen)
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
         self._losses = Losses()
 
     def emit(self, event: Event) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from smartroute import Catalogue, Confidence, ModelCard, ModelRouter, Price, SmartRouteError
 from smartroute.clock import Clock
+from smartroute.drivers import LiveDriver
 from smartroute.errors import (
     AuthenticationError,
     ContextTooLongError,
@@ -82,12 +83,11 @@ class Script:
 def router_of(results, clock, **settings):
     return ModelRouter(
         catalogue=CATALOGUE,
-        provider=ScriptedProvider(Script(results)),
         estimator=Checking(),
         retry=RetryPolicy(calls=2, initial_s=1, jitter=0.5),
         clock=clock,
         seed=1,
-        **{"sink": CapturingSink(), **settings},
+        **{"sink": CapturingSink(), "provider": ScriptedProvider(Script(results)), **settings},
     )
 
 
@@ -98,13 +98,11 @@ def without_clock(outcome):
 
 
 def live(router, task, *, asynchronous):
-    """Return the outcome of a live driver, and the error it raised, if any."""
-    from smartroute.router import adrive, drive
-
-    clock = router.config.clock
+    """Return the outcome of a live driver."""
+    driver = LiveDriver(router.provider, router.config.clock)
     if asynchronous:
-        return asyncio.run(adrive(router.steps(task), router._asend_all, clock))[0]
-    return drive(router.steps(task), router._send_all, clock)[0]
+        return asyncio.run(driver.adrive(router.steps(task))).outcome
+    return driver.drive(router.steps(task)).outcome
 
 
 def replayed(results, task, reverse=False):
@@ -206,8 +204,7 @@ class Interrupting(ScriptedProvider):
 def test_an_interruption_leaves_a_whole_ledger_and_an_event_and_is_raised_again(results, at, asynchronous):
     interruption = asyncio.CancelledError() if asynchronous else KeyboardInterrupt()
     provider = Interrupting(lambda call: _no_error(Script(results)(call)), at, interruption)
-    router = router_of(results, FrozenClock(), sink=CapturingSink())
-    router.provider = provider
+    router = router_of(results, FrozenClock(), provider=provider)
     caught = None
     try:
         if asynchronous:
@@ -253,8 +250,7 @@ def test_a_real_cancellation_in_the_middle_of_a_call_keeps_its_reservation():
             await asyncio.sleep(60)
 
     async def scenario():
-        router = router_of([], Clock(), max_usd=1.0)
-        router.provider = Hanging([])
+        router = router_of([], Clock(), max_usd=1.0, provider=Hanging([]))
         task = asyncio.create_task(router.arun("hi", complexity_override="simple"))
         await started.wait()
         task.cancel()

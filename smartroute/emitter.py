@@ -1,0 +1,112 @@
+"""Hand events to the sink, so that whatever goes wrong there ends there."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from smartroute.classify import FEATURES_VERSION, measure
+from smartroute.config import RouterConfig
+from smartroute.locks import fork_safe_lock
+from smartroute.records import Outcome, Task
+
+if TYPE_CHECKING:
+    from smartroute.protocols import Sink
+
+_log = logging.getLogger("smartroute")
+
+
+class Emitter:
+    """Opens the log at the first event, and never raises: what is lost is logged once and counted."""
+
+    def __init__(self, config: RouterConfig, *, simulated: bool) -> None:
+        self._config = config
+        self._simulated = simulated
+        self._lock = fork_safe_lock()
+        self._sink: Sink | None = None
+        self._ready = False
+        self._hash_key: bytes | None = None
+        self._lost = 0
+
+    def emit(self, outcome: Outcome) -> None:
+        """Hand the event to the sink. Whatever goes wrong is logged once, counted, and ends here."""
+        try:
+            sink = self.open()
+            if sink is None:
+                return
+            from smartroute.events import Event
+
+            event = Event.of(
+                outcome,
+                hash_key=self._hash_key,
+                features=_features(outcome.task),
+                log_text=self._config.log_text,
+                redact=self._config.redact,
+            )
+            sink.emit(event)
+        except Exception as error:  # noqa: BLE001  observing never breaks a request
+            with self._lock:
+                self._lost += 1
+                first = self._lost == 1
+            if first:
+                _log.warning(
+                    "an event could not be logged (%s: %s); further ones are counted in lost_events",
+                    type(error).__name__,
+                    error,
+                )
+
+    def open(self) -> Sink | None:
+        """Return the sink, made ready; None when events go nowhere."""
+        if self._ready:
+            return self._sink
+        with self._lock:
+            if self._ready:
+                return self._sink
+            from smartroute.sinks.locations import default_log_path, hash_key
+
+            path = Path(self._config.log_path or default_log_path(self._simulated))
+            if self._config.sink is False:
+                self._sink = None
+            elif self._config.sink is not None:
+                self._sink = self._config.sink
+                self._hash_key = hash_key(
+                    path if self._config.log_path else default_log_path(self._simulated)
+                )
+            else:
+                from smartroute.sinks.jsonl import JsonlSink
+
+                self._sink = JsonlSink(path, simulated=self._simulated, clock=self._config.clock)
+                self._hash_key = hash_key(path)
+            self._ready = True
+            return self._sink
+
+    @property
+    def lost(self) -> int:
+        """Return how many events could not be logged, the sink's own count included."""
+        return self._lost + int(getattr(self._sink, "lost", 0) or 0)
+
+    def flush(self) -> None:
+        """Make sure that every event is written. Raises SinkError when some were lost."""
+        flush = getattr(self._sink, "flush", None)
+        if flush is not None:
+            flush()
+
+    def close(self) -> None:
+        """Close the log, unless the sink is the user's own. The next event opens it again."""
+        with self._lock:
+            sink, self._sink, self._ready = self._sink, None, False
+            if self._config.sink is not None:
+                return
+            self._lost += int(getattr(sink, "lost", 0) or 0)
+        close = getattr(sink, "close", None)
+        if close is not None:
+            close()
+
+
+def _features(task: Task) -> dict[str, Any]:
+    """Return the surface features of a task that are not 0, with their version."""
+    seen = measure(task)._asdict()
+    found: dict[str, Any] = {name: value for name, value in seen.items() if value}
+    found["features_version"] = FEATURES_VERSION
+    return found
