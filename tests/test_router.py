@@ -3,9 +3,9 @@ import os
 import threading
 
 import pytest
-from smartroute.sinks.jsonl import JsonlSource
 
 from smartroute import Catalogue, ModelCard, ModelRouter, Price, SmartRouteError, TaskError
+from smartroute.sinks.jsonl import JsonlSource
 from smartroute.testing import CapturingSink, ScriptedProvider, reply
 
 CATALOGUE = Catalogue.of(
