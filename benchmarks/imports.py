@@ -28,23 +28,21 @@ def _resident_mb():
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (2**20 if sys.platform == "darwin" else 2**10)
 {before}
-_modules = len(sys.modules)
 _begin = time.process_time()
 {measured}
 _took = time.process_time() - _begin
 _resident = _resident_mb()
 import json
 _heavy = [name for name in {heavy!r} if name in sys.modules]
-print(json.dumps([_took, _resident, len(sys.modules) - _modules, _heavy]))
+print(json.dumps([_took, _resident, _heavy]))
 """
 
 
 class Cost(NamedTuple):
-    """What code took in a fresh process: CPU (user and system), memory resident after it, modules loaded."""
+    """What code took in a fresh process: CPU (user and system), memory resident after it, heavy modules."""
 
     cpu_s: float
     resident_mb: float
-    modules: int
     heavy: list[str]
 
 

@@ -1,4 +1,4 @@
-"""Answer every chat completion request at once with the same reply: an OpenAI server that costs next to nothing."""
+"""Answer every chat completion at once with the same reply: an OpenAI server that costs next to nothing."""
 
 from __future__ import annotations
 

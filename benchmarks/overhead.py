@@ -10,6 +10,8 @@ peer is not installed its rows say so; `--peer-python` names an interpreter that
 from __future__ import annotations
 
 import argparse
+import functools
+import itertools
 import json
 import os
 import platform
@@ -28,12 +30,13 @@ import event_write
 from imports import BUILD, LITELLM, PYDANTIC, SMARTROUTE, cost_of
 from prompts import long_prompts, short_prompts
 from rounds import at_share, interleave, paired, spread
-from workers import HERE, Worker, environment
+from workers import HERE, Worker, WorkerError, environment
 
 OURS, HAND = "smartroute", "hand-written"
 NOT_INSTALLED = "not installed"
 LONG_CHARS = 200_000
-ROUTER_CHILD = ("litellm", "cascadeflow")
+LONG_REPEATS, PATIENCE_S = 5, 10.0
+PEERS = ("litellm", "cascadeflow")
 
 
 @dataclass(frozen=True)
@@ -133,36 +136,47 @@ class Contest:
     """The classifiers, each in a process of its own; those that are not installed are left out."""
 
     def __init__(self, stack: ExitStack, effort: Effort) -> None:
+        self._stack = stack
+        # A peer is looked for here first, then in the environment that was named for peers.
+        self._pythons = tuple(dict.fromkeys((sys.executable, effort.peer_python)))
         self.missing: set[str] = set()
         self.workers: dict[str, Worker] = {}
-        self.versions: dict[str, str] = {}
-        for name in (OURS, HAND, *ROUTER_CHILD):
-            worker = None
-            # A peer with an environment of its own is looked for there when it is not here.
-            for python in dict.fromkeys((sys.executable, effort.peer_python)):
-                worker = stack.enter_context(Worker("peers.py", name, python=python))
-                if "missing" not in worker.greeting:
-                    break
-            assert worker is not None
-            if "missing" in worker.greeting:
-                self.missing.add(name)
-            else:
+        for name in (OURS, HAND, *PEERS):
+            self.enter(name)
+
+    def enter(self, name: str) -> None:
+        """Start a contestant, or note that it is missing."""
+        for python in self._pythons:
+            worker = self._stack.enter_context(Worker("peers.py", name, python=python))
+            if "missing" not in worker.greeting:
                 self.workers[name] = worker
-                self.versions[name] = worker.greeting["version"]
+                return
+        self.missing.add(name)
 
     def called(self, name: str) -> str:
         """Return a contestant's name with its version."""
-        return f"{name} {self.versions.get(name, '')}".strip()
+        return f"{name} {self.workers[name].greeting['version']}".strip()
 
-    def times_ns(self, texts: Sequence[str], rounds: int, repeats: int = 1) -> dict[str, list[list[int]]]:
+    def times_ns(self, names: Sequence[str], texts: Sequence[str], rounds: int) -> dict[str, list[list[int]]]:
         """Return, by contestant, each round's CPU nanoseconds per text."""
-        for worker in self.workers.values():
-            worker.ask(texts=list(texts))
-        sides: dict[str, Callable[[], list[int]]] = {
-            name: (lambda worker=worker: worker.ask(repeats=repeats))  # type: ignore[misc]
-            for name, worker in self.workers.items()
-        }
-        return interleave(sides, rounds)
+        for name in names:
+            self.workers[name].ask(texts=list(texts))
+        return interleave(
+            {name: functools.partial(self.workers[name].ask, repeats=1) for name in names}, rounds
+        )
+
+    def glance_ms(self, name: str, text: str) -> str:
+        """Return what one text takes, in words; a contestant that takes too long is started anew."""
+        if name in self.missing:
+            return f"{name} {NOT_INSTALLED}"
+        worker = self.workers[name]
+        try:
+            worker.ask(texts=[text])
+            (took_ns,) = worker.ask(within_s=PATIENCE_S, repeats=1)
+        except WorkerError:
+            self.enter(name)
+            return f"{name} over {PATIENCE_S:.0f} s"
+        return f"{name} {took_ns / 1e6:.0f}"
 
 
 def deciding(effort: Effort) -> Iterator[Row]:
@@ -171,7 +185,7 @@ def deciding(effort: Effort) -> Iterator[Row]:
     yield Row(f"decide(): {prompts}", "")
     with ExitStack() as stack:
         contest = Contest(stack, effort)
-        found = contest.times_ns(prompts.texts, effort.decide_rounds)
+        found = contest.times_ns([*contest.workers], prompts.texts, effort.decide_rounds)
     medians = {name: [statistics.median(times) for times in rounds] for name, rounds in found.items()}
     tails = {name: [at_share(times, 0.99) for times in rounds] for name, rounds in found.items()}
     us = {name: statistics.median(values) / 1e3 for name, values in medians.items()}
@@ -210,26 +224,19 @@ def deciding(effort: Effort) -> Iterator[Row]:
 
 def long_prompt(effort: Effort) -> Iterator[Row]:
     """Time `decide` on a prompt of LONG_CHARS characters, of several kinds, and what peers take."""
-    texts = long_prompts(LONG_CHARS)
     with ExitStack() as stack:
         contest = Contest(stack, effort)
-        found = contest.times_ns(list(texts.values()), effort.long_rounds)
-    ms = {
-        name: [statistics.median(times) / 1e6 for times in zip(*rounds, strict=True)]
-        for name, rounds in found.items()
-    }
-    for place, kind in enumerate(texts):
-        others = [
-            f"{name} {NOT_INSTALLED}" if name in contest.missing else f"{name} {ms[name][place]:.0f}"
-            for name in (HAND, *ROUTER_CHILD)
-        ]
-        yield at_most(
-            f"decide(), {LONG_CHARS:,} characters: {kind}",
-            ms[OURS][place],
-            1.0,
-            f"{ms[OURS][place]:.2f} ms ({', '.join(others)})",
-            "at most 1 ms",
-        )
+        for kind, text in long_prompts(LONG_CHARS).items():
+            found = contest.times_ns([OURS], [text] * LONG_REPEATS, effort.long_rounds)
+            ms = statistics.median(itertools.chain(*found[OURS])) / 1e6
+            others = ", ".join(contest.glance_ms(name, text) for name in (HAND, *PEERS))
+            yield at_most(
+                f"decide(), {LONG_CHARS:,} characters: {kind}",
+                ms,
+                1.0,
+                f"{ms:.2f} ms ({others})",
+                "at most 1 ms",
+            )
 
 
 def calling(effort: Effort) -> Iterator[Row]:
@@ -363,8 +370,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     effort = Effort(**{**effort.__dict__, "peer_python": chosen.peer_python})
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     print(
-        f"smartroute {version('smartroute')}, litellm {version('litellm')}, Python {platform.python_version()}, "
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, load {load:.1f}"
+        f"smartroute {version('smartroute')}, litellm {version('litellm')}, "
+        f"Python {platform.python_version()}, {platform.system()} {platform.machine()}, "
+        f"{os.cpu_count()} cores, load {load:.1f}"
     )
     print(line(Row("what", "measured", "target", None)))
     missed = 0

@@ -11,6 +11,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -23,7 +24,8 @@ _CODE = re.compile(
     re.IGNORECASE,
 )
 _REASONING = re.compile(
-    r"\b(?:prove|proof|derive|explain|why|how|analy[sz]e|compare|design|evaluate|reason(?:ing)?|step by step)\b",
+    r"\b(?:prove|proof|derive|explain|why|how|analy[sz]e|compare|design|evaluate|reason(?:ing)?"
+    r"|step by step)\b",
     re.IGNORECASE,
 )
 _LIGHT = re.compile(
@@ -62,9 +64,7 @@ def _litellm() -> Classify:
 
 
 def _cascadeflow() -> Classify:
-    from cascadeflow.quality.complexity import ComplexityDetector
-
-    detect: Classify = ComplexityDetector().detect
+    detect: Classify = import_module("cascadeflow.quality.complexity").ComplexityDetector().detect
     return detect
 
 
@@ -92,7 +92,7 @@ def time_each_ns(classify: Classify, texts: list[str], repeats: int = 1) -> list
 
 
 def main(name: str) -> None:
-    """Answer requests {"texts": [...]}, to be remembered, and {"repeats": n}, to be timed, with times in ns."""
+    """Answer {"texts": [...]} by remembering them, and {"repeats": n} with the nanoseconds of each."""
     try:
         classify = PEERS[name]()
     except ImportError as error:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROSE = (
-    "The committee met in the spring to consider whether the bridge ought to be widened. It heard the engineers, "
-    "who thought so, and the residents, who did not, and it compared the two plans for cost, noise and delay. "
+    "The committee met in the spring to consider whether the bridge ought to be widened. It heard the "
+    "engineers, who thought so, and the residents, who did not, and it compared the two plans for cost. "
 )
 CJK = (
     "委员会在春天开会，讨论是否应该加宽这座桥。工程师们认为应该，居民们则不同意；请比较两个方案的费用和噪音。"
@@ -37,8 +37,8 @@ class Prompts(NamedTuple):
     def __str__(self) -> str:
         lengths = sorted(map(len, self.texts))
         return (
-            f"{len(self.texts)} prompts from {self.source}, of {lengths[len(lengths) // 2]} characters at the "
-            f"median, {lengths[len(lengths) * 9 // 10]} at the 90th percentile, {lengths[-1]} at most"
+            f"{len(self.texts)} prompts from {self.source}, of {lengths[len(lengths) // 2]} characters at "
+            f"the median, {lengths[len(lengths) * 9 // 10]} at the 90th percentile, {lengths[-1]} at most"
         )
 
 

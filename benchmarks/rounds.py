@@ -20,7 +20,7 @@ def interleave(sides: Mapping[str, Callable[[], _T]], rounds: int) -> dict[str, 
 
 
 def turns(names: Sequence[str], rounds: int) -> list[list[str]]:
-    """Return an order for each round, shuffled, the same in every run, so that nobody follows another always."""
+    """Return a shuffled order for each round, the same in every run: nobody always follows another."""
     shuffler = random.Random(rounds)
     return [shuffler.sample(names, len(names)) for _ in range(rounds)]
 

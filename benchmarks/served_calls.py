@@ -2,9 +2,10 @@
 
     python served_calls.py '{"rounds": 9, "calls": {"1": 60, "16": 160}}'
 
-One client process makes all calls, in rounds: bare, routed, bare again (the control, which shows the noise),
-bare with litellm's own log of calls off (as smartroute's provider has it when nobody listens), and routed
-with log-probabilities asked for, the default where a model has them. Prints the CPU and wall seconds of every round as JSON.
+One client process makes all calls, in rounds whose order is shuffled: bare, routed, bare again (the control,
+which shows the noise), bare with litellm's own log of calls off (as smartroute's provider has it when nobody
+listens), and routed with log-probabilities asked for (the default where a model has them). Prints the CPU
+and wall seconds of a call, round by round, as JSON.
 """
 
 from __future__ import annotations

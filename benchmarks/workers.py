@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return the environment of a measured process: no network for litellm, bytecode kept, no settings of ours."""
+    """Return a measured process's environment: bytecode kept, nothing fetched, no settings of the user's."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -22,12 +23,12 @@ def environment(**more: str) -> dict[str, str]:
     }
     kept.pop("PYTHONDONTWRITEBYTECODE", None)
     kept.update(LITELLM_LOCAL_MODEL_COST_MAP="True", LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS="True")
-    kept.update({name: "sk-of-no-use" for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY")})
+    kept.update(dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"), "sk-of-no-use"))
     return {**kept, **more}
 
 
 class WorkerError(RuntimeError):
-    """A worker ended before it answered."""
+    """A worker ended before it answered, on its own or because its time was up."""
 
 
 class Worker:
@@ -48,12 +49,19 @@ class Worker:
             self.close()
             raise
 
-    def ask(self, **request: Any) -> Any:
-        """Return the worker's answer. Raises WorkerError when there is none."""
+    def ask(self, within_s: float | None = None, **request: Any) -> Any:
+        """Return the worker's answer. Raises WorkerError when there is none, or none in time."""
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        return self._read()
+        if within_s is None:
+            return self._read()
+        executioner = threading.Timer(within_s, self._process.kill)
+        executioner.start()
+        try:
+            return self._read()
+        finally:
+            executioner.cancel()
 
     def _read(self) -> Any:
         assert self._process.stdout is not None

@@ -6,10 +6,10 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smartroute.classify import FEATURES_VERSION, measure
+from smartroute.classify import FEATURES_VERSION, Features
 from smartroute.config import RouterConfig
 from smartroute.locks import fork_safe_lock
-from smartroute.records import Outcome, Task
+from smartroute.records import Outcome
 
 if TYPE_CHECKING:
     from smartroute.protocols import Sink
@@ -29,7 +29,7 @@ class Emitter:
         self._hash_key: bytes | None = None
         self._lost = 0
 
-    def emit(self, outcome: Outcome) -> None:
+    def emit(self, outcome: Outcome, features: Features) -> None:
         """Hand the event to the sink. Whatever goes wrong is logged once, counted, and ends here."""
         try:
             sink = self.open()
@@ -40,7 +40,7 @@ class Emitter:
             event = Event.of(
                 outcome,
                 hash_key=self._hash_key,
-                features=_features(outcome.task),
+                features=_surface(features),
                 log_text=self._config.log_text,
                 redact=self._config.redact,
             )
@@ -104,9 +104,9 @@ class Emitter:
             close()
 
 
-def _features(task: Task) -> dict[str, Any]:
-    """Return the surface features of a task that are not 0, with their version."""
-    seen = measure(task)._asdict()
-    found: dict[str, Any] = {name: value for name, value in seen.items() if value}
+def _surface(features: Features) -> dict[str, Any]:
+    """Return the surface features that are not 0, with their version."""
+    named = zip(Features._fields, features, strict=True)
+    found: dict[str, Any] = {name: value for name, value in named if value}
     found["features_version"] = FEATURES_VERSION
     return found

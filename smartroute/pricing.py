@@ -114,6 +114,13 @@ class Price:
         # Rounding each part apart may exceed the undivided product by a last digit.
         return min(exact / _PER_MILLION, self.ceiling(tokens_in, tokens_out))
 
+    def plain_cost(self, input_tokens: int, output_tokens: int) -> float:
+        """Return what so many tokens cost in USD when none is cached, written or reasoned: `cost`, faster."""
+        long = self.long_context
+        if long is None or input_tokens <= long.above_tokens:
+            return (input_tokens * self.input + output_tokens * self.output) / _PER_MILLION
+        return (input_tokens * long.input + output_tokens * long.output) / _PER_MILLION
+
     def ceiling(self, input_tokens: int, output_tokens: int) -> float:
         """Return the most USD that so many tokens can cost, however they were cached, written or reasoned.
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
+import os
 import random
-import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
 from smartroute.catalogue import Catalogue
-from smartroute.classify import RuleClassifier, as_classifier
+from smartroute.classify import Features, RuleClassifier, as_classifier, measure
 from smartroute.clock import Clock
 from smartroute.config import RouterConfig
 from smartroute.drivers import LiveDriver
@@ -227,11 +227,13 @@ class ModelRouter:
 
     def run_task(self, task: Task) -> Outcome:
         """Do what `run` does with a Task that is built already."""
-        return self._finish(*self._driver.drive(self.steps(task)))
+        steps, features = self.steps(task), measure(task)
+        return self._finish(*self._driver.drive(steps), features)
 
     async def arun_task(self, task: Task) -> Outcome:
         """Do what `arun` does with a Task that is built already."""
-        return self._finish(*await self._driver.adrive(self.steps(task)))
+        steps, features = self.steps(task), measure(task)
+        return self._finish(*await self._driver.adrive(steps), features)
 
     def decide_task(self, task: Task) -> Decision:
         """Do what `decide` does with a Task that is built already."""
@@ -303,12 +305,12 @@ class ModelRouter:
             handles,
         )
 
-    def _finish(self, outcome: Outcome, interruption: BaseException | None) -> Outcome:
+    def _finish(self, outcome: Outcome, interruption: BaseException | None, features: Features) -> Outcome:
         """Remember, count and log the outcome; then raise what has to be raised."""
         if outcome.answer is not None and outcome.answer.tool_calls and outcome.model is not None:
             self._conversations.remember(outcome.answer.tool_calls, self._providers[outcome.model])
         self._stats.add(outcome)
-        self._emitter.emit(outcome)
+        self._emitter.emit(outcome, features)
         if interruption is not None:
             raise interruption
         if outcome.error is not None:
@@ -468,5 +470,14 @@ def _litellm() -> Provider:
 
 
 def _new_id() -> str:
-    """Return an id that sorts by time: 48 bits of milliseconds, 80 random bits, in hex."""
-    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+    """Return an id that sorts by time: 48 bits of milliseconds, 80 random bits, in hex.
+
+    The bits come from a generator of this process, reseeded in a forked child: asking the system for them
+    would give other threads the floor each time.
+    """
+    return f"{time.time_ns() // 1_000_000:012x}{_ids.getrandbits(80):020x}"
+
+
+_ids = random.Random()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_ids.seed)

@@ -36,12 +36,13 @@ class CombinedConfidence:
 
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
         """Return the probes of all the estimators, in their order."""
-        for estimator in self._estimators:
-            if isinstance(estimator, TextConfidence):
-                fault = estimator.estimate(task, reply).value
-                if fault is not None and fault <= _GRAVE:
-                    return ()
-        return tuple(probe for estimator in self._estimators for probe in estimator.probes(task, reply))
+        probes = tuple(probe for estimator in self._estimators for probe in estimator.probes(task, reply))
+        return () if probes and self._has_grave_fault(task, reply) else probes
+
+    def _has_grave_fault(self, task: Task, reply: Reply) -> bool:
+        readers = [each for each in self._estimators if isinstance(each, TextConfidence)]
+        faults = [reader.estimate(task, reply).value for reader in readers]
+        return any(fault is not None and fault <= _GRAVE for fault in faults)
 
     def estimate(self, task: Task, reply: Reply, replies: tuple[Reply | Failure, ...] = ()) -> Confidence:
         """Return the combined confidence, each estimator being handed the replies to its own probes."""

@@ -12,7 +12,7 @@ from smartroute.catalogue import Catalogue, ModelCard, provider_name
 from smartroute.classify import estimate_tokens
 from smartroute.errors import ConfigError, MissingKeyError
 from smartroute.pricing import Price, PriceTable
-from smartroute.records import Candidate, Menu, RuledOut, Task, Tier, Usage
+from smartroute.records import Candidate, Menu, RuledOut, Task, Tier
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
 
 EXPECTED_OUTPUT_TOKENS: Mapping[str, int] = {
@@ -195,7 +195,6 @@ class Eligibility:
         room = tokens_in + (asked_out or 0)
         request = _Request(required_abilities(task), params, room, asked_out, tied_to, under_budget)
         plain = request.is_plain
-        usage = Usage(tokens_in, tokens_out)
         candidates = []
         refused: list[RuledOut] = []
         for entry in open_entries:
@@ -205,7 +204,7 @@ class Eligibility:
                     refused.append(RuledOut(entry.name, reason))
                     continue
             price = entry.price
-            usd = None if price is None else price.cost(usage)
+            usd = None if price is None else price.plain_cost(tokens_in, tokens_out)
             candidates.append((_UNPRICED if usd is None else usd, entry, usd))
         if not candidates:
             self._complain_of_keys((*ruled_out, *refused))
@@ -258,10 +257,9 @@ class Eligibility:
 
 
 def _baseline_of(entries: Iterable[_Entry]) -> str | None:
-    usage = Usage(1_000, 300)
     order = {Tier.STANDARD: 0, Tier.PREMIUM: 1, Tier.MINI: 2}
     priced = [
-        (order[entry.tier], entry.price.cost(usage), entry.position, entry.name)
+        (order[entry.tier], entry.price.plain_cost(1_000, 300), entry.position, entry.name)
         for entry in entries
         if entry.price is not None
     ]

@@ -1,0 +1,216 @@
+"""Run the pieces of the benchmark at tiny sizes. Nothing here looks at an absolute time."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import importlib
+import itertools
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+MODULES = (
+    "rounds",
+    "workers",
+    "prompts",
+    "peers",
+    "imports",
+    "loopback",
+    "memory",
+    "event_write",
+    "overhead",
+)
+
+
+@pytest.fixture(scope="module")
+def bench() -> Iterator[dict[str, ModuleType]]:
+    kept = {name: sys.modules.pop(name) for name in MODULES if name in sys.modules}
+    sys.path.insert(0, str(FOLDER))
+    try:
+        yield {name: importlib.import_module(name) for name in MODULES}
+    finally:
+        sys.path.remove(str(FOLDER))
+        for name in MODULES:
+            sys.modules.pop(name, None)
+        sys.modules.update(kept)
+
+
+@pytest.fixture
+def tiny(bench: dict[str, ModuleType]) -> Any:
+    return bench["overhead"].Effort(
+        import_rounds=1,
+        build_rounds=1,
+        prompts=8,
+        decide_rounds=2,
+        long_rounds=1,
+        call_rounds=2,
+        calls={"1": 3, "2": 4},
+        event_rounds=1,
+        memory_marks=(20, 60),
+    )
+
+
+def test_every_side_runs_once_in_each_round(bench: dict[str, ModuleType]) -> None:
+    seen: list[str] = []
+    sides = {name: lambda name=name: seen.append(name) or len(seen) for name in "abc"}
+    results = bench["rounds"].interleave(sides, 20)
+    assert [sorted(seen[start : start + 3]) for start in range(0, 60, 3)] == [["a", "b", "c"]] * 20
+    assert {tuple(seen[start : start + 3]) for start in range(0, 60, 3)} >= {("a", "b", "c"), ("c", "b", "a")}
+    assert sorted(itertools.chain(*results.values())) == list(range(1, 61))
+
+
+def test_ratios_are_taken_round_by_round(bench: dict[str, ModuleType]) -> None:
+    # By hand: the ratios are 2, 3 and 1. That of the medians would be 30 / 10 = 3.
+    assert bench["rounds"].paired([2.0, 30.0, 100.0], [1.0, 10.0, 100.0]) == (2.0, 1.5, 2.5)
+
+
+def test_the_99th_percentile_of_a_hundred_values_leaves_one_above(bench: dict[str, ModuleType]) -> None:
+    assert bench["rounds"].at_share([float(number) for number in range(100)], 0.99) == 99.0
+    assert bench["rounds"].at_share([float(number) for number in range(200)], 0.99) == 198.0
+
+
+def test_a_value_above_its_limit_is_missed(bench: dict[str, ModuleType]) -> None:
+    at_most = bench["overhead"].at_most
+    assert at_most("what", 1.5, 1.5, "1.5", "at most 1.5").verdict == "met"
+    assert at_most("what", 1.51, 1.5, "1.51", "at most 1.5").verdict == "missed"
+    assert bench["overhead"].Row("what", "not installed", "at most 1/20").verdict == ""
+
+
+def test_prompts_come_from_the_named_folder(
+    bench: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dev").mkdir()
+    with gzip.open(tmp_path / "dev" / "some.jsonl.gz", "wt", encoding="utf-8") as file:
+        for prompt in ("one", None, "two", "two", " ", "three"):
+            file.write(json.dumps({"prompt": prompt}) + "\n")
+    monkeypatch.setenv("SMARTROUTE_DATA", str(tmp_path))
+    found = bench["prompts"].short_prompts(5)
+    assert sorted(found.texts[:3]) == ["one", "three", "two"]
+    assert len(found.texts) == 5
+    assert found.source == "recorded data sets"
+
+
+def test_without_recorded_prompts_the_demo_tasks_serve(
+    bench: dict[str, ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SMARTROUTE_DATA", str(tmp_path))
+    found = bench["prompts"].short_prompts(150)
+    assert len(found.texts) == 150
+    assert found.source == "the bundled demo tasks"
+
+
+def test_long_prompts_have_the_length_asked_for(bench: dict[str, ModuleType]) -> None:
+    assert {len(text) for text in bench["prompts"].long_prompts(1_234).values()} == {1_234}
+
+
+@pytest.mark.parametrize(
+    ("text", "complexity"),
+    [
+        ("What is 2+2?", "simple"),
+        ("Describe the sea.", "medium"),
+        ("Explain why this function leaks.", "complex"),
+        ("x" * 2_001, "complex"),
+    ],
+)
+def test_the_hand_written_classifier_classifies(
+    bench: dict[str, ModuleType], text: str, complexity: str
+) -> None:
+    assert bench["peers"].by_hand(text) == complexity
+
+
+def test_a_worker_times_every_text(bench: dict[str, ModuleType]) -> None:
+    with bench["workers"].Worker("peers.py", "hand-written") as worker:
+        assert worker.greeting == {"version": ""}
+        assert worker.ask(texts=["one", "two", "three"]) == 3
+        times = worker.ask(repeats=2)
+    assert len(times) == 3
+    assert all(nanoseconds > 0 for nanoseconds in times)
+
+
+def test_a_worker_that_takes_too_long_is_ended(bench: dict[str, ModuleType]) -> None:
+    with bench["workers"].Worker("peers.py", "hand-written") as worker:
+        worker.ask(texts=["where is " * 100_000] * 50)
+        with pytest.raises(bench["workers"].WorkerError):
+            worker.ask(within_s=0.05, repeats=100)
+
+
+def test_a_missing_peer_is_said_to_be_missing(
+    bench: dict[str, ModuleType], tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for peer in ("litellm", "cascadeflow"):
+        (tmp_path / f"{peer}.py").write_text(f"raise ImportError('no {peer} here')\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    rows = list(bench["overhead"].deciding(tiny))
+    assert [row.measured for row in rows[-2:]] == ["not installed", "not installed"]
+    assert [row.verdict for row in rows[-2:]] == ["", ""]
+    assert all(row.verdict for row in rows[1:3])
+    long = list(bench["overhead"].long_prompt(tiny))
+    assert all("litellm not installed, cascadeflow not installed" in row.measured for row in long)
+    assert len(long) == 5
+
+
+def test_the_import_is_measured_in_a_fresh_process(bench: dict[str, ModuleType]) -> None:
+    cost = bench["imports"].cost_of("import colorsys", before="import decimal")
+    assert cost.cpu_s >= 0.0
+    assert cost.resident_mb > 1.0
+    assert cost.heavy == []
+    assert bench["imports"].cost_of("import sys; sys.modules['rich'] = sys").heavy == ["rich"]
+
+
+def test_building_names_the_first_and_a_further_router(bench: dict[str, ModuleType], tiny: Any) -> None:
+    rows = list(bench["overhead"].building(tiny))
+    assert len(rows) == 3
+    assert rows[0].verdict in ("met", "missed")
+
+
+def test_the_event_has_a_row_for_each_encoder(bench: dict[str, ModuleType], tiny: Any) -> None:
+    rows = list(bench["overhead"].event(tiny))
+    assert [row.what.rpartition(" ")[2] for row in rows[:2]] == ["json", "orjson"]
+
+
+def test_memory_is_watched_at_every_mark(bench: dict[str, ModuleType]) -> None:
+    first, last = bench["memory"].watch((20, 60))
+    assert (first["requests"], last["requests"]) == (20, 60)
+    assert (first["counted"], last["counted"]) == (20, 60)
+    assert last["escalations"] > 0
+    assert last["lost_events"] == 0
+    assert first["blocks"] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.wire
+def test_calls_are_made_by_both_sides_and_logged(bench: dict[str, ModuleType], tiny: Any) -> None:
+    rows = list(bench["overhead"].calling(tiny))
+    assert rows[-1].verdict == "met"
+    # 20 calls to warm up, then 2 rounds of 3 and of 4.
+    assert rows[-1].measured == "34 / 34"
+    assert sum("control" in row.what for row in rows) == 4
+    assert sum(bool(row.target) for row in rows) == 5
+
+
+@pytest.mark.slow
+def test_the_script_prints_a_verdict_for_each_target(
+    bench: dict[str, ModuleType],
+    tiny: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(bench["overhead"], "QUICK", dataclasses.replace(tiny, memory_marks=(20, 40)))
+    assert bench["overhead"].main(["--quick", "--only", "import,memory"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("import ModelRouter") and line.endswith(("met", "missed")) for line in lines)
+    assert any("get_stats" in line and line.endswith("met") for line in lines)
+    assert lines[-1].endswith("missed")
+
+
+def test_an_unknown_part_is_named(bench: dict[str, ModuleType], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        bench["overhead"].main(["--only", "imports"])
+    assert "there is no part imports" in capsys.readouterr().err
