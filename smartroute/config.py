@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import math
 import os
 from collections.abc import Mapping
@@ -16,6 +17,8 @@ from smartroute.clock import Clock
 from smartroute.errors import ConfigError
 from smartroute.pricing import PriceTable
 from smartroute.routing.retries import RetryPolicy
+
+_log = logging.getLogger("smartroute")
 
 
 class RouterConfig(BaseModel):
@@ -134,6 +137,7 @@ class RouterConfig(BaseModel):
         """
         environ = os.environ if environ is None else environ
         found: dict[str, Any] = {}
+        _warn_of_experiments(environ)
         for variable, (name, read) in _VARIABLES.items():
             text = environ.get(variable)
             if text is None or not text.strip():
@@ -190,6 +194,20 @@ def _flag(text: str) -> bool:
     if text.lower() in ("0", "false", "no", "off"):
         return False
     raise ValueError("use true or false")
+
+
+_EXPERIMENTS = "ROUTING_AB_TEST_ENABLED"
+
+
+def _warn_of_experiments(environ: Mapping[str, str]) -> None:
+    """Say that a variable of the replaced system has no effect yet, rather than ignore it in silence."""
+    text = environ.get(_EXPERIMENTS, "").strip()
+    try:
+        wanted = bool(text) and _flag(text)
+    except ValueError as error:
+        raise ConfigError(f"environment variable {_EXPERIMENTS}={text!r}: {error}") from None
+    if wanted:
+        _log.warning("%s is true, but this version has no experiments yet: it has no effect", _EXPERIMENTS)
 
 
 _VARIABLES: Mapping[str, tuple[str, Any]] = {

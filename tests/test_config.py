@@ -121,3 +121,12 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path, text, told):
 def test_a_missing_file_is_told_by_name(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.toml"):
         RouterConfig.from_file(tmp_path / "nowhere.toml")
+
+
+def test_the_variable_for_experiments_is_not_ignored_in_silence(caplog):
+    RouterConfig.from_env({"ROUTING_AB_TEST_ENABLED": "false"})
+    assert not caplog.records
+    RouterConfig.from_env({"ROUTING_AB_TEST_ENABLED": "true"})
+    assert "no experiments yet" in caplog.text
+    with pytest.raises(ConfigError, match="ROUTING_AB_TEST_ENABLED"):
+        RouterConfig.from_env({"ROUTING_AB_TEST_ENABLED": "perhaps"})
