@@ -199,7 +199,11 @@ def output_ceiling_tokens(params: Mapping[str, Any], cap: int | None) -> int | N
 
 
 def _json_bytes(value: object) -> int:
-    return len(json.dumps(value, ensure_ascii=False, default=_schema).encode("utf-8", "replace"))
+    try:
+        text = json.dumps(value, ensure_ascii=False, default=_schema)
+    except (TypeError, ValueError, RecursionError):
+        text = repr(value)
+    return len(text.encode("utf-8", "replace"))
 
 
 def _schema(value: object) -> object:

@@ -121,7 +121,7 @@ class Task:
             unit=_name(unit, "unit"),
             tenant=_name(tenant, "tenant"),
             conversation_id=_name(conversation_id, "conversation_id"),
-            labels=dict(labels) if labels else {},
+            labels=_labels(labels),
             limits=limits or _NO_LIMITS,
         )
 
@@ -180,6 +180,16 @@ def _requirements(value: object) -> frozenset[str]:
     if isinstance(value, Sequence | frozenset | set) and all(isinstance(name, str) for name in value):
         return frozenset(value)
     raise TaskError(f"requirements must be a dict of booleans or a list of names, got {value!r:.80}")
+
+
+def _labels(value: object) -> Mapping[str, str]:
+    if not value:
+        return {}
+    if not isinstance(value, Mapping) or not all(
+        isinstance(name, str) and isinstance(label, str) for name, label in value.items()
+    ):
+        raise TaskError(f"labels must be a dict from text to text, got {value!r:.80}")
+    return {name: _text(label, f"labels[{name!r}]") for name, label in value.items()}
 
 
 def _messages(prompt: object) -> tuple[Message, ...]:

@@ -19,7 +19,7 @@ from smartroute.clock import Clock
 from smartroute.config import RouterConfig
 from smartroute.drivers import LiveDriver
 from smartroute.emitter import Emitter
-from smartroute.errors import ConfigError, LedgerError, TaskError
+from smartroute.errors import ConfigError, LedgerError, SmartRouteError, TaskError
 from smartroute.familiar import familiar_result, familiar_task
 from smartroute.ledger import Budget
 from smartroute.pricing import PriceTable
@@ -259,7 +259,7 @@ class ModelRouter:
             name, effort = split_effort(task.preferred_model, self.catalogue)
             decision = preferring(classification, menu, self.catalogue.card(name).name, effort)
         else:
-            decision = self._strategy.decide(task, classification, menu)
+            decision = self._ask_strategy(task, classification, menu)
             if task.complexity_override is not None:
                 decision = replace(
                     decision,
@@ -267,6 +267,25 @@ class ModelRouter:
                     reasons=(f"complexity_override={task.complexity_override.value}", *decision.reasons),
                 )
         return staying_with(decision, self._providers) if tied_to == UNKNOWN_PROVIDER else decision
+
+    def _ask_strategy(self, task: Task, classification: Classification, menu: Menu) -> Decision:
+        """Return the strategy's decision. Raises ConfigError when it breaks or offers what may not be called."""
+        try:
+            decision = self._strategy.decide(task, classification, menu)
+        except SmartRouteError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"{self._strategy!r} raised {type(error).__name__}: {error}") from error
+        if not isinstance(decision, Decision) or not decision.ladder:
+            raise ConfigError(f"{self._strategy!r} returned no Decision with a ladder, but {decision!r:.80}")
+        offered = {candidate.model for candidate in menu.candidates}
+        for rung in decision.ladder:
+            if rung.model not in offered:
+                reason = next((out.reason for out in menu.ruled_out if out.model == rung.model), "unknown")
+                raise ConfigError(
+                    f"{self._strategy!r} put {rung.model} on the ladder, which is ruled out: {reason}"
+                )
+        return decision
 
     def _rolled_back(self, classification: Classification, menu: Menu) -> Decision:
         """Return the ladder of the baseline model alone, whatever the request."""

@@ -56,6 +56,8 @@ def test_a_prompt_that_is_none_is_told_so(router, prompt):
         ({"n": 0}, TaskError, "n must"),
         ({"unit": 7}, TaskError, "unit.*int"),
         ({"requirements": 7}, TaskError, "requirements.*7"),
+        ({"labels": 7}, TaskError, "labels.*7"),
+        ({"labels": {"a": 1}}, TaskError, "labels"),
         ({"messages": [{"role": "user", "content": "hi"}]}, TaskError, "not both"),
     ],
 )

@@ -85,10 +85,17 @@ def route(
     decide: Callable[[Task, Classification], Decision],
     handles: Handles,
 ) -> Steps:
-    """Classify, decide and escalate. A classifier's calls are attempts of the same ledger."""
+    """Classify, decide and escalate. A classifier's calls are attempts of the same ledger.
+
+    What `decide` raises becomes the error of an Outcome, so that calls already paid for are not lost.
+    """
     run = _Run(task, handles)
     classification = yield from run.classify(classifier)
-    return (yield from run.escalate(decide(task, classification)))
+    try:
+        decision = decide(task, classification)
+    except SmartRouteError as error:
+        return run.undecided(classification, error)
+    return (yield from run.escalate(decision))
 
 
 def escalate(task: Task, decision: Decision, handles: Handles) -> Steps:
@@ -363,6 +370,11 @@ class _Run:
             rung=None if answer is None else answer.rung,
             options=card.options,
         )
+
+    def undecided(self, classification: Classification, error: SmartRouteError) -> Outcome:
+        """Return the outcome of a task for which no ladder could be made."""
+        decision = Decision(classification, (), 0.0, "none", reasons=(type(error).__name__,))
+        return replace(self._outcome(decision, None, "cancelled"), stopped_by=None, error=error)
 
     def _outcome(self, decision: Decision, best: _Answer | None, stopped_by: StoppedBy | None) -> Outcome:
         attempts = self.ledger.attempts

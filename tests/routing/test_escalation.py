@@ -10,7 +10,9 @@ from smartroute import (
     Catalogue,
     Classification,
     Confidence,
+    ConfigError,
     DeadlineExceededError,
+    Decision,
     ModelCard,
     ModelRouter,
     Price,
@@ -28,9 +30,9 @@ from smartroute.errors import (
     RateLimitError,
     RefusedError,
 )
-from smartroute.records import Probe
+from smartroute.records import Probe, Rung
 from smartroute.routing.retries import RetryPolicy
-from smartroute.testing import FrozenClock, ScriptedProvider, reply
+from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
 
 
 def card(name, tier, provider="x", price=None, **fields):
@@ -431,3 +433,38 @@ def test_a_probe_obeys_the_allow_list_and_is_no_attempt_when_barred():
 def test_a_misspelt_model_in_the_settings_fails_when_the_router_is_built(setting):
     with pytest.raises(UnknownModelError, match="judg"):
         ModelRouter(catalogue=LADDER, provider=ScriptedProvider([]), sink=False, **setting)
+
+
+class Misbehaving:
+    def __init__(self, decide):
+        self._decide = decide
+
+    def decide(self, task, classification, menu):
+        return self._decide(classification)
+
+
+@pytest.mark.parametrize(
+    ("decide", "told"),
+    [
+        (lambda seen: 1 / 0, "ZeroDivisionError"),
+        (lambda seen: None, "no Decision"),
+        (lambda seen: Decision(seen, (), 0.5, "empty"), "no Decision with a ladder"),
+        (lambda seen: Decision(seen, (Rung("gone"),), 0.5, "gone"), "gone.*ruled out: retired"),
+        (lambda seen: Decision(seen, (Rung("nowhere"),), 0.5, "odd"), "nowhere.*unknown"),
+    ],
+)
+def test_a_strategy_that_breaks_is_told_so_and_the_classifiers_call_is_not_lost(decide, told):
+    catalogue = LADDER.with_cards(card("gone", "mini", retired_on="2020-01-01"))
+    sink = CapturingSink()
+    router = ModelRouter(
+        catalogue=catalogue,
+        provider=ScriptedProvider({"mini": ["simple"]}),
+        classifier=AskingClassifier(),
+        strategy=Misbehaving(decide),
+        sink=sink,
+    )
+    with pytest.raises(ConfigError, match=told):
+        router.run("hi")
+    (event,) = sink.captured
+    assert [attempt["purpose"] for attempt in event.attempts] == ["classify"]
+    assert event.error == "ConfigError"
