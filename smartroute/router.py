@@ -269,7 +269,7 @@ class ModelRouter:
         return staying_with(decision, self._providers) if tied_to == UNKNOWN_PROVIDER else decision
 
     def _ask_strategy(self, task: Task, classification: Classification, menu: Menu) -> Decision:
-        """Return the strategy's decision. Raises ConfigError when it breaks or offers what may not be called."""
+        """Return the strategy's decision. Raises ConfigError when it breaks, or offers what is barred."""
         try:
             decision = self._strategy.decide(task, classification, menu)
         except SmartRouteError:
