@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from smartroute.catalogue import Catalogue, ModelCard, provider_name
@@ -61,6 +61,8 @@ _PARAM_ABILITY = {
 
 _KEYS_READ_EVERY_S = 1.0
 _UNPRICED = float("inf")
+_MENUS_KEPT = 1_000
+_NOTHING: frozenset[str] = frozenset()
 
 
 class _Entry(NamedTuple):
@@ -83,6 +85,8 @@ class _Offer:
     ruled_out: tuple[RuledOut, ...]
     by_name_only: tuple[_Entry, ...]
     baseline: str | None
+    smallest_context_tokens: float
+    menus: dict[Any, Menu] = field(default_factory=dict)
 
 
 class Eligibility:
@@ -155,7 +159,8 @@ class Eligibility:
             RuledOut(entry.name, "not in the default ladder (older or a preview); name it to use it")
             for entry in by_name_only
         ]
-        return _Offer(tuple(entries), tuple(ruled_out), tuple(by_name_only), _baseline_of(entries))
+        smallest = min((entry.context_tokens for entry in entries), default=0.0)
+        return _Offer(tuple(entries), tuple(ruled_out), tuple(by_name_only), _baseline_of(entries), smallest)
 
     def _static_reason(self, card: ModelCard) -> str | None:
         if card.retired(self._catalogue.as_of):
@@ -180,41 +185,68 @@ class Eligibility:
     ) -> Menu:
         """Return the candidates, cheapest first, and who is ruled out and why.
 
+        What only depends on the shape of a request is made once per shape and kept.
         Raises MissingKeyError when no model is left for want of a key alone.
         """
         offer = self._offer()
-        open_entries, ruled_out = offer.open, offer.ruled_out
-        if task.preferred_model is not None:
-            open_entries, ruled_out = self._with_preferred(task.preferred_model, offer)
         tokens_in = estimate_tokens(task)
         params = task.params
         asked_out = _asked_output(params) if params else None
         tokens_out = EXPECTED_OUTPUT_TOKENS.get(task.kind, _EXPECTED_OUTPUT_TOKENS_ELSE)
         if asked_out is not None and asked_out < tokens_out:
             tokens_out = asked_out
-        room = tokens_in + (asked_out or 0)
-        request = _Request(required_abilities(task), params, room, asked_out, tied_to, under_budget)
-        plain = request.is_plain
+        request = _Request(
+            needs=required_abilities(task),
+            names=frozenset(params) if params else _NOTHING,
+            effort=str(params["reasoning_effort"]) if "reasoning_effort" in params else None,
+            room=tokens_in + (asked_out or 0),
+            asked_out=asked_out,
+            tied_to=tied_to,
+            under_budget=under_budget,
+        )
+        tokens_in = _rounded(tokens_in)
+        if task.preferred_model is not None:
+            entries, ruled_out = self._with_preferred(task.preferred_model, offer)
+            return self._make_menu(entries, ruled_out, request, tokens_in, tokens_out, accept_at)
+        if request.room > offer.smallest_context_tokens:
+            return self._make_menu(offer.open, offer.ruled_out, request, tokens_in, tokens_out, accept_at)
+        key = (request._replace(room=0), tokens_in, tokens_out, accept_at)
+        menu = offer.menus.get(key)
+        if menu is None:
+            menu = self._make_menu(offer.open, offer.ruled_out, request, tokens_in, tokens_out, accept_at)
+            if len(offer.menus) >= _MENUS_KEPT:
+                offer.menus.clear()
+            offer.menus[key] = menu
+        return menu
+
+    def _make_menu(
+        self,
+        entries: tuple[_Entry, ...],
+        ruled_out: tuple[RuledOut, ...],
+        request: _Request,
+        tokens_in: int,
+        tokens_out: int,
+        accept_at: float,
+    ) -> Menu:
         candidates = []
         refused: list[RuledOut] = []
-        for entry in open_entries:
-            if not plain or room > entry.context_tokens:
-                reason = request.reason_against(entry)
-                if reason is not None:
-                    refused.append(RuledOut(entry.name, reason))
-                    continue
+        for entry in entries:
+            reason = request.reason_against(entry)
+            if reason is not None:
+                refused.append(RuledOut(entry.name, reason))
+                continue
             price = entry.price
             usd = None if price is None else price.plain_cost(tokens_in, tokens_out)
             candidates.append((_UNPRICED if usd is None else usd, entry, usd))
         if not candidates:
             self._complain_of_keys((*ruled_out, *refused))
-        candidates.sort()
+        candidates.sort(key=lambda candidate: (candidate[0], candidate[1].position))
         return Menu(
             candidates=tuple(
                 Candidate(entry.name, entry.provider, entry.tier, usd, entry.card.efforts)
                 for _, entry, usd in candidates
             ),
-            ruled_out=(*ruled_out, *refused) if refused else ruled_out,
+            ruled_out=(*ruled_out, *refused),
             expected_input_tokens=tokens_in,
             expected_output_tokens=tokens_out,
             accept_at=accept_at,
@@ -278,23 +310,19 @@ def split_effort(name: str, catalogue: Catalogue) -> tuple[str, str | None]:
 
 
 class _Request(NamedTuple):
-    """What a request asks of a model."""
+    """What a request asks of a model: equal ones get equal answers from every model."""
 
     needs: frozenset[str]
-    params: Mapping[str, Any]
+    names: frozenset[str]
+    effort: str | None
     room: int
     asked_out: int | None
     tied_to: str | None
     under_budget: bool
 
-    @property
-    def is_plain(self) -> bool:
-        """Return whether nothing but the context can rule a model out."""
-        return not (self.needs or self.params or self.under_budget or self.tied_to)
-
     def reason_against(self, entry: _Entry) -> str | None:
         """Return why a model cannot take this request, None when it can."""
-        card, params = entry.card, self.params
+        card = entry.card
         if not self.needs <= card.abilities:
             return f"cannot take {', '.join(sorted(self.needs - card.abilities))}"
         if self.room > entry.context_tokens:
@@ -302,10 +330,10 @@ class _Request(NamedTuple):
         cap = card.max_output_tokens
         if self.asked_out is not None and cap is not None and self.asked_out > cap:
             return f"output cap of {cap} tokens is below the {self.asked_out} asked for"
-        if card.refuses and (refused := sorted(name for name in params if name in card.refuses)):
-            return f"does not take {', '.join(refused)}"
-        if "reasoning_effort" in params and params["reasoning_effort"] not in card.efforts:
-            return f"does not take reasoning_effort={params['reasoning_effort']!r}"
+        if not self.names.isdisjoint(card.refuses):
+            return f"does not take {', '.join(sorted(self.names & card.refuses))}"
+        if self.effort is not None and self.effort not in card.efforts:
+            return f"does not take reasoning_effort={self.effort!r}"
         if self.tied_to is not None and self.tied_to not in (UNKNOWN_PROVIDER, entry.provider):
             return f"the conversation has open tool calls or signed thinking of {self.tied_to}"
         if self.under_budget and entry.price is None:
@@ -315,7 +343,13 @@ class _Request(NamedTuple):
         return None
 
 
-_NO_NEEDS: frozenset[str] = frozenset()
+def _rounded(tokens: int) -> int:
+    """Return an estimated count rounded up to five significant bits: by at most a sixteenth.
+
+    The estimate is no more exact than that, and equal counts find their menu made.
+    """
+    shift = max(0, tokens.bit_length() - 5)
+    return -(-tokens >> shift) << shift
 
 
 def required_abilities(task: Task) -> frozenset[str]:
@@ -336,7 +370,7 @@ def required_abilities(task: Task) -> frozenset[str]:
             needs.update(_PART_ABILITY[kind] for kind in types if kind in _PART_ABILITY)
         if message.get("role") == "tool" or message.get("tool_calls"):
             needs.add("tools")
-    return frozenset(needs) if needs else _NO_NEEDS
+    return frozenset(needs) if needs else _NOTHING
 
 
 def _asked_output(params: Mapping[str, Any]) -> int | None:

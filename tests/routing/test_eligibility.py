@@ -1,4 +1,6 @@
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from smartroute import (
     Catalogue,
@@ -11,7 +13,7 @@ from smartroute import (
 )
 from smartroute.errors import NoEligibleModelError
 from smartroute.records import Task
-from smartroute.routing.eligibility import required_abilities
+from smartroute.routing.eligibility import _rounded, required_abilities
 from smartroute.testing import ScriptedProvider
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -173,3 +175,41 @@ def test_candidates_are_ordered_by_what_this_request_would_cost():
         router.decide("word " * 5_000, kind="classify", complexity_override="simple").ladder[0].model
         == "reader"
     )
+
+
+requests = st.fixed_dictionaries(
+    {
+        "prompt": st.integers(1, 3_000).map(lambda n: "word " * n),
+        "kind": st.sampled_from([None, "score", "creative"]),
+    },
+    optional={
+        "temperature": st.just(0.2),
+        "max_tokens": st.sampled_from([5, 100, 5_000, 90_000]),
+        "tools": st.just([TOOL]),
+        "reasoning_effort": st.sampled_from(["low", "high", "odd"]),
+        "max_usd": st.just(5.0),
+        "logprobs": st.just(True),
+    },
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(requests, min_size=2, max_size=8))
+def test_a_menu_that_was_kept_is_the_one_that_would_be_made(asked):
+    kept = ModelRouter(provider=ScriptedProvider([]), sink=False)
+
+    def decided(router, request):
+        options = dict(request)
+        try:
+            return router.decide(options.pop("prompt"), **options)
+        except NoEligibleModelError as error:
+            return str(error)
+
+    for request in asked + asked[::-1]:
+        fresh = ModelRouter(provider=ScriptedProvider([]), sink=False)
+        assert decided(kept, request) == decided(fresh, request)
+
+
+@given(st.integers(0, 10**9))
+def test_estimated_tokens_are_rounded_up_by_a_sixteenth_at_most(tokens):
+    assert tokens <= _rounded(tokens) <= tokens * (1 + 1 / 16)
