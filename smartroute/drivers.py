@@ -11,9 +11,9 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from smartroute.clock import Clock
-from smartroute.errors import ProviderTimeoutError
+from smartroute.errors import MalformedReplyError, ProviderTimeoutError
 from smartroute.locks import fork_safe_lock
-from smartroute.records import Call, Failure, Outcome, Timed, Wait
+from smartroute.records import Call, Failure, Outcome, Reply, Timed, Wait
 from smartroute.routing.escalation import Replies, Steps
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class LiveDriver:
 def _send(provider: Provider, call: Call) -> tuple[Timed, BaseException | None]:
     started = time.perf_counter()
     try:
-        return Timed(provider.send(call), time.perf_counter() - started), None
+        return Timed(_checked(provider.send(call), call), time.perf_counter() - started), None
     except Exception as error:  # noqa: BLE001  a provider may raise anything; it becomes a record
         return Timed(Failure.of(error), time.perf_counter() - started), None
     except BaseException as interruption:  # noqa: BLE001  a Ctrl-C; it is raised again when the ledger is whole
@@ -146,7 +146,7 @@ async def _asend(provider: Provider, call: Call) -> tuple[Timed, BaseException |
     try:
         async with asyncio.timeout(call.timeout_s) as limit:
             reply = await provider.asend(call)
-        return Timed(reply, time.perf_counter() - started), None
+        return Timed(_checked(reply, call), time.perf_counter() - started), None
     except TimeoutError as error:
         late: Exception = error
         if limit.expired():
@@ -157,6 +157,14 @@ async def _asend(provider: Provider, call: Call) -> tuple[Timed, BaseException |
         return Timed(Failure.of(error), time.perf_counter() - started), None
     except BaseException as interruption:  # noqa: BLE001  cancellation; raised again when the ledger is whole
         return Timed(Failure.cancelled(), time.perf_counter() - started), interruption
+
+
+def _checked(reply: object, call: Call) -> Reply:
+    if isinstance(reply, Reply):
+        return reply
+    raise MalformedReplyError(
+        f"the provider returned {type(reply).__name__} for {call.model}, not a Reply", model=call.model
+    )
 
 
 def _settled(future: Future[tuple[Timed, BaseException | None]]) -> Timed:

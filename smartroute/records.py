@@ -219,6 +219,11 @@ def _message(message: object, index: int) -> Message:
     role = message.get("role")
     if role not in _ROLES:
         raise TaskError(f"messages[{index}] has role {role!r}; use one of {sorted(_ROLES)}")
+    calls = message.get("tool_calls")
+    if calls is not None and not (
+        isinstance(calls, Sequence) and all(isinstance(call, Mapping) for call in calls)
+    ):
+        raise TaskError(f"messages[{index}].tool_calls must be a list of dicts, got {calls!r:.80}")
     content = message.get("content")
     if isinstance(content, str):
         return {**message, "content": _text(content, f"messages[{index}].content")}
@@ -232,6 +237,9 @@ def _message(message: object, index: int) -> Message:
 
 
 def _part(part: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    kind = part.get("type")
+    if kind is not None and not isinstance(kind, str):
+        raise TaskError(f"{where} has a part of type {kind!r:.80}; a type is text, such as 'image_url'")
     text = part.get("text")
     return {**part, "text": _text(text, where)} if text is not None else dict(part)
 

@@ -433,12 +433,15 @@ def _checked_params(params: dict[str, Any]) -> dict[str, Any]:
             raise TaskError(f"{name} cannot be passed through: {cure}")
     for name in ("max_tokens", "max_completion_tokens", "n"):
         value = params.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise TaskError(f"{name} must be a whole number of at least 1, got {value!r}")
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_TOKENS:
+            raise TaskError(f"{name} must be a whole number from 1 to {_MOST_TOKENS:,}, got {value!r:.40}")
     params.pop("stream", None)
     return {name: value for name, value in params.items() if value is not None}
 
 
+_MOST_TOKENS = 1_000_000_000
 _RESERVED = {
     "model": "the router chooses the model; use preferred_model to have a say",
     "num_retries": "the router retries; use RouterConfig(retry=RetryPolicy(...))",

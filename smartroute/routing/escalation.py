@@ -110,6 +110,7 @@ class _Answer:
     confidence: Confidence
 
 
+_MOST_CLASSIFIER_STEPS = 8
 _OVER_BUDGET = Failure("budget", "the budget cannot bear this call")
 
 
@@ -145,12 +146,13 @@ class _Run:
             if isinstance(result, Classification):
                 return result
             replies: tuple[Reply | Failure, ...] | None = None
-            while True:
+            for _ in range(_MOST_CLASSIFIER_STEPS):
                 try:
                     probes = next(result) if replies is None else result.send(replies)
                 except StopIteration as done:
                     return _checked(done.value)
                 replies = yield from self._probe(probes, None)
+            return _by_rules(self.task, f"it asked more than {_MOST_CLASSIFIER_STEPS} times")
         except _Stop as stop:
             return _by_rules(self.task, stop.stopped_by)
         except Exception as error:  # noqa: BLE001  a user's classifier may raise anything

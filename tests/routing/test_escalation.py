@@ -468,3 +468,33 @@ def test_a_strategy_that_breaks_is_told_so_and_the_classifiers_call_is_not_lost(
     (event,) = sink.captured
     assert [attempt["purpose"] for attempt in event.attempts] == ["classify"]
     assert event.error == "ConfigError"
+
+
+class Endless:
+    def classify(self, task):
+        while True:
+            yield (Probe(task.messages, "classify", model="mini"),)
+
+
+def test_a_classifier_that_never_ends_is_replaced_by_the_rules():
+    router = ModelRouter(
+        catalogue=LADDER, provider=ScriptedProvider(lambda call: "4"), classifier=Endless(), sink=False
+    )
+    outcome = router.run("What is 2+2?")
+    assert outcome.text == "4"
+    assert [a.purpose for a in outcome.attempts] == ["classify"] * 8 + ["answer"]
+
+
+@pytest.mark.parametrize("live", ["sync", "async"])
+def test_a_provider_that_returns_no_reply_is_a_failure_of_unknown_cost(live):
+    provider = ScriptedProvider(lambda call: "4")
+    answered = provider.send
+    provider.send = lambda call: None if call.model == "mini" else answered(call)
+    router = router_of(provider)
+    outcome = (
+        simple(router)
+        if live == "sync"
+        else asyncio.run(router.arun("What is 2+2?", complexity_override="simple"))
+    )
+    assert [a.failure and a.failure.kind for a in outcome.attempts] == ["malformed", None]
+    assert outcome.unpriced_attempts == 1
