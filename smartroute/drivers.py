@@ -96,7 +96,7 @@ class LiveDriver:
         if len(calls) == 1:
             timed, interruption = _send(self._provider, calls[0])
             return (timed,), interruption
-        futures = [self._threads().submit(_send, self._provider, call) for call in calls]
+        futures = [self._submit(call) for call in calls]
         try:
             done = [future.result() for future in futures]
         except BaseException as interruption:  # noqa: BLE001  a Ctrl-C; it is raised again when the ledger is whole
@@ -118,6 +118,12 @@ class LiveDriver:
             done = await asyncio.gather(*tasks)
             return tuple(timed for timed, _ in done), interruption
         return tuple(timed for timed, _ in done), next((i for _, i in done if i is not None), None)
+
+    def _submit(self, call: Call) -> Future[tuple[Timed, BaseException | None]]:
+        try:
+            return self._threads().submit(_send, self._provider, call)
+        except RuntimeError:  # closed by another thread just now
+            return self._threads().submit(_send, self._provider, call)
 
     def _threads(self) -> ThreadPoolExecutor:
         with self._lock:

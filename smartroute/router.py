@@ -280,6 +280,8 @@ class ModelRouter:
             raise ConfigError(f"{self._strategy!r} returned no Decision with a ladder, but {decision!r:.80}")
         offered = {candidate.model for candidate in menu.candidates}
         for rung in decision.ladder:
+            if not isinstance(rung, Rung):
+                raise ConfigError(f"{self._strategy!r} put {rung!r:.80} on the ladder, which is no Rung")
             if rung.model not in offered:
                 reason = next((out.reason for out in menu.ruled_out if out.model == rung.model), "unknown")
                 raise ConfigError(
@@ -289,11 +291,15 @@ class ModelRouter:
 
     def _rolled_back(self, classification: Classification, menu: Menu) -> Decision:
         """Return the ladder of the baseline model alone, whatever the request."""
-        name = self._baseline()
+        name = self.config.baseline_model or self._default_baseline(menu)
         if name is None:
             raise ConfigError("smart routing is off and there is no baseline model; set baseline_model")
         card = self.catalogue.card(name)
-        usd = next((c.expected_usd for c in menu.candidates if c.model == card.name), None)
+        if (reason := self._eligibility.barred(card.name)) is not None:
+            raise ConfigError(f"smart routing is off and the baseline model {card.name} is barred: {reason}")
+        price = self.prices.price(card.name)
+        tokens = (menu.expected_input_tokens, menu.expected_output_tokens)
+        usd = None if price is None else price.plain_cost(*tokens)
         return Decision(
             classification=classification,
             ladder=(Rung(card.name, None, card.tier, usd),),
@@ -302,6 +308,14 @@ class ModelRouter:
             reasons=("smart routing is off: everything goes to the baseline model",),
             ruled_out=menu.ruled_out,
         )
+
+    def _default_baseline(self, menu: Menu) -> str | None:
+        """Return the default baseline, or what is nearest to it if it cannot take this request."""
+        name = self._eligibility.baseline()
+        if name is None or not menu.candidates or any(c.model == name for c in menu.candidates):
+            return name
+        rank = self.catalogue.card(name).tier.rank
+        return min(menu.candidates, key=lambda candidate: abs(candidate.tier.rank - rank)).model
 
     def _baseline(self) -> str | None:
         return self.config.baseline_model or self._eligibility.baseline()
@@ -448,6 +462,12 @@ _RESERVED = {
     "max_retries": "the router retries; use RouterConfig(retry=RetryPolicy(...))",
     "fallbacks": "the ladder is the fallback; use a FixedLadder strategy to choose it",
     "timeout": "use timeout_s for the task, or RouterConfig(call_timeout_s=...) for one call",
+    "request_timeout": "use timeout_s for the task, or RouterConfig(call_timeout_s=...) for one call",
+    "custom_llm_provider": "the router chooses the provider; a ModelCard's target names it",
+    "model_list": "the ladder is the list; use a FixedLadder strategy to choose it",
+    "context_window_fallback_dict": "the ladder is the fallback; use a FixedLadder strategy to choose it",
+    "mock_response": "use smartroute.testing.ScriptedProvider for made-up answers",
+    "mock_tool_calls": "use smartroute.testing.ScriptedProvider for made-up answers",
     "api_key": "keys come from the environment; a card may name its variable in api_key_env",
     "api_base": "give the model a card of its own: ModelCard(..., api_base=...)",
     "base_url": "give the model a card of its own: ModelCard(..., api_base=...)",

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from smartroute.locks import fork_safe_lock
-from smartroute.records import Outcome
+from smartroute.records import Outcome, TaskComplexity
 
 
 class RunningTotals:
@@ -74,7 +74,7 @@ class RunningTotals:
             known = self._confidence_count
             stats: dict[str, Any] = {
                 "total_requests": self._requests,
-                "by_complexity": dict(self._by_complexity),
+                "by_complexity": {level.value: self._by_complexity[level.value] for level in TaskComplexity},
                 "by_model": dict(self._by_model),
                 "escalations": self._escalations,
                 "total_cost": self._cost_usd,
@@ -86,7 +86,7 @@ class RunningTotals:
                 return stats
             answered = self._requests - self._failures
             stats["complexity_distribution"] = {
-                name: count / self._requests for name, count in self._by_complexity.items()
+                level.value: self._by_complexity[level.value] / self._requests for level in TaskComplexity
             }
             stats["model_distribution"] = {name: count / answered for name, count in self._by_model.items()}
             stats["avg_cost_per_request"] = self._cost_usd / self._requests

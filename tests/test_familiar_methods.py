@@ -98,14 +98,14 @@ def test_stats_start_empty_count_and_reset(router):
     router.run("Think", kind="reasoning")
     stats = router.get_stats()
     assert stats["total_requests"] == 2
-    assert stats["by_complexity"] == {"simple": 1, "complex": 1}
+    assert stats["by_complexity"] == {"simple": 1, "medium": 0, "complex": 1}
     assert stats["by_model"] == {"mini": 1, "premium": 1}
     assert stats["escalations"] == 0
     # By hand: 200 tokens at $1 and 200 at $100 a million.
     assert stats["total_cost"] == pytest.approx(200e-6 + 20_000e-6)
     assert stats["avg_cost_per_request"] == pytest.approx(10_100e-6)
     assert stats["avg_confidence"] == pytest.approx(0.8)
-    assert stats["complexity_distribution"] == {"simple": 0.5, "complex": 0.5}
+    assert stats["complexity_distribution"] == {"simple": 0.5, "medium": 0.0, "complex": 0.5}
     assert stats["model_distribution"] == {"mini": 0.5, "premium": 0.5}
     assert stats["escalation_rate"] == 0.0
     # The baseline is the standard model: 2 x 2,000e-6. Routing cost five times that: a loss is told as one.

@@ -69,7 +69,7 @@ def test_streaming_is_refused_and_never_ignored():
 
 
 @pytest.mark.parametrize(
-    "name", ["model", "fallbacks", "num_retries", "timeout", "api_key", "api_base", "type"]
+    "name", ["model", "fallbacks", "num_retries", "timeout", "api_key", "api_base", "type", "mock_response"]
 )
 def test_parameters_that_belong_to_the_router_are_refused_with_the_cure(name):
     with pytest.raises(TaskError, match=f"^{name} cannot be passed through: "):
@@ -208,6 +208,7 @@ def test_200_concurrent_tasks_from_two_loops_and_threads_add_up(tmp_path):
         estimator=lambda task, answer: 0.9,
         log_path=tmp_path / "log",
         max_usd=100.0,
+        breaker_failures=10_000,
     )
     outcomes, problems = [], []
 

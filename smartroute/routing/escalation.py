@@ -47,6 +47,7 @@ from smartroute.records import (
     Wait,
 )
 from smartroute.routing.breaker import Breaker
+from smartroute.routing.eligibility import required_abilities
 from smartroute.routing.retries import RetryPolicy
 
 _log = logging.getLogger("smartroute")
@@ -111,6 +112,7 @@ class _Answer:
 
 
 _MOST_CLASSIFIER_STEPS = 8
+_UNBOUNDED = frozenset({"images", "audio", "files"})
 _OVER_BUDGET = Failure("budget", "the budget cannot bear this call")
 
 
@@ -191,6 +193,7 @@ class _Run:
                         too_small = card.context_tokens
                     continue
                 after_failure = False
+                passed_over = None
                 attempt = self.ledger.attempts[-1]
                 best = _Answer(result, rung, UNKNOWN_CONFIDENCE)
                 confidence = yield from self._estimate(attempt, call, result)
@@ -301,7 +304,13 @@ class _Run:
         tokens_out = output_ceiling_tokens(call.params, card.max_output_tokens)
         if price is None or tokens_out is None:
             return None
-        return price.ceiling(input_ceiling_tokens(call.messages, call.params), tokens_out)
+        tokens_in = input_ceiling_tokens(call.messages, call.params)
+        if not _UNBOUNDED.isdisjoint(required_abilities(self.task)):
+            # Nothing bounds the tokens of an image, a sound or a file but the model's context.
+            if card.context_tokens is None:
+                return None
+            tokens_in = max(tokens_in, card.context_tokens)
+        return price.ceiling(tokens_in, tokens_out)
 
     def _left_s(self) -> float | None:
         return None if self.deadline is None else self.deadline - self.handles.clock.monotonic()
@@ -335,10 +344,7 @@ class _Run:
         One to a model that may not be called, or that the budget cannot bear, is a Failure and no attempt.
         """
         cards = tuple(self._probe_card(probe, answer) for probe in probes)
-        results: list[Reply | Failure | None] = [
-            None if (reason := self.handles.barred(card.name)) is None else Failure("barred", reason)
-            for card in cards
-        ]
+        results: list[Reply | Failure | None] = [self._bar(card) for card in cards]
         places = [place for place, result in enumerate(results) if result is None]
         calls = tuple(
             self._probe_call(probes[place], cards[place], answer, number)
@@ -348,9 +354,18 @@ class _Run:
         done = (yield from self._perform(calls, asked)) if calls else ()
         for place, timed in zip(places, done, strict=True):
             results[place] = _OVER_BUDGET if timed is None else timed.result
+            if timed is not None:
+                failure = timed.result if isinstance(timed.result, Failure) else None
+                self.handles.breaker.record(cards[place].name, failure)
         if any(isinstance(result, Failure) and result.kind == "cancelled" for result in results):
             raise _Stop("cancelled")
         return tuple(result for result in results if result is not None)
+
+    def _bar(self, card: ModelCard) -> Failure | None:
+        reason = self.handles.barred(card.name)
+        if reason is None and not self.handles.breaker.admits(card.name):
+            reason = "passed over because of earlier failures"
+        return None if reason is None else Failure("barred", reason)
 
     def _probe_card(self, probe: Probe, answer: Call | None) -> ModelCard:
         name = probe.model or (answer.model if answer is not None else None)
@@ -365,7 +380,7 @@ class _Run:
             target=card.target,
             provider=card.provider,
             messages=probe.messages,
-            params={name: value for name, value in params.items() if name not in card.refuses},
+            params=_taken(params, card),
             purpose=probe.purpose,
             effort=answer.effort if answer is not None and probe.model is None else None,
             number=number,
@@ -405,7 +420,12 @@ class _Run:
     def _baseline_usd(self, baseline: str | None, best: _Answer | None) -> float | None:
         if baseline is None or best is None or best.reply.usage is None:
             return None
-        return self.handles.prices.cost(baseline, best.reply.usage)
+        usage = best.reply.usage
+        if usage.reasoning_tokens and "effort" not in self.handles.catalogue.card(baseline).abilities:
+            # A model that does not reason would not have written, or charged for, these.
+            written = max(0, usage.output_tokens - usage.reasoning_tokens)
+            usage = replace(usage, output_tokens=written, reasoning_tokens=0)
+        return self.handles.prices.cost(baseline, usage)
 
     def _error(
         self, decision: Decision, attempts: tuple[Attempt, ...], stopped_by: StoppedBy | None
@@ -472,6 +492,15 @@ def _usable(result: Reply | Failure) -> Reply | Failure:
         return result
     cut = ": max_tokens was used up before any text" if result.finish_reason == "length" else ""
     return Failure("empty", f"the reply has neither text nor a tool call{cut}", usage=result.usage)
+
+
+def _taken(params: Mapping[str, Any], card: ModelCard) -> dict[str, Any]:
+    """Return the parameters that a model takes, for a call of our own."""
+    return {
+        name: value
+        for name, value in params.items()
+        if name not in card.refuses and (name != "reasoning_effort" or value in card.efforts)
+    }
 
 
 def _checked(value: object) -> Classification:

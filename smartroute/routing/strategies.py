@@ -92,13 +92,11 @@ class CostOptimised:
     def decide(self, task: Task, classification: Classification, menu: Menu) -> Decision:
         """Return the ladder: simple starts at mini, medium at standard, complex at premium."""
         start = _START[classification.complexity]
-        return _decision(
-            self.name,
-            classification,
-            menu,
-            climb(menu, start),
-            f"{classification.complexity.value} starts at the {start.value} tier, cheapest model first",
-        )
+        ladder = climb(menu, start)
+        reason = f"{classification.complexity.value} starts at the {start.value} tier, cheapest model first"
+        if ladder and ladder[0].tier is not start:
+            reason += f"; no {start.value} model can take this request, so at the {ladder[0].tier.value} tier"
+        return _decision(self.name, classification, menu, ladder, reason)
 
 
 @dataclass(frozen=True, slots=True)

@@ -498,3 +498,34 @@ def test_a_provider_that_returns_no_reply_is_a_failure_of_unknown_cost(live):
     )
     assert [a.failure and a.failure.kind for a in outcome.attempts] == ["malformed", None]
     assert outcome.unpriced_attempts == 1
+
+
+def test_a_failing_judge_is_passed_over_after_a_while():
+    provider = ScriptedProvider(lambda call: ProviderTimeoutError("late") if call.purpose == "judge" else "4")
+    router = ModelRouter(
+        catalogue=LADDER,
+        provider=provider,
+        estimator=JudgeConfidence("standard"),
+        breaker_failures=2,
+        sink=False,
+        clock=FrozenClock(),
+    )
+    for _ in range(5):
+        assert simple(router).text == "4"
+    assert [call.purpose for call in provider.calls].count("judge") == 2
+
+
+def test_an_image_reserves_the_whole_context_under_a_budget():
+    catalogue = Catalogue.of([card("eye", "mini", abilities={"images"}, context_tokens=100_000)])
+    image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1/x"}}]}]
+    router = router_of({"eye": ["4", "4"]}, catalogue=catalogue)
+    with pytest.raises(BudgetExceededError):
+        router.run(image, max_usd=0.05, max_tokens=10)  # by hand: 100,000 tokens at $1 a million are $0.10
+    assert router.run(image, max_usd=0.11, max_tokens=10).text == "4"
+
+
+def test_a_baseline_that_does_not_reason_is_not_charged_for_reasoning():
+    usage = Usage(1_000, 600, reasoning_tokens=500)
+    outcome = simple(router_of({"mini": [reply("4", usage=usage)]}, baseline_model="premium"))
+    # By hand: 1,000 tokens at $100 and the 100 that are not reasoning at $200 a million.
+    assert outcome.baseline_cost_usd == pytest.approx(0.1 + 0.02)

@@ -192,3 +192,35 @@ def test_the_same_task_gets_the_same_decision_in_every_process():
     }
     assert len(told) == 1
     assert "rung 1" in told.pop()
+
+
+@pytest.mark.parametrize("barred", [{"retired_on": "2020-01-01"}, {}])
+def test_rolled_back_obeys_the_allow_list_and_retirement(barred):
+    cards = [*ONE, card("gemini", "standard", 5.0, **barred)]
+    router = ModelRouter(
+        catalogue=Catalogue.of(cards),
+        provider=ScriptedProvider([]),
+        smart_routing=False,
+        baseline_model="gemini-standard",
+        providers=["openai"] if not barred else None,
+        sink=False,
+    )
+    with pytest.raises(ConfigError, match="gemini-standard is barred"):
+        router.run("hi")
+
+
+def test_rolled_back_without_a_declared_baseline_takes_a_model_that_can_take_the_request():
+    strict = card("gemini", "standard", 5.0, refuses={"temperature"})
+    router = ModelRouter(
+        catalogue=Catalogue.of([*ONE, strict]), provider=ScriptedProvider([]), smart_routing=False, sink=False
+    )
+    assert router.decide("hi").ladder[0].model == "gemini-standard"
+    decision = router.decide("hi", temperature=0.5)
+    assert decision.ladder[0].model == "openai-standard"
+    assert decision.ladder[0].expected_usd is not None
+
+
+def test_a_start_below_the_tier_that_was_meant_is_told_as_one():
+    router = ModelRouter(catalogue=Catalogue.of(ONE[:2]), provider=ScriptedProvider([]), sink=False)
+    told = router.decide("hi", complexity_override="complex").explain()
+    assert "no premium model can take this request, so at the standard tier" in told
