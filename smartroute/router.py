@@ -109,7 +109,9 @@ class ModelRouter:
         self.provider: Provider = config.provider if config.provider is not None else _litellm()
         self.simulated = bool(getattr(self.provider, "simulated", False))
         self._classifier: Classifier = (
-            RuleClassifier() if config.classifier is None else as_classifier(config.classifier)
+            RuleClassifier()
+            if config.classifier is None or not config.smart_routing
+            else as_classifier(config.classifier)
         )
         self._strategy: Strategy = config.strategy or (
             CostOptimised() if config.cost_optimisation else QualityFirst()
@@ -141,7 +143,7 @@ class ModelRouter:
             prices=self.prices,
             estimator=(
                 default_estimator(asked=config.ask_confidence)
-                if config.estimator is None
+                if config.estimator is None or not config.smart_routing
                 else as_estimator(config.estimator)
             ),
             breaker=Breaker(config.breaker_failures, config.breaker_cooldown_s, config.clock),

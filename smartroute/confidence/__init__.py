@@ -10,7 +10,7 @@ from smartroute.confidence.combine import (
 )
 from smartroute.confidence.judge import JudgeConfidence
 from smartroute.confidence.logprob import LogprobConfidence
-from smartroute.confidence.reported import ReportedConfidence, ask_instruction
+from smartroute.confidence.reported import ReportedConfidence, ask_instruction, without_report
 from smartroute.confidence.text import TextConfidence
 
 __all__ = [
@@ -26,4 +26,5 @@ __all__ = [
     "ask_instruction",
     "default_estimator",
     "extract_answer",
+    "without_report",
 ]

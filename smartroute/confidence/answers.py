@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Context, Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
-from smartroute.confidence.reported import json_object
+from smartroute.confidence.reported import json_object, without_report
 
 _SCAN_CHARS = 20_000
 _TEN_DIGITS = Context(prec=10)
@@ -72,7 +72,7 @@ def extract_answer(text: str) -> Answer | None:
     that is short. Numbers are compared as numbers, choices as letters, words without case, articles,
     punctuation and accents of form (NFKC). Long free text is None. Of a very long reply the end is read.
     """
-    text = text[-_SCAN_CHARS:].strip()
+    text = without_report(text[-_SCAN_CHARS:]).strip()
     if not text:
         return None
     found = json_object(text)

@@ -26,6 +26,15 @@ def ask_instruction() -> str:
     return _INSTRUCTION
 
 
+def without_report(text: str) -> str:
+    """Return an answer without the last line in which it rates itself."""
+    line = _LAST_LINE.search(text[-200:])
+    if line is None:
+        return text
+    kept = text[: max(0, len(text) - 200) + line.start()].rstrip()
+    return kept or text
+
+
 class ReportedConfidence:
     """The field `confidence` of a reply that is a JSON object.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import os
 import time
 from collections.abc import Iterable, Mapping
@@ -117,8 +118,16 @@ class Eligibility:
         self._offers: dict[tuple[bool, ...], _Offer] = {}
         self._current: _Offer | None = None
         self._read_at = 0.0
+        self._check_allowed()
         if self._allowed is not None and not self._allowed:
             raise ConfigError("providers is an empty allow-list; name at least one, or leave it out")
+
+    def _check_allowed(self) -> None:
+        """Raise ConfigError for an allowed provider that looks misspelt; one without models here may pass."""
+        known = {card.provider for card in self._catalogue}
+        for name in sorted((self._allowed or frozenset()) - known):
+            if close := difflib.get_close_matches(name, known, n=1, cutoff=0.7):
+                raise ConfigError(f"providers names {name!r}; did you mean {close[0]!r}?")
 
     def _offer(self) -> _Offer:
         now = time.monotonic()

@@ -18,6 +18,7 @@ from typing import Any, TypeAlias
 from smartroute.catalogue import Catalogue, ModelCard
 from smartroute.classify import RuleClassifier
 from smartroute.clock import Clock
+from smartroute.confidence import without_report
 from smartroute.errors import (
     AllModelsFailedError,
     BudgetExceededError,
@@ -197,6 +198,8 @@ class _Run:
                 attempt = self.ledger.attempts[-1]
                 best = _Answer(result, rung, UNKNOWN_CONFIDENCE)
                 confidence = yield from self._estimate(attempt, call, result)
+                if self.handles.ask_confidence is not None:
+                    result = replace(result, text=without_report(result.text))
                 best = _Answer(result, rung, confidence)
                 if self._accepts(confidence, decision.accept_at):
                     stopped_by = None

@@ -34,6 +34,7 @@ DATA = Path(os.environ.get("SMARTROUTE_DATA") or Path(__file__).parents[3] / "sh
         ('{"confidence": 0.9, "a": 1}', Answer("json", '{"a": 1}')),
         ('{"reasoning": "a \\( b", "answer": "14"}', Answer("number", "14")),
         ("Look:\n```python\nx = 1  \n```", Answer("code", "x = 1")),
+        ("82\nconfidence: 0.9", Answer("number", "82")),
         ("", None),
         ("A long essay about nothing in particular that goes on and on. " * 3, None),
         (

@@ -213,3 +213,8 @@ def test_a_menu_that_was_kept_is_the_one_that_would_be_made(asked):
 @given(st.integers(0, 10**9))
 def test_estimated_tokens_are_rounded_up_by_a_sixteenth_at_most(tokens):
     assert tokens <= _rounded(tokens) <= tokens * (1 + 1 / 16)
+
+
+def test_a_misspelt_provider_fails_when_the_router_is_built():
+    with pytest.raises(ConfigError, match=r"opneai.*did you mean 'openai'"):
+        ModelRouter(provider=ScriptedProvider([]), providers=["opneai"], sink=False)

@@ -529,3 +529,25 @@ def test_a_baseline_that_does_not_reason_is_not_charged_for_reasoning():
     outcome = simple(router_of({"mini": [reply("4", usage=usage)]}, baseline_model="premium"))
     # By hand: 1,000 tokens at $100 and the 100 that are not reasoning at $200 a million.
     assert outcome.baseline_cost_usd == pytest.approx(0.1 + 0.02)
+
+
+def test_a_confidence_that_was_asked_for_is_read_and_leaves_the_answer():
+    provider = ScriptedProvider(lambda call: "82\nconfidence: 0.9")
+    router = ModelRouter(catalogue=LADDER, provider=provider, ask_confidence=True, sink=False)
+    outcome = simple(router)
+    assert (outcome.text, outcome.confidence, outcome.confidence_source) == ("82", 0.9, "reported")
+    assert "0.8" in provider.calls[0].messages[-1]["content"]
+
+
+def test_rolled_back_no_model_is_asked_but_the_baseline():
+    provider = ScriptedProvider(lambda call: "4")
+    router = ModelRouter(
+        catalogue=LADDER,
+        provider=provider,
+        classifier=AskingClassifier(),
+        estimator=JudgeConfidence("premium"),
+        smart_routing=False,
+        sink=False,
+    )
+    router.run("hi")
+    assert [call.model for call in provider.calls] == ["standard"]
