@@ -18,7 +18,20 @@ from smartroute.errors import ConfigError, UnknownModelError
 from smartroute.pricing import LongContext, Price, PriceTable, canonical_name, installed_price
 from smartroute.records import Tier
 
-ABILITIES = frozenset({"tools", "images", "audio", "files", "json_schema", "logprobs", "effort"})
+ABILITIES = frozenset(
+    {
+        "tools",
+        "images",
+        "audio",
+        "video",
+        "files",
+        "json_schema",
+        "logprobs",
+        "effort",
+        "audio_output",
+        "image_output",
+    }
+)
 """What a model can take or return beyond text. A request that needs one rules out models without it."""
 
 _KEY_VARIABLES: Mapping[str, tuple[str, ...]] = {
@@ -71,7 +84,7 @@ class ModelCard:
     abilities: frozenset[str]
     refuses: frozenset[str]
     efforts: tuple[str, ...]
-    api_base: str | None
+    api_base: str | None = field(repr=False)
     api_key_env: str | None
     options: Mapping[str, Any] = field(hash=False, repr=False)
     retired_on: date | None

@@ -95,6 +95,27 @@ class RouterConfig(BaseModel):
     def _names(cls, value: Any) -> Any:
         return tuple(value) if isinstance(value, list | set | frozenset) else value
 
+    @field_validator("classifier", "strategy", "estimator", "provider", "sink", "clock", "redact")
+    @classmethod
+    def _built(cls, value: Any) -> Any:
+        if isinstance(value, type):
+            raise ValueError(f"must be an object, not the class: write {value.__name__}(...)")
+        return value
+
+    @field_validator("classifier")
+    @classmethod
+    def _classifies(cls, value: Any) -> Any:
+        if value is not None and not callable(value) and not callable(getattr(value, "classify", None)):
+            raise ValueError("must be a function of the task, or have a method classify(task)")
+        return value
+
+    @field_validator("estimator")
+    @classmethod
+    def _estimates(cls, value: Any) -> Any:
+        if value is not None and not callable(value) and not callable(getattr(value, "estimate", None)):
+            raise ValueError("must be a function, or have methods probes and estimate")
+        return value
+
     @field_validator("redact")
     @classmethod
     def _callable(cls, value: Any) -> Any:

@@ -1,27 +1,29 @@
 """Perform the steps of a task for real, in a thread or in a coroutine: the two live drivers.
 
-asyncio and the thread pool are imported where they are used: with them, importing the library would take
-a fifth longer. The third driver, which performs them from a recording, is in `evaluation/replay.py`.
+asyncio and concurrent.futures are imported where they are used: with them, importing the library would
+take a fifth longer. The third driver, which performs them from a recording, is in `evaluation/replay.py`.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
+import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from smartroute.clock import Clock
 from smartroute.errors import MalformedReplyError, ProviderTimeoutError
-from smartroute.locks import fork_safe_lock
-from smartroute.records import Call, Failure, Outcome, Reply, Timed, Wait
+from smartroute.records import Call, Calls, Failure, Outcome, Reply, Timed, Wait
 from smartroute.routing.escalation import Replies, Steps
 
 if TYPE_CHECKING:
-    from concurrent.futures import Future, ThreadPoolExecutor
+    from concurrent.futures import Future
 
     from smartroute.protocols import Provider
 
+_Sent: TypeAlias = tuple[Timed, BaseException | None]
 _CUT_SHORT: Replies = (Timed(Failure.cancelled(), 0.0),)
+_GRACE_S = 0.1
 
 
 class Driven(NamedTuple):
@@ -41,9 +43,6 @@ class LiveDriver:
     def __init__(self, provider: Provider, clock: Clock) -> None:
         self._provider = provider
         self._clock = clock
-        self._lock = fork_safe_lock()
-        self._pool: ThreadPoolExecutor | None = None
-        self._pool_pid = 0
 
     def drive(self, steps: Steps) -> Driven:
         """Perform the steps in this thread."""
@@ -61,13 +60,11 @@ class LiveDriver:
                 except BaseException as error:  # noqa: BLE001  raised again when the ledger is whole
                     interruption, replies = error, _CUT_SHORT
             else:
-                replies, cut = self._send_all(step.calls)
+                replies, cut = self._send_all(step)
                 interruption = cut or interruption
 
     async def adrive(self, steps: Steps) -> Driven:
         """Perform the steps in this coroutine."""
-        import asyncio
-
         replies: Replies | None = None
         interruption: BaseException | None = None
         while True:
@@ -79,63 +76,93 @@ class LiveDriver:
                 try:
                     await self._clock.asleep(step.seconds)
                     replies = ()
-                except asyncio.CancelledError as error:
+                except BaseException as error:  # noqa: BLE001  raised again when the ledger is whole
                     interruption, replies = error, _CUT_SHORT
             else:
                 replies, cut = await self._asend_all(step.calls)
                 interruption = cut or interruption
 
-    def close(self) -> None:
-        """Let the threads go that made calls at the same time; new ones are started when needed."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=False)
-
-    def _send_all(self, calls: tuple[Call, ...]) -> tuple[Replies, BaseException | None]:
-        if len(calls) == 1:
-            timed, interruption = _send(self._provider, calls[0])
+    def _send_all(self, step: Calls) -> tuple[Replies, BaseException | None]:
+        if len(step.calls) == 1 and step.within_s is None:
+            timed, interruption = _send(self._provider, step.calls[0])
             return (timed,), interruption
-        futures = [self._submit(call) for call in calls]
-        try:
-            done = [future.result() for future in futures]
-        except BaseException as interruption:  # noqa: BLE001  a Ctrl-C; it is raised again when the ledger is whole
-            return tuple(_settled(future) for future in futures), interruption
-        return tuple(timed for timed, _ in done), next((i for _, i in done if i is not None), None)
+        return _send_in_threads(self._provider, step)
 
     async def _asend_all(self, calls: tuple[Call, ...]) -> tuple[Replies, BaseException | None]:
         if len(calls) == 1:
-            timed, interruption = await _asend(self._provider, calls[0])
-            return (timed,), interruption
+            timed, cut = await _asend(self._provider, calls[0])
+            return (timed,), cut
         import asyncio
 
         tasks = [asyncio.ensure_future(_asend(self._provider, call)) for call in calls]
+        interruption: BaseException | None = None
         try:
-            done = await asyncio.gather(*tasks)
-        except asyncio.CancelledError as interruption:
+            await asyncio.wait(tasks)
+        except asyncio.CancelledError as error:
+            interruption = error
             for task in tasks:
                 task.cancel()
-            done = await asyncio.gather(*tasks)
-            return tuple(timed for timed, _ in done), interruption
-        return tuple(timed for timed, _ in done), next((i for _, i in done if i is not None), None)
-
-    def _submit(self, call: Call) -> Future[tuple[Timed, BaseException | None]]:
-        try:
-            return self._threads().submit(_send, self._provider, call)
-        except RuntimeError:  # closed by another thread just now
-            return self._threads().submit(_send, self._provider, call)
-
-    def _threads(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None or self._pool_pid != os.getpid():
-                from concurrent.futures import ThreadPoolExecutor
-
-                self._pool = ThreadPoolExecutor(max_workers=16, thread_name_prefix="smartroute")
-                self._pool_pid = os.getpid()
-            return self._pool
+            # Cancelled once more: whoever waits will not wait for a provider to tidy up.
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait(tasks)
+        except GeneratorExit as error:
+            interruption = error
+            for task in tasks:
+                task.cancel()
+        settled = [_CUT_OFF if not task.done() or task.cancelled() else task.result() for task in tasks]
+        return (
+            tuple(timed for timed, _ in settled),
+            interruption or next((cut for _, cut in settled if cut is not None), None),
+        )
 
 
-def _send(provider: Provider, call: Call) -> tuple[Timed, BaseException | None]:
+_CUT_OFF: _Sent = (Timed(Failure.cancelled(), 0.0), None)
+
+
+def _send_in_threads(provider: Provider, step: Calls) -> tuple[Replies, BaseException | None]:
+    """Make the calls in a thread each, and give up on those that are not back in time.
+
+    The threads are daemons: nothing can stop a server that trickles, and it must not keep the process alive.
+    """
+    from concurrent.futures import wait
+
+    started = time.perf_counter()
+    pending = [_start(provider, call) for call in step.calls]
+    interruption: BaseException | None = None
+    try:
+        wait(pending, None if step.within_s is None else step.within_s + _GRACE_S)
+    except BaseException as error:  # noqa: BLE001  a Ctrl-C; it is raised again when the ledger is whole
+        interruption = error
+    waited_s = time.perf_counter() - started
+    settled: list[_Sent] = []
+    for call, future in zip(step.calls, pending, strict=True):
+        if future.done():
+            settled.append(future.result())
+        elif interruption is not None:
+            settled.append((Timed(Failure.cancelled(), waited_s), None))
+        else:
+            settled.append((Timed(Failure.of(_late(call, waited_s)), waited_s), None))
+    return (
+        tuple(timed for timed, _ in settled),
+        interruption or next((cut for _, cut in settled if cut is not None), None),
+    )
+
+
+def _start(provider: Provider, call: Call) -> Future[_Sent]:
+    from concurrent.futures import Future
+    from contextvars import copy_context
+
+    future: Future[_Sent] = Future()
+    context = copy_context()
+
+    def work() -> None:
+        future.set_result(context.run(_send, provider, call))
+
+    threading.Thread(target=work, name="smartroute-call", daemon=True).start()
+    return future
+
+
+def _send(provider: Provider, call: Call) -> _Sent:
     started = time.perf_counter()
     try:
         return Timed(_checked(provider.send(call), call), time.perf_counter() - started), None
@@ -145,24 +172,35 @@ def _send(provider: Provider, call: Call) -> tuple[Timed, BaseException | None]:
         return Timed(Failure.cancelled(), time.perf_counter() - started), interruption
 
 
-async def _asend(provider: Provider, call: Call) -> tuple[Timed, BaseException | None]:
+async def _asend(provider: Provider, call: Call) -> _Sent:
     import asyncio
 
+    task = asyncio.current_task()
+    cancelled_before = 0 if task is None else task.cancelling()
     started = time.perf_counter()
     try:
         async with asyncio.timeout(call.timeout_s) as limit:
             reply = await provider.asend(call)
         return Timed(_checked(reply, call), time.perf_counter() - started), None
-    except TimeoutError as error:
-        late: Exception = error
+    except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  a provider may raise anything
+        latency_s = time.perf_counter() - started
+        # What counts is who cancelled: a provider may turn a cancellation into an error of its own, or
+        # raise one that nobody asked for.
+        if task is not None and task.cancelling() > cancelled_before:
+            cut = error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError()
+            return Timed(Failure.cancelled(), latency_s), cut
         if limit.expired():
-            late = ProviderTimeoutError(f"no reply within {call.timeout_s:g} s", model=call.model)
+            late = _late(call, latency_s)
             late.__cause__ = error
-        return Timed(Failure.of(late), time.perf_counter() - started), None
-    except Exception as error:  # noqa: BLE001  a provider may raise anything; it becomes a record
-        return Timed(Failure.of(error), time.perf_counter() - started), None
-    except BaseException as interruption:  # noqa: BLE001  cancellation; raised again when the ledger is whole
+            return Timed(Failure.of(late), latency_s), None
+        return Timed(Failure.of(error), latency_s), None
+    except BaseException as interruption:  # noqa: BLE001  raised again when the ledger is whole
         return Timed(Failure.cancelled(), time.perf_counter() - started), interruption
+
+
+def _late(call: Call, waited_s: float) -> ProviderTimeoutError:
+    limit_s = waited_s if call.timeout_s is None else call.timeout_s
+    return ProviderTimeoutError(f"no reply within {limit_s:g} s", model=call.model)
 
 
 def _checked(reply: object, call: Call) -> Reply:
@@ -171,10 +209,3 @@ def _checked(reply: object, call: Call) -> Reply:
     raise MalformedReplyError(
         f"the provider returned {type(reply).__name__} for {call.model}, not a Reply", model=call.model
     )
-
-
-def _settled(future: Future[tuple[Timed, BaseException | None]]) -> Timed:
-    if future.done() and not future.cancelled():
-        return future.result()[0]
-    future.cancel()
-    return Timed(Failure.cancelled(), 0.0)

@@ -45,7 +45,9 @@ class Emitter:
                 redact=self._config.redact,
             )
             sink.emit(event)
-        except Exception as error:  # noqa: BLE001  observing never breaks a request
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # noqa: BLE001  observing never breaks a request
             with self._lock:
                 self._lost += 1
                 first = self._lost == 1

@@ -6,6 +6,7 @@ The only place that appends an Attempt, prices it, and settles its reservation.
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,8 +14,10 @@ from typing import Any
 
 from smartroute.errors import ConfigError
 from smartroute.locks import fork_safe_lock
+from smartroute.pricing import cached_for_an_hour, surcharge
 from smartroute.records import Attempt, Call, Confidence, Failure, Message, Timed, Usage
 
+_log = logging.getLogger("smartroute")
 _PICO = 10**12
 _TOKENS_PER_REQUEST = 64
 _TOKENS_PER_MESSAGE = 16
@@ -55,7 +58,12 @@ class Budget:
         return max(0, self._limit - self._spent - self._reserved) / _PICO
 
     def reserve(self, usd: float) -> bool:
-        """Set `usd` aside, or return False and set nothing aside when it does not fit."""
+        """Set `usd` aside, or return False and set nothing aside when it does not fit.
+
+        Raises ConfigError when `usd` is negative or not a number.
+        """
+        if not 0 <= usd < math.inf:
+            raise ConfigError(f"a reservation must be a finite number of USD of at least 0, got {usd!r}")
         amount = math.ceil(usd * _PICO)
         with self._lock:
             if self._limit is not None and self._spent + self._reserved + amount > self._limit:
@@ -134,7 +142,7 @@ class Ledger:
         """Price a finished call, settle its reservation, append it, and return the attempt."""
         result = timed.result
         failure = result if isinstance(result, Failure) else None
-        cost_usd = self._cost(call.model, result.usage, failure)
+        cost_usd = self._cost(call, result.usage, failure)
         reservation.settle(cost_usd)
         attempt = Attempt(
             model=call.model,
@@ -153,9 +161,15 @@ class Ledger:
         self._attempts.append(attempt)
         return attempt
 
-    def _cost(self, model: str, usage: Usage | None, failure: Failure | None) -> float | None:
+    def _cost(self, call: Call, usage: Usage | None, failure: Failure | None) -> float | None:
         if usage is not None:
-            return self._price(model, usage)
+            beyond = surcharge({**call.params, **call.options} if call.options else call.params)
+            if beyond is None and usage.cache_write_tokens and cached_for_an_hour(call.messages):
+                beyond = "a cache kept for an hour"
+            if beyond is not None:
+                _say_once(beyond)
+                return None
+            return self._price(call.model, usage)
         if failure is not None and failure.generated is False:
             return 0.0
         return None
@@ -187,6 +201,15 @@ def input_ceiling_tokens(messages: Sequence[Message], params: Mapping[str, Any])
         if value is not None:
             size += _json_bytes(value) + _TOKENS_FOR_TOOLS
     return size
+
+
+_said: set[str] = set()
+
+
+def _say_once(beyond: str) -> None:
+    if beyond not in _said:
+        _said.add(beyond)
+        _log.warning("%s is charged beyond the plain rates: such calls count as of unknown cost", beyond)
 
 
 def output_ceiling_tokens(params: Mapping[str, Any], cap: int | None) -> int | None:

@@ -7,7 +7,7 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, fields
 from datetime import date
 from pathlib import Path
@@ -291,6 +291,58 @@ class PriceTable:
                 )
             self._found[model] = price
             return price
+
+
+def surcharge(params: Mapping[str, Any]) -> str | None:
+    """Return what in a request is charged beyond, or otherwise than, its tokens at the plain rates.
+
+    A service tier with rates of its own, or a tool that the provider runs and bills by the call. None when
+    tokens at the plain rates are the whole price. What stands in `extra_body` counts as well.
+    """
+    for place in (params, params.get("extra_body")):
+        if not isinstance(place, Mapping):
+            continue
+        tier = place.get("service_tier")
+        if tier is not None and tier not in _PLAIN_TIERS:
+            return f"service_tier={tier!r:.40}"
+        if place.get("web_search_options") is not None:
+            return "web_search_options"
+        tools = place.get("tools")
+        for tool in tools if isinstance(tools, list | tuple) else ():
+            names = (tool.get("type"), *tool) if isinstance(tool, Mapping) else ()
+            for name in names:
+                if isinstance(name, str) and name.lower().replace("_", "").startswith(_BILLED_TOOLS):
+                    return f"the hosted tool {name}"
+    return None
+
+
+_PLAIN_TIERS = ("auto", "default", "standard", "standard_only")
+_BILLED_TOOLS = (
+    "websearch",
+    "filesearch",
+    "codeinterpreter",
+    "codeexecution",
+    "imagegeneration",
+    "googlesearch",
+    "googlemaps",
+)
+
+
+def cached_for_an_hour(messages: Iterable[Mapping[str, Any]]) -> bool:
+    """Return whether a message asks for the cache that is kept for an hour, which is dearer to write."""
+    return any(_asks_for_an_hour(holder) for message in messages for holder in _holders(message))
+
+
+def _holders(message: Mapping[str, Any]) -> Iterator[object]:
+    yield message
+    content = message.get("content")
+    if isinstance(content, list | tuple):
+        yield from content
+
+
+def _asks_for_an_hour(holder: object) -> bool:
+    control = holder.get("cache_control") if isinstance(holder, Mapping) else None
+    return isinstance(control, Mapping) and control.get("ttl") not in (None, "5m")
 
 
 def canonical_name(model: str) -> str:

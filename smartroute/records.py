@@ -7,9 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from smartroute.errors import ConfigError, ProviderError, SmartRouteError, TaskError, TransientError
+from smartroute.parameters import checked_params, shown
 
 Message: TypeAlias = Mapping[str, Any]
 """One message in OpenAI chat format."""
@@ -19,6 +20,7 @@ StoppedBy: TypeAlias = Literal["top", "budget", "deadline", "breaker", "cancelle
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _NOTHING: Mapping[str, Any] = {}
+_MOST = 1e12
 
 
 class TaskComplexity(StrEnum):
@@ -56,13 +58,21 @@ class Limits:
         for name, value in (("max_usd", self.max_usd), ("timeout_s", self.timeout_s)):
             if value is None:
                 continue
-            if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-                raise ConfigError(f"{name} must be a number of at least 0, got {value!r}")
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _MOST:
+                raise TaskError(f"{name} must be a number from 0 to {_MOST:g}, got {shown(value)}")
         if self.timeout_s == 0:
-            raise ConfigError("timeout_s must be more than 0, got 0; leave it out for no limit")
+            raise TaskError("timeout_s must be more than 0, got 0; leave it out for no limit")
 
 
 _NO_LIMITS = Limits()
+
+
+def _limits(value: object) -> Limits:
+    if value is None:
+        return _NO_LIMITS
+    if not isinstance(value, Limits):
+        raise TaskError(f"limits must be Limits(max_usd, timeout_s), got {shown(value)}")
+    return value
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -114,7 +124,7 @@ class Task:
             messages=_messages(prompt),
             kind=_kind(kind),
             requirements=_requirements(requirements),
-            params=dict(params) if params else {},
+            params={} if params is None else checked_params(params),
             complexity_override=_complexity(complexity_override),
             preferred_model=_name(preferred_model, "preferred_model"),
             subject=None if subject is None else _text(subject, "subject"),
@@ -122,7 +132,7 @@ class Task:
             tenant=_name(tenant, "tenant"),
             conversation_id=_name(conversation_id, "conversation_id"),
             labels=_labels(labels),
-            limits=limits or _NO_LIMITS,
+            limits=_limits(limits),
         )
 
     def __repr__(self) -> str:
@@ -163,10 +173,10 @@ def _complexity(value: object) -> TaskComplexity | None:
     if value is None or isinstance(value, TaskComplexity):
         return value
     try:
-        return TaskComplexity(str(value).strip().lower())
+        return TaskComplexity(value.strip().lower() if isinstance(value, str) else "")
     except ValueError:
         raise TaskError(
-            f"complexity_override must be one of {[c.value for c in TaskComplexity]}, got {value!r}"
+            f"complexity_override must be one of {[c.value for c in TaskComplexity]}, got {shown(value)}"
         ) from None
 
 
@@ -179,7 +189,7 @@ def _requirements(value: object) -> frozenset[str]:
         return frozenset(str(name) for name, wanted in value.items() if wanted)
     if isinstance(value, Sequence | frozenset | set) and all(isinstance(name, str) for name in value):
         return frozenset(value)
-    raise TaskError(f"requirements must be a dict of booleans or a list of names, got {value!r:.80}")
+    raise TaskError(f"requirements must be a dict of booleans or a list of names, got {shown(value)}")
 
 
 def _labels(value: object) -> Mapping[str, str]:
@@ -188,7 +198,7 @@ def _labels(value: object) -> Mapping[str, str]:
     if not isinstance(value, Mapping) or not all(
         isinstance(name, str) and isinstance(label, str) for name, label in value.items()
     ):
-        raise TaskError(f"labels must be a dict from text to text, got {value!r:.80}")
+        raise TaskError(f"labels must be a dict from text to text, got {shown(value)}")
     return {name: _text(label, f"labels[{name!r}]") for name, label in value.items()}
 
 
@@ -217,13 +227,15 @@ def _message(message: object, index: int) -> Message:
             f"messages[{index}] must be a dict with role and content, got {type(message).__name__}"
         )
     role = message.get("role")
-    if role not in _ROLES:
-        raise TaskError(f"messages[{index}] has role {role!r}; use one of {sorted(_ROLES)}")
+    if not isinstance(role, str) or role not in _ROLES:
+        raise TaskError(f"messages[{index}] has role {shown(role)}; use one of {sorted(_ROLES)}")
+    if not all(isinstance(key, str) for key in message):
+        raise TaskError(f"messages[{index}] has a key that is not text")
     calls = message.get("tool_calls")
     if calls is not None and not (
         isinstance(calls, Sequence) and all(isinstance(call, Mapping) for call in calls)
     ):
-        raise TaskError(f"messages[{index}].tool_calls must be a list of dicts, got {calls!r:.80}")
+        raise TaskError(f"messages[{index}].tool_calls must be a list of dicts, got {shown(calls)}")
     content = message.get("content")
     if isinstance(content, str):
         return {**message, "content": _text(content, f"messages[{index}].content")}
@@ -239,7 +251,7 @@ def _message(message: object, index: int) -> Message:
 def _part(part: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     kind = part.get("type")
     if kind is not None and not isinstance(kind, str):
-        raise TaskError(f"{where} has a part of type {kind!r:.80}; a type is text, such as 'image_url'")
+        raise TaskError(f"{where} has a part of type {shown(kind)}; a type is text, such as 'image_url'")
     text = part.get("text")
     return {**part, "text": _text(text, where)} if text is not None else dict(part)
 
@@ -262,8 +274,16 @@ class Classification:
     by: str = "unknown"
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.score <= 1.0:
-            raise ConfigError(f"a classification's score must lie in [0, 1], got {self.score!r}")
+        if not isinstance(self.complexity, TaskComplexity):
+            try:
+                object.__setattr__(self, "complexity", TaskComplexity(self.complexity))
+            except ValueError:
+                raise ConfigError(
+                    f"a classification's complexity must be one of {[c.value for c in TaskComplexity]}, "
+                    f"got {shown(self.complexity)}"
+                ) from None
+        if not isinstance(self.score, int | float) or not 0.0 <= self.score <= 1.0:
+            raise ConfigError(f"a classification's score must lie in [0, 1], got {shown(self.score)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +302,7 @@ class Usage:
     reasoning_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Reply:
     """What a model answered to one call.
 
@@ -297,6 +317,12 @@ class Reply:
     tool_calls: tuple[Mapping[str, Any], ...] = ()
     raw: Mapping[str, Any] = field(default_factory=dict)
     model: str | None = None
+
+    def __repr__(self) -> str:
+        return (
+            f"<Reply of {self.model}: {len(self.text)} characters, {len(self.tool_calls)} tool calls, "
+            f"{self.usage}, finish_reason={self.finish_reason!r}>"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -318,19 +344,35 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        """Return the record of an exception. An exception that is not a ProviderError is final."""
-        if isinstance(error, ProviderError):
-            return cls(
-                kind=error.kind,
-                message=str(error),
-                transient=isinstance(error, TransientError),
-                generated=error.generated,
-                status=error.status,
-                retry_after_s=error.retry_after_s,
-                usage=error.usage,
-                error=error,
-            )
-        return cls(kind="unknown", message=f"{type(error).__name__}: {error}", error=error)
+        """Return the record of an exception. An exception that is not a ProviderError is final.
+
+        Of such a one only the class is told, for its message may hold the prompt or a key; the exception
+        itself stays in `error`.
+        """
+        if not isinstance(error, ProviderError):
+            return cls(kind="unknown", message=f"the provider raised {type(error).__name__}", error=error)
+        return cls(
+            kind=error.kind,
+            message=_said_by(error),
+            transient=isinstance(error, TransientError),
+            generated=_or_none(getattr(error, "generated", None), bool),
+            status=_or_none(getattr(error, "status", None), int),
+            retry_after_s=_pause_s(getattr(error, "retry_after_s", None)),
+            usage=_or_none(getattr(error, "usage", None), Usage),
+            error=error,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle everything but the exception, which may hold what cannot be pickled."""
+        return Failure, (
+            self.kind,
+            self.message,
+            self.transient,
+            self.generated,
+            self.status,
+            self.retry_after_s,
+            self.usage,
+        )
 
     @classmethod
     def cancelled(cls) -> Failure:
@@ -338,7 +380,27 @@ class Failure:
         return cls(kind="cancelled", message="the call was cancelled")
 
 
-@dataclass(frozen=True, slots=True)
+_T = TypeVar("_T")
+
+
+def _or_none(value: object, kind: type[_T]) -> _T | None:
+    return value if isinstance(value, kind) else None
+
+
+def _pause_s(value: object) -> float | None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _MOST:
+        return float(value)
+    return None
+
+
+def _said_by(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  somebody else's __str__
+        return type(error).__name__
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Call:
     """One call for a provider to make.
 
@@ -359,12 +421,23 @@ class Call:
     rung: int | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        effort = "" if self.effort is None else f"@{self.effort}"
+        return (
+            f"<Call {self.number} of {self.model}{effort} for {self.purpose}, {len(self.messages)} messages>"
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """A step: make these calls at the same time; the replies come back in this order."""
+    """A step: make these calls at the same time; the replies come back in this order.
+
+    `within_s` is how long the whole step may take, where the task has a deadline: a driver gives up on
+    what is not back by then.
+    """
 
     calls: tuple[Call, ...]
+    within_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,7 +454,7 @@ class Timed(NamedTuple):
     latency_s: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Probe:
     """An extra call that a classifier or an estimator asks for.
 
@@ -393,6 +466,10 @@ class Probe:
     purpose: Purpose
     model: str | None = None
     params: Mapping[str, Any] | None = None
+
+    def __repr__(self) -> str:
+        asked = self.model or "the answering model"
+        return f"<Probe of {asked} for {self.purpose}, {len(self.messages)} messages>"
 
 
 @dataclass(frozen=True, slots=True)
@@ -409,8 +486,10 @@ class Confidence:
     calibrated: bool = False
 
     def __post_init__(self) -> None:
-        if self.value is not None and not 0.0 <= self.value <= 1.0:
-            raise ConfigError(f"a confidence must lie in [0, 1] or be None, got {self.value!r}")
+        if self.value is None:
+            return
+        if not isinstance(self.value, int | float) or not 0.0 <= self.value <= 1.0:
+            raise ConfigError(f"a confidence must lie in [0, 1] or be None, got {shown(self.value)}")
 
 
 UNKNOWN_CONFIDENCE = Confidence(None, "none", "no estimator had anything to say")
@@ -581,7 +660,7 @@ class Outcome:
             if hasattr(wanted, "model_validate_json"):
                 return wanted.model_validate_json(self.answer.text)
             return json.loads(self.answer.text)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
 
     @property

@@ -22,6 +22,7 @@ from smartroute.emitter import Emitter
 from smartroute.errors import ConfigError, LedgerError, SmartRouteError, TaskError
 from smartroute.familiar import familiar_result, familiar_task
 from smartroute.ledger import Budget
+from smartroute.parameters import shown
 from smartroute.pricing import PriceTable
 from smartroute.records import (
     Classification,
@@ -188,7 +189,7 @@ class ModelRouter:
             prompt if messages is None else messages,  # type: ignore[arg-type]
             kind=kind,
             requirements=requirements,
-            params=_checked_params(params) if params else None,
+            params=params,
             complexity_override=complexity_override,
             preferred_model=preferred_model,
             subject=subject,
@@ -256,9 +257,14 @@ class ModelRouter:
         self, task: Task, classification: Classification, menu: Menu, tied_to: str | None
     ) -> Decision:
         if not self.config.smart_routing:
-            return self._rolled_back(classification, menu)
+            return self._rolled_back(classification, menu, tied_to)
         if task.preferred_model is not None:
             name, effort = split_effort(task.preferred_model, self.catalogue)
+            if effort is not None and task.params.get("reasoning_effort", effort) != effort:
+                raise TaskError(
+                    f"preferred_model={task.preferred_model!r} and "
+                    f"reasoning_effort={task.params['reasoning_effort']!r} contradict each other; give one"
+                )
             decision = preferring(classification, menu, self.catalogue.card(name).name, effort)
         else:
             decision = self._ask_strategy(task, classification, menu)
@@ -277,13 +283,19 @@ class ModelRouter:
         except SmartRouteError:
             raise
         except Exception as error:
-            raise ConfigError(f"{self._strategy!r} raised {type(error).__name__}: {error}") from error
+            raise ConfigError(f"{self._strategy!r} raised {type(error).__name__}") from error
         if not isinstance(decision, Decision) or not decision.ladder:
-            raise ConfigError(f"{self._strategy!r} returned no Decision with a ladder, but {decision!r:.80}")
+            raise ConfigError(f"{self._strategy!r} returned no Decision with a ladder, but {shown(decision)}")
+        if not isinstance(decision.classification, Classification):
+            raise ConfigError(f"{self._strategy!r} returned a Decision without a Classification")
+        if not _is_share(decision.accept_at):
+            raise ConfigError(
+                f"{self._strategy!r} returned accept_at {shown(decision.accept_at)}; it must lie in [0, 1]"
+            )
         offered = {candidate.model for candidate in menu.candidates}
         for rung in decision.ladder:
             if not isinstance(rung, Rung):
-                raise ConfigError(f"{self._strategy!r} put {rung!r:.80} on the ladder, which is no Rung")
+                raise ConfigError(f"{self._strategy!r} put {shown(rung)} on the ladder, which is no Rung")
             if rung.model not in offered:
                 reason = next((out.reason for out in menu.ruled_out if out.model == rung.model), "unknown")
                 raise ConfigError(
@@ -291,9 +303,16 @@ class ModelRouter:
                 )
         return decision
 
-    def _rolled_back(self, classification: Classification, menu: Menu) -> Decision:
-        """Return the ladder of the baseline model alone, whatever the request."""
+    def _rolled_back(
+        self, classification: Classification, menu: Menu, tied_to: str | None = None
+    ) -> Decision:
+        """Return the ladder of the baseline model alone, whatever the request.
+
+        Only a conversation that is tied to another provider stays there, with what is nearest to it.
+        """
         name = self.config.baseline_model or self._default_baseline(menu)
+        if name is not None and tied_to not in (None, UNKNOWN_PROVIDER, self.catalogue.card(name).provider):
+            name = self._nearest(self.catalogue.card(name).name, menu)
         if name is None:
             raise ConfigError("smart routing is off and there is no baseline model; set baseline_model")
         card = self.catalogue.card(name)
@@ -314,7 +333,11 @@ class ModelRouter:
     def _default_baseline(self, menu: Menu) -> str | None:
         """Return the default baseline, or what is nearest to it if it cannot take this request."""
         name = self._eligibility.baseline()
-        if name is None or not menu.candidates or any(c.model == name for c in menu.candidates):
+        return None if name is None else self._nearest(name, menu)
+
+    def _nearest(self, name: str, menu: Menu) -> str:
+        """Return the candidate of this name, or else the cheapest whose tier is nearest to its tier."""
+        if not menu.candidates or any(c.model == name for c in menu.candidates):
             return name
         rank = self.catalogue.card(name).tier.rank
         return min(menu.candidates, key=lambda candidate: abs(candidate.tier.rank - rank)).model
@@ -333,6 +356,8 @@ class ModelRouter:
             breaker = Breaker(self.config.breaker_failures, self.config.breaker_cooldown_s, clock)
             budget = None if self.config.max_usd is None else Budget(self.config.max_usd)
             handles = replace(handles, clock=clock, breaker=breaker, budget=budget)
+        if tied_to is not None:
+            handles = replace(handles, tied=True)
         return route(
             task,
             self._classifier,
@@ -378,7 +403,6 @@ class ModelRouter:
 
     def close(self) -> None:
         """Close the log and the provider. The router opens them again when it is used again."""
-        self._driver.close()
         self._emitter.close()
         close = getattr(self.provider, "close", None)
         if close is not None:
@@ -414,7 +438,8 @@ class ModelRouter:
     def get_model_for_complexity(self, complexity: TaskComplexity | str, task_type: str = "general") -> str:
         """Return the name of the model that a task of this complexity and type would be sent to first."""
         task = Task.of("?", kind=task_type, complexity_override=complexity)
-        assert task.complexity_override is not None
+        if task.complexity_override is None:
+            raise TaskError(f"complexity must be one of {[c.value for c in TaskComplexity]}, got None")
         menu, _ = self._menu(task)
         score = {"simple": 0.0, "medium": 0.5, "complex": 1.0}[task.complexity_override.value]
         seen = Classification(task.complexity_override, score, (Signal("declared", score),), "caller")
@@ -437,45 +462,6 @@ class ModelRouter:
     def reset_stats(self) -> None:
         """Forget the totals. The log is not touched."""
         self._stats.reset()
-
-
-def _checked_params(params: dict[str, Any]) -> dict[str, Any]:
-    if params.get("stream"):
-        raise TaskError(
-            "stream=True is not supported yet: leave it out, the whole answer is returned at once"
-        )
-    for name, cure in _RESERVED.items():
-        if name in params:
-            raise TaskError(f"{name} cannot be passed through: {cure}")
-    for name in ("max_tokens", "max_completion_tokens", "n"):
-        value = params.get(name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST_TOKENS:
-            raise TaskError(f"{name} must be a whole number from 1 to {_MOST_TOKENS:,}, got {value!r:.40}")
-    params.pop("stream", None)
-    return {name: value for name, value in params.items() if value is not None}
-
-
-_MOST_TOKENS = 1_000_000_000
-_RESERVED = {
-    "model": "the router chooses the model; use preferred_model to have a say",
-    "num_retries": "the router retries; use RouterConfig(retry=RetryPolicy(...))",
-    "max_retries": "the router retries; use RouterConfig(retry=RetryPolicy(...))",
-    "fallbacks": "the ladder is the fallback; use a FixedLadder strategy to choose it",
-    "timeout": "use timeout_s for the task, or RouterConfig(call_timeout_s=...) for one call",
-    "request_timeout": "use timeout_s for the task, or RouterConfig(call_timeout_s=...) for one call",
-    "custom_llm_provider": "the router chooses the provider; a ModelCard's target names it",
-    "model_list": "the ladder is the list; use a FixedLadder strategy to choose it",
-    "context_window_fallback_dict": "the ladder is the fallback; use a FixedLadder strategy to choose it",
-    "mock_response": "use smartroute.testing.ScriptedProvider for made-up answers",
-    "mock_tool_calls": "use smartroute.testing.ScriptedProvider for made-up answers",
-    "api_key": "keys come from the environment; a card may name its variable in api_key_env",
-    "api_base": "give the model a card of its own: ModelCard(..., api_base=...)",
-    "base_url": "give the model a card of its own: ModelCard(..., api_base=...)",
-    "type": "use kind",
-    "task_type": "use kind",
-}
 
 
 def _catalogue(config: RouterConfig) -> Catalogue:
@@ -501,6 +487,10 @@ def _models_of(part: object) -> tuple[str, ...]:
     """Return the models that a part says it asks for: its attribute `models`, if that is a tuple of names."""
     named = getattr(part, "models", ())
     return named if isinstance(named, tuple) and all(isinstance(name, str) for name in named) else ()
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
 
 
 def _fields(config: RouterConfig) -> dict[str, Any]:

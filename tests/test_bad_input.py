@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 from smartroute import ConfigError, ModelRouter, SmartRouteError, TaskError, UnknownModelError
 from smartroute.errors import NoEligibleModelError
+from smartroute.records import Task
+from smartroute.routing.strategies import CostOptimised
 from smartroute.testing import CapturingSink, ScriptedProvider
 
 
@@ -36,6 +38,8 @@ def router():
         [{"role": "assistant", "tool_calls": 5, "content": "hi"}],
         [{"role": "user", "content": ""}],
         [{"role": "user"}],
+        [{"role": [], "content": "hi"}],
+        [{"role": "user", "content": "hi", 5: "a key that is not text"}],
     ],
 )
 def test_a_prompt_that_is_none_is_told_so(router, prompt):
@@ -49,14 +53,25 @@ def test_a_prompt_that_is_none_is_told_so(router, prompt):
         ({"complexity_override": "tricky"}, TaskError, "tricky"),
         ({"preferred_model": "gpt-99"}, UnknownModelError, "gpt-99"),
         ({"preferred_model": ""}, TaskError, "preferred_model"),
-        ({"max_usd": -1}, ConfigError, "max_usd.*-1"),
-        ({"max_usd": math.nan}, ConfigError, "max_usd.*nan"),
-        ({"timeout_s": 0}, ConfigError, "timeout_s"),
-        ({"timeout_s": "soon"}, ConfigError, "timeout_s.*soon"),
+        ({"max_usd": -1}, TaskError, "max_usd.*-1"),
+        ({"max_usd": math.nan}, TaskError, "max_usd.*nan"),
+        ({"timeout_s": 0}, TaskError, "timeout_s"),
+        ({"timeout_s": "soon"}, TaskError, "timeout_s.*soon"),
         ({"max_tokens": -5}, TaskError, "max_tokens.*-5"),
         ({"max_tokens": 2.5}, TaskError, "max_tokens.*2.5"),
         ({"max_tokens": 10**400}, TaskError, "max_tokens.*1,000,000,000"),
         ({"n": 0}, TaskError, "n must"),
+        ({"max_usd": 10**400}, TaskError, "max_usd"),
+        ({"timeout_s": 10**400}, TaskError, "timeout_s"),
+        ({"tools": 5}, TaskError, "tools must be a list of dicts, got 5"),
+        ({"response_format": 5}, TaskError, "response_format must be a dict"),
+        ({"extra_headers": {"a": 5}}, TaskError, "extra_headers"),
+        ({"extra_body": [1]}, TaskError, "extra_body"),
+        ({"stop": [1]}, TaskError, "stop must"),
+        ({"temperature": "hot"}, TaskError, "temperature"),
+        ({"foo": {1, 2}}, TaskError, "foo cannot be sent as JSON"),
+        ({"seed": math.nan}, TaskError, "seed cannot be sent as JSON"),
+        ({"metadata": {"a": object()}}, TaskError, "metadata"),
         ({"unit": 7}, TaskError, "unit.*int"),
         ({"requirements": 7}, TaskError, "requirements.*7"),
         ({"labels": 7}, TaskError, "labels.*7"),
@@ -120,3 +135,76 @@ def test_nothing_escapes_as_a_traceback_from_inside(prompt, kind, requirements):
         assert router.provider.calls == []
     else:
         assert len(sink.captured) == 1
+
+
+class Rude:
+    def __repr__(self):
+        raise RuntimeError("no repr for you")
+
+    __str__ = __repr__
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"complexity_override": Rude()},
+        {"max_usd": Rude()},
+        {"requirements": Rude()},
+        {"labels": Rude()},
+        {"max_tokens": Rude()},
+        {"metadata": Rude()},
+        {"kind": Rude()},
+    ],
+)
+def test_a_value_that_cannot_be_shown_is_refused_all_the_same(router, options):
+    with pytest.raises(TaskError):
+        router.run("hi", **options)
+
+
+def _nested(depth):
+    value = {}
+    for _ in range(depth):
+        value = {"properties": value}
+    return value
+
+
+def test_a_schema_nested_too_deeply_is_refused_by_name(router):
+    with pytest.raises(TaskError, match="tools is nested too deeply"):
+        router.run("hi", tools=[{"type": "function", "function": _nested(100_000)}])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"params": {"max_tokens": -5}}, "max_tokens"),
+        ({"params": {"max_tokens": "many"}}, "max_tokens"),
+        ({"params": {"stream": True}}, "stream"),
+        ({"params": {"timeout": 3}}, "timeout"),
+        ({"params": "abc"}, "params must be a dict"),
+        ({"params": {5: 1}}, "name of a parameter"),
+        ({"limits": 5}, "limits"),
+    ],
+)
+def test_a_task_built_by_hand_is_checked_like_any_other(given, told):
+    with pytest.raises(TaskError, match=told):
+        Task.of("hi", **given)
+
+
+def test_the_model_for_no_complexity_is_refused(router):
+    with pytest.raises(TaskError, match="complexity must be one of"):
+        router.get_model_for_complexity(None)
+
+
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"strategy": CostOptimised}, "strategy.*not the class"),
+        ({"provider": ScriptedProvider}, "provider.*not the class"),
+        ({"sink": CapturingSink}, "sink.*not the class"),
+        ({"classifier": 42}, "classifier.*42"),
+        ({"estimator": 42}, "estimator.*42"),
+    ],
+)
+def test_a_part_that_is_none_fails_when_the_router_is_built(setting, told):
+    with pytest.raises(ConfigError, match=told):
+        ModelRouter(**setting)

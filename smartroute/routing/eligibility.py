@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from smartroute.catalogue import Catalogue, ModelCard, provider_name
 from smartroute.classify import estimate_tokens
 from smartroute.errors import ConfigError, MissingKeyError
-from smartroute.pricing import Price, PriceTable
+from smartroute.pricing import Price, PriceTable, surcharge
 from smartroute.records import Candidate, Menu, RuledOut, Task, Tier
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
 
@@ -49,7 +49,29 @@ _PART_ABILITY = {
     "file": "files",
     "input_file": "files",
     "document": "files",
+    "video_url": "video",
+    "video": "video",
+    "input_video": "video",
 }
+THINKING_TOKENS: Mapping[str, int] = {"minimal": 1_024, "low": 1_024, "medium": 2_048, "high": 4_096}
+"""What litellm sets aside of max_tokens for an Anthropic model's thinking, by effort."""
+
+_TEXT_PARTS = frozenset(
+    {
+        None,
+        "text",
+        "input_text",
+        "output_text",
+        "refusal",
+        "thinking",
+        "redacted_thinking",
+        "reasoning",
+        "tool_use",
+        "tool_result",
+        "server_tool_use",
+        "search_result",
+    }
+)
 _PARAM_ABILITY = {
     "tools": "tools",
     "functions": "tools",
@@ -200,7 +222,7 @@ class Eligibility:
         offer = self._offer()
         tokens_in = estimate_tokens(task)
         params = task.params
-        asked_out = _asked_output(params) if params else None
+        asked_out = asked_output(params) if params else None
         tokens_out = EXPECTED_OUTPUT_TOKENS.get(task.kind, _EXPECTED_OUTPUT_TOKENS_ELSE)
         if asked_out is not None and asked_out < tokens_out:
             tokens_out = asked_out
@@ -212,6 +234,7 @@ class Eligibility:
             asked_out=asked_out,
             tied_to=tied_to,
             under_budget=under_budget,
+            beyond=_beyond_tokens(params) if under_budget and params else None,
         )
         tokens_in = _rounded(tokens_in)
         if task.preferred_model is not None:
@@ -328,6 +351,7 @@ class _Request(NamedTuple):
     asked_out: int | None
     tied_to: str | None
     under_budget: bool
+    beyond: str | None = None
 
     def reason_against(self, entry: _Entry) -> str | None:
         """Return why a model cannot take this request, None when it can."""
@@ -343,13 +367,33 @@ class _Request(NamedTuple):
             return f"does not take {', '.join(sorted(self.names & card.refuses))}"
         if self.effort is not None and self.effort not in card.efforts:
             return f"does not take reasoning_effort={self.effort!r}"
+        if self.effort is not None and not has_room_to_think(entry.provider, self.effort, self.asked_out):
+            return (
+                f"reasoning_effort={self.effort!r} thinks longer than the {self.asked_out} tokens asked for"
+            )
         if self.tied_to is not None and self.tied_to not in (UNKNOWN_PROVIDER, entry.provider):
             return f"the conversation has open tool calls or signed thinking of {self.tied_to}"
+        if self.beyond is not None:
+            return f"{self.beyond} is not priced by tokens alone, so a budget cannot be kept"
+        if self.under_budget and card.options and (beyond := _beyond_tokens(card.options)) is not None:
+            return f"{beyond} in its options is not priced by tokens alone, so a budget cannot be kept"
         if self.under_budget and entry.price is None:
             return "its price is unknown, so a budget cannot be kept"
         if self.under_budget and self.asked_out is None and cap is None:
             return "the length of its answer has no limit, so a budget cannot be kept; pass max_tokens"
         return None
+
+
+def has_room_to_think(provider: str, effort: str, max_tokens: int | None) -> bool:
+    """Return whether an answer of so many tokens leaves room for thinking at an effort."""
+    if max_tokens is None or provider != "anthropic":
+        return True
+    return max_tokens > THINKING_TOKENS.get(effort, 0)
+
+
+def _beyond_tokens(params: Mapping[str, Any]) -> str | None:
+    """Return what in the parameters keeps a ceiling on the cost from being known."""
+    return "extra_body" if params.get("extra_body") else surcharge(params)
 
 
 def _rounded(tokens: int) -> int:
@@ -369,6 +413,8 @@ def required_abilities(task: Task) -> frozenset[str]:
         needs.update(
             _PARAM_ABILITY[name] for name, value in params.items() if value and name in _PARAM_ABILITY
         )
+        if (spoken := params.get("modalities")) and any(kind != "text" for kind in spoken):
+            needs.update(f"{kind}_output" for kind in spoken if kind != "text")
         wanted = params.get("response_format")
         if wanted is not None and not (isinstance(wanted, Mapping) and wanted.get("type") != "json_schema"):
             needs.add("json_schema")
@@ -376,12 +422,18 @@ def required_abilities(task: Task) -> frozenset[str]:
         content = message.get("content")
         if isinstance(content, list):
             types = {part.get("type") for part in content}
-            needs.update(_PART_ABILITY[kind] for kind in types if kind in _PART_ABILITY)
+            needs.update(_part_ability(kind) for kind in types - _TEXT_PARTS)
         if message.get("role") == "tool" or message.get("tool_calls"):
             needs.add("tools")
     return frozenset(needs) if needs else _NOTHING
 
 
-def _asked_output(params: Mapping[str, Any]) -> int | None:
+def _part_ability(kind: str) -> str:
+    """Return the ability that a part of a message needs; one of an unknown type counts as a file."""
+    return "tools" if kind.endswith("_tool_result") else _PART_ABILITY.get(kind, "files")
+
+
+def asked_output(params: Mapping[str, Any]) -> int | None:
+    """Return the most tokens that the caller lets an answer have; None when that is left open."""
     asked = [params[name] for name in ("max_tokens", "max_completion_tokens") if params.get(name)]
     return int(max(asked)) if asked else None

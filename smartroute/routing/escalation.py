@@ -10,6 +10,7 @@ the ledger is whole and the event can be written first. A step that was cut shor
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ from smartroute.errors import (
     SmartRouteError,
 )
 from smartroute.ledger import Budget, Ledger, input_ceiling_tokens, output_ceiling_tokens
-from smartroute.pricing import PriceTable
+from smartroute.pricing import PriceTable, surcharge
 from smartroute.protocols import Classifier, ConfidenceEstimator
 from smartroute.records import (
     UNKNOWN_CONFIDENCE,
@@ -45,6 +46,7 @@ from smartroute.records import (
     StoppedBy,
     Task,
     Timed,
+    Usage,
     Wait,
 )
 from smartroute.routing.breaker import Breaker
@@ -79,6 +81,7 @@ class Handles:
     barred: Callable[[str], str | None] = lambda model: None
     baseline_model: Callable[[], str | None] = lambda: None
     simulated: bool = False
+    tied: bool = False
 
 
 def route(
@@ -113,7 +116,9 @@ class _Answer:
 
 
 _MOST_CLASSIFIER_STEPS = 8
-_UNBOUNDED = frozenset({"images", "audio", "files"})
+_UNBOUNDED = frozenset({"images", "audio", "video", "files", "audio_output", "image_output"})
+_SHARE_FOR_CLASSIFYING = 0.5
+_NO_ACCESS = ("authentication", "quota_exhausted")
 _OVER_BUDGET = Failure("budget", "the budget cannot bear this call")
 
 
@@ -168,6 +173,7 @@ class _Run:
         passed_over: StoppedBy | None = None
         after_failure = True
         too_small: int | None = None
+        without_access: set[str] = set()
         try:
             if self._cancelled():
                 raise _Stop("cancelled")
@@ -176,6 +182,8 @@ class _Run:
                     continue
                 card = self.handles.catalogue.card(rung.model)
                 if too_small is not None and (card.context_tokens or too_small + 1) <= too_small:
+                    continue
+                if rung.model in without_access:
                     continue
                 if not self.handles.breaker.admits(rung.model):
                     self.detour = True
@@ -186,12 +194,14 @@ class _Run:
                 result = yield from self._ask(call, card)
                 if result is None:
                     passed_over = "budget"
-                    after_failure = True
+                    after_failure = False
                     continue
                 if isinstance(result, Failure):
                     after_failure = True
                     if result.kind == "context_too_long":
                         too_small = card.context_tokens
+                    elif result.kind in _NO_ACCESS:
+                        without_access.add(rung.model)
                     continue
                 after_failure = False
                 passed_over = None
@@ -228,7 +238,7 @@ class _Run:
             and "logprobs" not in card.refuses
         ):
             params["logprobs"] = True
-        if self.handles.ask_confidence is not None:
+        if self.handles.ask_confidence is not None and not _has_schema(params):
             messages = (*messages, {"role": "system", "content": self.handles.ask_confidence})
         return Call(
             model=card.name,
@@ -256,7 +266,7 @@ class _Run:
             if failure.kind == "cancelled":
                 raise _Stop("cancelled")
             elapsed_s = self.handles.clock.monotonic() - started
-            wait_s = self.handles.retry.wait_s(call.number, failure, elapsed_s, self.handles.rng)
+            wait_s = self._wait_s(call.number, failure, elapsed_s)
             if wait_s is None or self.handles.breaker.is_open(call.model):
                 return failure
             left_s = self._left_s()
@@ -265,6 +275,16 @@ class _Run:
             if (yield Wait(wait_s)):
                 raise _Stop("cancelled")
             call = replace(call, number=call.number + 1)
+
+    def _wait_s(self, number: int, failure: Failure, elapsed_s: float) -> float | None:
+        try:
+            wait_s = self.handles.retry.wait_s(number, failure, elapsed_s, self.handles.rng)
+        except Exception as error:  # noqa: BLE001  a user's wait or stop strategy may raise anything
+            _log.warning("the retry policy raised %s: no retry", type(error).__name__)
+            return None
+        if wait_s is None or not 0.0 <= wait_s < math.inf:
+            return None
+        return wait_s
 
     def _perform(
         self, calls: tuple[Call, ...], cards: tuple[ModelCard, ...]
@@ -276,7 +296,9 @@ class _Run:
         left_s = self._left_s()
         if left_s is not None and left_s <= 0:
             raise _Stop("deadline")
-        limits = [s for s in (left_s, self.handles.call_timeout_s) if s is not None]
+        share = _SHARE_FOR_CLASSIFYING if calls[0].purpose == "classify" else 1.0
+        within_s = None if left_s is None else left_s * share
+        limits = [s for s in (within_s, self.handles.call_timeout_s) if s is not None]
         reservations = [self.ledger.reserve(self._ceiling(*pair)) for pair in zip(calls, cards, strict=True)]
         made = [
             (replace(call, timeout_s=min(limits)) if limits else call, reservation)
@@ -286,7 +308,7 @@ class _Run:
         if not made:
             return (None,) * len(calls)
         started_at = self.handles.clock.now()
-        replies = yield Calls(tuple(call for call, _ in made))
+        replies = yield Calls(tuple(call for call, _ in made), within_s)
         entered = iter(
             [
                 self._enter(call, timed, started_at, reservation)
@@ -304,8 +326,10 @@ class _Run:
         if not self.ledger.under_budget:
             return None
         price = self.handles.prices.price(card.name)
-        tokens_out = output_ceiling_tokens(call.params, card.max_output_tokens)
-        if price is None or tokens_out is None:
+        # What stands in a card's options goes to the provider last, and wins.
+        params = {**call.params, **call.options}
+        tokens_out = output_ceiling_tokens(params, card.max_output_tokens)
+        if price is None or tokens_out is None or params.get("extra_body") or surcharge(params) is not None:
             return None
         tokens_in = input_ceiling_tokens(call.messages, call.params)
         if not _UNBOUNDED.isdisjoint(required_abilities(self.task)):
@@ -347,7 +371,9 @@ class _Run:
         One to a model that may not be called, or that the budget cannot bear, is a Failure and no attempt.
         """
         cards = tuple(self._probe_card(probe, answer) for probe in probes)
-        results: list[Reply | Failure | None] = [self._bar(card) for card in cards]
+        results: list[Reply | Failure | None] = [
+            self._bar(probe, card, answer) for probe, card in zip(probes, cards, strict=True)
+        ]
         places = [place for place, result in enumerate(results) if result is None]
         calls = tuple(
             self._probe_call(probes[place], cards[place], answer, number)
@@ -364,10 +390,18 @@ class _Run:
             raise _Stop("cancelled")
         return tuple(result for result in results if result is not None)
 
-    def _bar(self, card: ModelCard) -> Failure | None:
+    def _bar(self, probe: Probe, card: ModelCard, answer: Call | None) -> Failure | None:
         reason = self.handles.barred(card.name)
         if reason is None and not self.handles.breaker.admits(card.name):
             reason = "passed over because of earlier failures"
+        if (
+            reason is None
+            and self.handles.tied
+            and probe.purpose == "sample"
+            and answer is not None
+            and card.provider != answer.provider
+        ):
+            reason = f"the conversation has open tool calls or signed thinking of {answer.provider}"
         return None if reason is None else Failure("barred", reason)
 
     def _probe_card(self, probe: Probe, answer: Call | None) -> ModelCard:
@@ -488,13 +522,60 @@ def _by_rules(task: Task, why: str) -> Classification:
 def _usable(result: Reply | Failure) -> Reply | Failure:
     """Return the reply, or the failure that it is when it holds neither text nor a tool call."""
     if isinstance(result, Failure):
-        return result
+        return result if _is_sound(result.usage) else replace(result, usage=None)
+    odd = _odd_field(result)
+    usage = result.usage if _is_sound(result.usage) else None
+    if odd is not None:
+        return Failure("malformed", f"the provider's reply has {odd}", usage=usage)
+    if usage is not result.usage:
+        _log.warning("a reply's usage is not a Usage of whole numbers of at least 0: its cost is unknown")
+        result = replace(result, usage=None)
     if result.finish_reason == "content_filter":
         return Failure("refused", "the provider's filter blocked the answer", usage=result.usage)
     if result.text.strip() or result.tool_calls:
         return result
     cut = ": max_tokens was used up before any text" if result.finish_reason == "length" else ""
     return Failure("empty", f"the reply has neither text nor a tool call{cut}", usage=result.usage)
+
+
+def _odd_field(reply: Reply) -> str | None:
+    """Return what in a reply is not as its record says, where a provider of the user's own built it."""
+    if not isinstance(reply.text, str):
+        return f"text of type {type(reply.text).__name__}"
+    if reply.finish_reason is not None and not isinstance(reply.finish_reason, str):
+        return f"finish_reason of type {type(reply.finish_reason).__name__}"
+    if not isinstance(reply.tool_calls, tuple) or not all(isinstance(c, Mapping) for c in reply.tool_calls):
+        return "tool_calls that are not a tuple of dicts"
+    if reply.logprobs is not None and not (
+        isinstance(reply.logprobs, tuple) and all(isinstance(value, int | float) for value in reply.logprobs)
+    ):
+        return "logprobs that are not a tuple of numbers"
+    return None if isinstance(reply.raw, Mapping) else f"raw of type {type(reply.raw).__name__}"
+
+
+def _is_sound(usage: object) -> bool:
+    """Return whether counts can be charged: all whole numbers of at least 0. None is sound: unknown."""
+    if usage is None:
+        return True
+    if not isinstance(usage, Usage):
+        return False
+    counts = (
+        usage.input_tokens,
+        usage.output_tokens,
+        usage.cached_tokens,
+        usage.cache_write_tokens,
+        usage.reasoning_tokens,
+    )
+    return all(type(count) is int and 0 <= count <= _MOST_TOKENS for count in counts)
+
+
+_MOST_TOKENS = 10**12
+
+
+def _has_schema(params: Mapping[str, Any]) -> bool:
+    """Return whether the answer's shape is given: a strict schema has no room for one more field."""
+    wanted = params.get("response_format")
+    return wanted is not None and not (isinstance(wanted, Mapping) and wanted.get("type") != "json_schema")
 
 
 def _taken(params: Mapping[str, Any], card: ModelCard) -> dict[str, Any]:

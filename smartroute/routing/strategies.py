@@ -17,7 +17,7 @@ from smartroute.records import (
     TaskComplexity,
     Tier,
 )
-from smartroute.routing.eligibility import EFFORT_OUTPUT_FACTOR
+from smartroute.routing.eligibility import EFFORT_OUTPUT_FACTOR, asked_output, has_room_to_think
 
 _TIERS = (Tier.MINI, Tier.STANDARD, Tier.PREMIUM)
 _START = {
@@ -30,27 +30,36 @@ _START = {
 def climb(menu: Menu, start: Tier) -> tuple[Rung, ...]:
     """Return a ladder from a tier upwards: each tier's cheapest model, and a stand-in for when it fails.
 
-    The stand-in is the same tier's cheapest model of another provider. When nothing at or above
-    `start` may be called, the ladder is the highest tier below.
+    The stand-in is the same tier's cheapest model of another provider, or else of the same one. When
+    nothing at or above `start` may be called, the ladder is the highest tier below. A ladder of one rung
+    gets the tier below as its stand-in.
     """
     rungs = [rung for tier in _TIERS[start.rank :] for rung in _storey(menu.candidates, tier)]
+    below = reversed(_TIERS[: start.rank])
     if not rungs:
-        for tier in reversed(_TIERS[: start.rank]):
-            if rungs := _storey(menu.candidates, tier):
-                break
+        rungs = next(filter(None, (_storey(menu.candidates, tier) for tier in below)), [])
+    if len(rungs) == 1:
+        lower = next(filter(None, (_storey(menu.candidates, tier) for tier in below)), [])
+        rungs += [rung._replace(standin=True) for rung in lower[:1]]
     return tuple(rungs)
 
 
 def _storey(candidates: Sequence[Candidate], tier: Tier) -> list[Rung]:
     first: Candidate | None = None
+    second: Candidate | None = None
     for candidate in candidates:
         if candidate.tier is not tier:
             continue
         if first is None:
             first = candidate
         elif candidate.provider != first.provider:
-            return [_rung(first), _rung(candidate, standin=True)]
-    return [] if first is None else [_rung(first)]
+            second = candidate
+            break
+        elif second is None:
+            second = candidate
+    if first is None:
+        return []
+    return [_rung(first)] if second is None else [_rung(first), _rung(second, standin=True)]
 
 
 def _rung(candidate: Candidate, effort: str | None = None, *, standin: bool = False) -> Rung:
@@ -119,7 +128,8 @@ class QualityFirst:
         top = next((rung for rung in reversed(ladder) if not rung.standin), None)
         if top is not None and "reasoning_effort" not in task.params:
             candidate = next(c for c in menu.candidates if c.model == top.model)
-            if "high" in candidate.efforts:
+            room = has_room_to_think(candidate.provider, "high", asked_output(task.params))
+            if "high" in candidate.efforts and room:
                 ladder = (*ladder, _rung(candidate, "high"))
                 reasons.append(f"the last rung is {candidate.model} at high effort")
         return _decision(self.name, classification, menu, ladder, *reasons)
@@ -206,6 +216,8 @@ class FixedLadder:
 def preferring(classification: Classification, menu: Menu, model: str, effort: str | None) -> Decision:
     """Return the decision for a model of the user's choice, with only higher tiers above it.
 
+    At the top, another model stands in for when it fails.
+
     Raises NoEligibleModelError when that model is ruled out.
     """
     chosen = next((candidate for candidate in menu.candidates if candidate.model == model), None)
@@ -214,7 +226,10 @@ def preferring(classification: Classification, menu: Menu, model: str, effort: s
         raise NoEligibleModelError(
             f"the preferred model {model} cannot take this request: {reason}", ruled_out=menu.ruled_out
         )
-    above = [rung for rung in climb(menu, chosen.tier) if rung.tier.rank > chosen.tier.rank]
+    others = [rung for rung in climb(menu, chosen.tier) if rung.model != model]
+    above = [rung for rung in others if rung.tier.rank > chosen.tier.rank]
+    if not above:
+        above = [rung._replace(standin=True) for rung in others[:1]]
     decision = _decision(
         "preferred",
         classification,

@@ -198,12 +198,18 @@ class Interrupting(ScriptedProvider):
             raise self._error
         return answer
 
+    async def asend(self, call):
+        answer = super().send(call)
+        if len(self.calls) == self._at:
+            asyncio.current_task().cancel()
+            await asyncio.sleep(0)
+        return answer
+
 
 @settings(max_examples=60, deadline=None)
 @given(scripts, st.integers(1, 6), st.booleans())
 def test_an_interruption_leaves_a_whole_ledger_and_an_event_and_is_raised_again(results, at, asynchronous):
-    interruption = asyncio.CancelledError() if asynchronous else KeyboardInterrupt()
-    provider = Interrupting(lambda call: _no_error(Script(results)(call)), at, interruption)
+    provider = Interrupting(lambda call: _no_error(Script(results)(call)), at, KeyboardInterrupt())
     router = router_of(results, FrozenClock(), provider=provider)
     caught = None
     try:

@@ -32,10 +32,23 @@ def ladder(cards, strategy=None, *, complexity="simple", **options):
     return [f"{rung}{' (stand-in)' if rung.standin else ''}" for rung in decision.ladder]
 
 
-@pytest.mark.parametrize(("complexity", "first"), [("simple", 0), ("medium", 1), ("complex", 2)])
+@pytest.mark.parametrize(("complexity", "first"), [("simple", 0), ("medium", 1)])
 def test_cost_optimisation_starts_where_the_complexity_says_and_climbs(complexity, first):
     expected = [f"openai-{tier}" for tier in TIERS[first:]]
     assert ladder(ONE, CostOptimised(), complexity=complexity) == expected
+
+
+def test_a_ladder_of_one_rung_has_the_tier_below_as_its_stand_in():
+    alone = ["openai-premium", "openai-standard (stand-in)"]
+    assert ladder(ONE, CostOptimised(), complexity="complex") == alone
+    assert ladder(ONE, QualityFirst(), complexity="medium") == alone
+    assert ladder(ONE, QualityFirst(), complexity="complex") == alone
+    assert ladder(ONE, preferred_model="openai/openai-premium") == alone
+
+
+def test_without_another_provider_the_stand_in_is_the_next_model_of_the_same():
+    second = ModelCard("openai-other", tier="premium", target="openai/other", price=Price(150.0, 150.0))
+    assert ladder([*ONE, second], complexity="complex") == ["openai-premium", "openai-other (stand-in)"]
 
 
 def test_each_tier_has_its_cheapest_model_and_a_stand_in_of_another_provider():
@@ -50,7 +63,7 @@ def test_each_tier_has_its_cheapest_model_and_a_stand_in_of_another_provider():
 
 
 def test_a_tier_without_models_is_left_out_and_below_is_better_than_nothing():
-    assert ladder([ONE[0], ONE[2]], complexity="medium") == ["openai-premium"]
+    assert ladder([ONE[0], ONE[2]], complexity="medium") == ["openai-premium", "openai-mini (stand-in)"]
     assert ladder([ONE[0]], complexity="complex") == ["openai-mini"]
 
 
@@ -61,7 +74,8 @@ def test_unpriced_models_come_last_in_their_tier():
 
 @pytest.mark.parametrize(("complexity", "first"), [("simple", 1), ("medium", 2), ("complex", 2)])
 def test_quality_first_starts_one_tier_higher(complexity, first):
-    assert ladder(ONE, QualityFirst(), complexity=complexity) == [f"openai-{t}" for t in TIERS[first:]]
+    chosen = ladder(ONE, QualityFirst(), complexity=complexity)
+    assert [name for name in chosen if "stand-in" not in name] == [f"openai-{t}" for t in TIERS[first:]]
 
 
 def test_quality_first_ends_at_the_top_models_highest_effort():
@@ -118,7 +132,6 @@ def test_a_fixed_ladder_is_kept_with_its_efforts_less_who_is_ruled_out():
 
 def test_a_preferred_model_wins_with_only_higher_tiers_above_it():
     assert ladder(ONE, preferred_model="openai-standard") == ["openai-standard", "openai-premium"]
-    assert ladder(ONE, preferred_model="openai/openai-premium") == ["openai-premium"]
 
 
 def test_a_preferred_model_may_name_its_effort():

@@ -1,0 +1,132 @@
+"""Know which parameters of a chat completion a caller may pass through, and which are the router's own."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from smartroute.errors import TaskError
+
+_MOST_TOKENS = 1_000_000_000
+_RESERVED = {
+    "model": "the router chooses the model; use preferred_model to have a say",
+    "num_retries": "the router retries; use RouterConfig(retry=RetryPolicy(...))",
+    "max_retries": "the router retries; use RouterConfig(retry=RetryPolicy(...))",
+    "fallbacks": "the ladder is the fallback; use a FixedLadder strategy to choose it",
+    "timeout": "use timeout_s for the task, or RouterConfig(call_timeout_s=...) for one call",
+    "request_timeout": "use timeout_s for the task, or RouterConfig(call_timeout_s=...) for one call",
+    "custom_llm_provider": "the router chooses the provider; a ModelCard's target names it",
+    "model_list": "the ladder is the list; use a FixedLadder strategy to choose it",
+    "context_window_fallback_dict": "the ladder is the fallback; use a FixedLadder strategy to choose it",
+    "mock_response": "use smartroute.testing.ScriptedProvider for made-up answers",
+    "mock_tool_calls": "use smartroute.testing.ScriptedProvider for made-up answers",
+    "api_key": "keys come from the environment; a card may name its variable in api_key_env",
+    "api_base": "give the model a card of its own: ModelCard(..., api_base=...)",
+    "base_url": "give the model a card of its own: ModelCard(..., api_base=...)",
+    "type": "use kind",
+    "task_type": "use kind",
+}
+_COUNTS = ("max_tokens", "max_completion_tokens", "n")
+
+
+def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters that go to the provider: those that are not None.
+
+    Raises TaskError for one that is the router's own, of a wrong type, or that no request could carry
+    (everything but a pydantic model must be what JSON can say).
+    """
+    if not isinstance(params, Mapping):
+        raise TaskError(f"params must be a dict, got {type(params).__name__}")
+    found: dict[str, Any] = {}
+    for name, value in params.items():
+        if not isinstance(name, str):
+            raise TaskError(f"the name of a parameter must be text, got {type(name).__name__}")
+        if name == "stream" and not value:
+            continue
+        if name in _RESERVED:
+            raise TaskError(f"{name} cannot be passed through: {_RESERVED[name]}")
+        if value is not None:
+            found[name] = value
+    if found.get("stream"):
+        raise TaskError(
+            "stream=True is not supported yet: leave it out, the whole answer is returned at once"
+        )
+    for name in _COUNTS:
+        count = found.get(name)
+        if count is None:
+            continue
+        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_TOKENS:
+            raise TaskError(f"{name} must be a whole number from 1 to {_MOST_TOKENS:,}, got {shown(count)}")
+    if found:
+        _check_types(found)
+        _check_sendable(found)
+    return found
+
+
+def shown(value: object) -> str:
+    """Return a short repr of a value for a message, whatever the value's own repr does."""
+    try:
+        return f"{value!r:.80}"
+    except Exception:  # noqa: BLE001  somebody else's __repr__
+        return f"a {type(value).__name__}"
+
+
+def _check_types(params: Mapping[str, Any]) -> None:
+    for name in ("tools", "functions"):
+        tools = params.get(name)
+        if tools is not None and not _are(tools, Mapping):
+            raise TaskError(f"{name} must be a list of dicts, got {shown(tools)}")
+    wanted = params.get("response_format")
+    if wanted is not None and not isinstance(wanted, Mapping) and not _is_model(wanted):
+        raise TaskError(f"response_format must be a dict or a pydantic model class, got {shown(wanted)}")
+    stop = params.get("stop")
+    if stop is not None and not isinstance(stop, str) and not _are(stop, str):
+        raise TaskError(f"stop must be a string or a list of strings, got {shown(stop)}")
+    for name in ("extra_headers", "headers"):
+        headers = params.get(name)
+        if headers is not None and not (
+            isinstance(headers, Mapping) and _are([*headers, *headers.values()], str)
+        ):
+            raise TaskError(f"{name} must be a dict from text to text, got {type(headers).__name__}")
+    body = params.get("extra_body")
+    if body is not None and not isinstance(body, Mapping):
+        raise TaskError(f"extra_body must be a dict, got {shown(body)}")
+    for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty"):
+        number = params.get(name)
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
+            raise TaskError(f"{name} must be a number, got {shown(number)}")
+
+
+def _check_sendable(params: Mapping[str, Any]) -> None:
+    for name, value in params.items():
+        if isinstance(value, str | int | bool):
+            continue
+        try:
+            json.dumps(value, default=_as_json, allow_nan=False)
+        except RecursionError:
+            raise TaskError(f"{name} is nested too deeply to be sent") from None
+        except Exception as error:  # noqa: BLE001  somebody else's object may raise anything
+            raise TaskError(
+                f"{name} cannot be sent as JSON ({type(error).__name__}): {shown(value)}"
+            ) from None
+
+
+def _as_json(value: object) -> object:
+    if _is_model(value) or hasattr(value, "model_dump"):
+        return None
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is not JSON")
+
+
+def _is_model(value: object) -> bool:
+    return isinstance(value, type) and hasattr(value, "model_json_schema")
+
+
+def _are(values: object, kind: type | Any) -> bool:
+    return (
+        isinstance(values, Sequence)
+        and not isinstance(values, str | bytes)
+        and all(isinstance(value, kind) for value in values)
+    )

@@ -1,0 +1,116 @@
+"""Equal task, equal decision: in this process, in another one, and whatever was asked in between."""
+
+import hashlib
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smartroute import Catalogue, ModelCard, ModelRouter, Price
+from smartroute.errors import BudgetExceededError
+from smartroute.records import Usage
+from smartroute.testing import ScriptedProvider, reply
+
+KEYS = dict.fromkeys(("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY"), "k")
+prompts = st.lists(st.text(min_size=1, max_size=200).filter(str.strip), min_size=1, max_size=5)
+kinds = st.sampled_from(["general", "score", "creative", "reasoning", "extract"])
+
+_OTHER_PROCESS = """
+import json, sys
+from smartroute import ModelRouter
+from smartroute.testing import ScriptedProvider
+router = ModelRouter(provider=ScriptedProvider([]), sink=False)
+for line in sys.stdin:
+    asked = json.loads(line)
+    print(json.dumps(router.decide(asked["prompt"], kind=asked["kind"]).explain()), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def elsewhere():
+    """A process with another hash seed, which decides what it is sent."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", _OTHER_PROCESS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **KEYS, "PYTHONHASHSEED": "12345"},
+    )
+
+    def decide(prompt, kind):
+        process.stdin.write(json.dumps({"prompt": prompt, "kind": kind}) + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    yield decide
+    process.stdin.close()
+    process.stdout.close()
+    process.wait(timeout=30)
+
+
+def decides_alike(decide, other, asked, kind):
+    """Return whether two deciders agree on every prompt, the first one asked in another order too."""
+    first = {prompt: decide(prompt, kind) for prompt in asked}
+    again = {prompt: decide(prompt, kind) for prompt in reversed(asked)}
+    return first == again == {prompt: other(prompt, kind) for prompt in asked}
+
+
+@settings(max_examples=60, deadline=None)
+@given(asked=prompts, kind=kinds)
+def test_the_same_task_gets_the_same_decision_in_every_process(elsewhere, asked, kind):
+    router = ModelRouter(provider=ScriptedProvider([]), sink=False)
+    assert decides_alike(lambda p, k: router.decide(p, kind=k).explain(), elsewhere, asked, kind)
+
+
+class HashShuffled:
+    """A strategy with the usual mistake: its ladder follows the order of a set of strings."""
+
+    def decide(self, task, classification, menu):
+        from smartroute.routing.strategies import FixedLadder
+
+        names = {candidate.model for candidate in menu.candidates}
+        return FixedLadder(*names).decide(task, classification, menu)
+
+
+def test_the_determinism_check_catches_a_ladder_in_the_order_of_a_set(elsewhere):
+    broken = ModelRouter(provider=ScriptedProvider([]), sink=False, strategy=HashShuffled())
+    assert not decides_alike(lambda p, k: broken.decide(p, kind=k).explain(), elsewhere, ["hi"], "general")
+
+
+def test_64_threads_through_one_router_never_overspend():
+    """Each call may cost $0.0004 and costs a random part of it; the budget bears about a hundred."""
+    limit_usd = 0.04
+    card = ModelCard("m", target="x/m", price=Price(1.0, 2.0), max_output_tokens=100)
+
+    def answer(call):
+        drawn = random.Random(hashlib.blake2b(call.messages[0]["content"].encode()).digest())
+        return reply("ok", usage=Usage(drawn.randint(1, 100), drawn.randint(1, 100)))
+
+    router = ModelRouter(
+        catalogue=Catalogue.of([card]), provider=ScriptedProvider(answer), sink=False, max_usd=limit_usd
+    )
+    spent, refused, gate = [], [], threading.Barrier(64)
+
+    def work(number):
+        gate.wait()
+        for turn in range(20):
+            try:
+                spent.append(router.run(f"{number}/{turn}", max_tokens=100).cost_usd)
+            except BudgetExceededError as error:
+                refused.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(64)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(spent) + len(refused) == 64 * 20
+    assert refused
+    assert 0.5 * limit_usd < sum(spent) <= limit_usd
+    assert router.spent_usd == pytest.approx(sum(spent), abs=1e-9)

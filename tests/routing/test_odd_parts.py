@@ -1,0 +1,414 @@
+"""Parts that users bring may do anything: there is an answer or a typed error, and a whole ledger."""
+
+import asyncio
+import math
+import pickle
+import threading
+import time
+
+import pytest
+
+from smartroute import (
+    AllModelsFailedError,
+    Catalogue,
+    Classification,
+    ConfigError,
+    Decision,
+    ModelCard,
+    ModelRouter,
+    Price,
+    TaskComplexity,
+)
+from smartroute.errors import DeadlineExceededError, SmartRouteError, TransientError
+from smartroute.records import Call, Confidence, Failure, Probe, Reply, Rung, Usage
+from smartroute.routing.retries import RetryPolicy
+from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
+
+CATALOGUE = Catalogue.of(
+    [
+        ModelCard("mini", tier="mini", target="x/mini", price=Price(1.0, 2.0), max_output_tokens=100),
+        ModelCard("other", tier="mini", target="y/other", price=Price(2.0, 4.0), max_output_tokens=100),
+    ]
+)
+
+
+def router_of(script, **settings):
+    if "provider" not in settings:
+        settings["provider"] = ScriptedProvider(script)
+    settings = {"catalogue": CATALOGUE, "sink": CapturingSink(), "clock": FrozenClock(), **settings}
+    return ModelRouter(**settings)
+
+
+class Hanging(ScriptedProvider):
+    """Answers, but the calls for `purpose` only after `seconds` of real time."""
+
+    def __init__(self, purpose, seconds):
+        super().__init__(lambda call: "ok")
+        self._purpose, self._seconds = purpose, seconds
+
+    def send(self, call):
+        if call.purpose == self._purpose:
+            time.sleep(self._seconds)
+        return super().send(call)
+
+    async def asend(self, call):
+        if call.purpose == self._purpose:
+            await asyncio.sleep(self._seconds)
+        return super().send(call)
+
+
+class Unfriendly(TransientError):
+    """A subclass that skips the constructor it inherits, and cannot be printed."""
+
+    def __init__(self):
+        self.retry_after_s = "5"
+
+    def __str__(self):
+        raise RuntimeError("not printable")
+
+
+@pytest.mark.parametrize(
+    ("odd", "kind"),
+    [
+        (Reply(None), "malformed"),
+        (Reply(5), "malformed"),
+        (Reply("hi", finish_reason=7), "malformed"),
+        (Reply("", tool_calls=(object(),)), "malformed"),
+        (Reply("hi", tool_calls=[{}]), "malformed"),
+        (Reply("hi", raw=[1]), "malformed"),
+        (Reply("hi", logprobs=("a",)), "malformed"),
+        (Unfriendly(), "unknown"),
+        ("not a Reply", "malformed"),
+    ],
+)
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_odd_reply_is_a_failure_and_the_next_rung_answers(odd, kind, asynchronous):
+    class Odd(ScriptedProvider):
+        def send(self, call):
+            self.calls.append(call)
+            if call.model == "other":
+                return reply("fine")
+            if isinstance(odd, BaseException):
+                raise odd
+            return odd
+
+        async def asend(self, call):
+            return self.send(call)
+
+    router = router_of(None, provider=Odd([]), retry=RetryPolicy(calls=1))
+    options = {"complexity_override": "simple"}
+    outcome = asyncio.run(router.arun("hi", **options)) if asynchronous else router.run("hi", **options)
+    assert outcome.text == "fine"
+    assert outcome.attempts[0].failure.kind == kind
+    assert len(router.config.sink.captured) == 1 and router.lost_events == 0
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [Usage(-1_000_000, 5), Usage(10, -5), Usage(1.5, 2), Usage("10", 5), Usage(True, 5), {"input_tokens": 3}],
+)
+def test_counts_that_cannot_be_charged_are_unknown_and_give_a_budget_nothing_back(usage):
+    router = router_of(lambda call: Reply("ok", usage=usage), max_usd=1.0)
+    outcome = router.run("hi", complexity_override="simple", max_tokens=10)
+    assert outcome.attempts[0].cost_usd is None
+    assert outcome.unpriced_attempts == 1
+    assert router.spent_usd > 0.0
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"service_tier": "priority"},
+        {"web_search_options": {}},
+        {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
+        {"tools": [{"googleSearch": {}}]},
+        {"extra_body": {"service_tier": "flex"}},
+    ],
+)
+def test_what_tokens_alone_do_not_price_is_of_unknown_cost_and_refused_under_a_budget(params):
+    able = Catalogue.of(
+        [ModelCard("m", target="x/m", price=Price(1.0, 2.0), max_output_tokens=100, abilities={"tools"})]
+    )
+    outcome = router_of(lambda call: reply("ok", usage=Usage(5, 5)), catalogue=able).run("hi", **params)
+    assert outcome.attempts[0].cost_usd is None
+    with pytest.raises(SmartRouteError, match="budget cannot be kept"):
+        router_of(lambda call: "ok", catalogue=able, max_usd=1.0).run("hi", max_tokens=5, **params)
+
+
+def test_plain_tools_and_tiers_are_priced():
+    able = Catalogue.of(
+        [ModelCard("m", target="x/m", price=Price(1.0, 2.0), max_output_tokens=100, abilities={"tools"})]
+    )
+    tools = [{"type": "function", "function": {"name": "search_the_web"}}]
+    router = router_of(lambda call: reply("ok", usage=Usage(5, 5)), catalogue=able)
+    outcome = router.run("hi", tools=tools, service_tier="default")
+    assert outcome.cost_usd == pytest.approx((5 * 1.0 + 5 * 2.0) / 1e6)
+
+
+def test_an_hour_in_the_cache_is_dearer_to_write_than_the_plain_rate():
+    def cached(ttl):
+        content = [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral", **ttl}}]
+        router = router_of(lambda call: reply("ok", usage=Usage(50, 5, cache_write_tokens=40)))
+        return router.run(messages=[{"role": "user", "content": content}]).attempts[0].cost_usd
+
+    assert cached({}) is not None
+    assert cached({"ttl": "5m"}) is not None
+    assert cached({"ttl": "1h"}) is None
+
+
+def test_the_options_of_a_card_count_in_a_reservation():
+    """Four choices of 1,000 tokens at $2 per million are $0.008: more than the budget, and never asked."""
+    loud = ModelCard(
+        "m", target="x/m", price=Price(0.0, 2.0), options={"max_tokens": 1_000, "n": 4}, max_output_tokens=9
+    )
+    provider = ScriptedProvider(lambda call: "ok")
+    with pytest.raises(SmartRouteError, match=r"budget|left"):
+        router_of(None, provider=provider, catalogue=Catalogue.of([loud]), max_usd=0.007).run("hi")
+    assert provider.calls == []
+
+
+def test_a_classification_of_plain_words_is_taken_and_a_wrong_one_is_replaced():
+    assert Classification("complex", 0.9).complexity is TaskComplexity.COMPLEX
+    with pytest.raises(ConfigError, match="tricky"):
+        Classification("tricky", 0.5)
+    with pytest.raises(ConfigError, match="score"):
+        Classification("simple", math.nan)
+    outcome = router_of(lambda call: "ok", classifier=lambda task: Classification("odd", 0.5)).run("hi")
+    assert outcome.decision.classification.signals[0].name == "classifier_replaced"
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"accept_at": None}, "accept_at None"),
+        ({"accept_at": math.nan}, "accept_at nan"),
+        ({"classification": None}, "without a Classification"),
+    ],
+)
+def test_a_strategys_odd_decision_is_refused_by_name(fields, told):
+    class Odd:
+        def decide(self, task, classification, menu):
+            made = {"classification": classification, "accept_at": 0.5, **fields}
+            return Decision(ladder=(Rung("mini"),), strategy="odd", **made)
+
+    with pytest.raises(ConfigError, match=told):
+        router_of(lambda call: "ok", strategy=Odd()).run("hi")
+
+
+def test_what_a_strategy_says_while_it_breaks_is_not_repeated():
+    class Broken:
+        def decide(self, task, classification, menu):
+            raise RuntimeError(f"no model for {task.messages[0]['content']}")
+
+    with pytest.raises(ConfigError, match=r"raised RuntimeError$"):
+        router_of(lambda call: "ok", strategy=Broken()).run("my secret")
+
+
+@pytest.mark.parametrize("answer", [math.nan, -1.0, math.inf])
+def test_a_wait_that_is_no_number_ends_the_retries(answer):
+    script = {"mini": [TransientError("no")] * 9, "other": ["fine"]}
+    router = router_of(script, retry=RetryPolicy(wait=lambda state: answer))
+    assert [a.model for a in router.run("hi", complexity_override="simple").attempts][-1] == "other"
+
+
+def test_a_retry_policy_that_raises_ends_the_retries():
+    def broken(state):
+        raise ZeroDivisionError
+
+    script = {"mini": [TransientError("no")] * 9, "other": ["fine"]}
+    outcome = router_of(script, retry=RetryPolicy(stop=broken)).run("hi", complexity_override="simple")
+    assert [attempt.model for attempt in outcome.attempts] == ["mini", "other"]
+
+
+def test_a_model_without_access_is_not_asked_again_at_another_effort():
+    from smartroute.errors import AuthenticationError
+    from smartroute.routing.strategies import FixedLadder
+
+    thinker = ModelCard("thinker", target="x/thinker", price=Price(1.0, 1.0), efforts=("low", "high"))
+    catalogue = Catalogue.of([thinker, *CATALOGUE])
+    ladder = FixedLadder("thinker", ("thinker", "high"), "mini")
+    script = {"thinker": [AuthenticationError("401")], "mini": ["fine"]}
+    outcome = router_of(script, catalogue=catalogue, strategy=ladder).run("hi")
+    assert [attempt.model for attempt in outcome.attempts] == ["thinker", "mini"]
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), GeneratorExit(), asyncio.CancelledError()])
+def test_a_sink_may_raise_anything(error):
+    class Sink:
+        def emit(self, event):
+            raise error
+
+    router = router_of(lambda call: "ok", sink=Sink())
+    assert asyncio.run(router.arun("hi")).text == "ok"
+    assert router.lost_events == 1
+
+
+def test_a_cancellation_that_nobody_asked_for_is_the_providers_failure():
+    class Cancelling(ScriptedProvider):
+        async def asend(self, call):
+            if call.model == "mini":
+                raise asyncio.CancelledError
+            return super().send(call)
+
+    router = router_of(None, provider=Cancelling(lambda call: "fine"))
+    outcome = asyncio.run(router.arun("hi", complexity_override="simple"))
+    assert (outcome.text, outcome.attempts[0].failure.kind) == ("fine", "unknown")
+
+
+def test_a_provider_cannot_turn_a_cancellation_into_an_error_of_its_own():
+    class Stubborn(ScriptedProvider):
+        async def asend(self, call):
+            self.calls.append(call)
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                raise RuntimeError("shut down") from None
+
+    async def main(router):
+        task = asyncio.ensure_future(router.arun("hi", complexity_override="simple"))
+        await asyncio.sleep(0.02)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    router = router_of(None, provider=Stubborn([]))
+    asyncio.run(main(router))
+    (event,) = router.config.sink.captured
+    assert (len(event.attempts), event.stopped_by) == (1, "cancelled")
+    assert len(router.provider.calls) == 1
+
+
+def test_a_provider_that_answers_a_timeout_with_an_error_has_timed_out():
+    class Stubborn(ScriptedProvider):
+        async def asend(self, call):
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                raise ValueError("interrupted") from None
+
+    router = router_of(None, provider=Stubborn([]), call_timeout_s=0.02, retry=RetryPolicy(calls=1))
+    with pytest.raises(AllModelsFailedError) as caught:
+        asyncio.run(router.arun("hi", complexity_override="simple"))
+    assert {attempt.failure.kind for attempt in caught.value.attempts} == {"timeout"}
+
+
+class Sampling:
+    """Asks two samples of the same model for each answer."""
+
+    def probes(self, task, answer):
+        return Probe(task.messages, "sample"), Probe(task.messages, "sample")
+
+    def estimate(self, task, answer, replies=()):
+        return Confidence(sum(isinstance(found, Reply) for found in replies) / 2, "sampling")
+
+
+def test_cancelling_twice_while_samples_are_drawn_keeps_the_ledger():
+    class Slow(ScriptedProvider):
+        async def asend(self, call):
+            if call.purpose == "answer":
+                return super().send(call)
+            self.calls.append(call)
+            while True:
+                try:
+                    await asyncio.sleep(60)
+                except asyncio.CancelledError:
+                    await asyncio.sleep(0.3)
+                    raise
+
+    async def main(router):
+        task = asyncio.ensure_future(router.arun("hi", complexity_override="simple"))
+        for _ in range(2):
+            await asyncio.sleep(0.05)
+            task.cancel()
+        started = time.perf_counter()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert time.perf_counter() - started < 0.25
+
+    router = router_of(None, provider=Slow(lambda call: "ok"), estimator=Sampling())
+    asyncio.run(main(router))
+    (event,) = router.config.sink.captured
+    assert [attempt["purpose"] for attempt in event.attempts] == ["answer", "sample", "sample"]
+
+
+@pytest.mark.parametrize("purpose", ["answer", "sample"])
+def test_a_hung_call_does_not_keep_a_task_beyond_its_deadline(purpose):
+    """The server trickles for 20 seconds; the task has 0.2, in a thread as in a coroutine."""
+    from smartroute.clock import Clock
+
+    for asynchronous in (False, True):
+        router = router_of(None, provider=Hanging(purpose, 20.0), estimator=Sampling(), clock=Clock())
+        options = {"timeout_s": 0.2, "complexity_override": "simple"}
+        started = time.perf_counter()
+        try:
+            outcome = (
+                asyncio.run(router.arun("hi", **options)) if asynchronous else router.run("hi", **options)
+            )
+        except DeadlineExceededError as error:
+            assert purpose == "answer"
+            outcome = error.outcome
+        else:
+            assert outcome.text == "ok"
+        assert time.perf_counter() - started < 5.0
+        assert "timeout" in {attempt.failure.kind for attempt in outcome.attempts if attempt.failure}
+
+
+def test_a_hung_classifier_leaves_time_for_the_answer():
+    from smartroute.classify import LLMClassifier
+    from smartroute.clock import Clock
+
+    hanging = Hanging("classify", 20.0)
+    router = router_of(None, provider=hanging, classifier=LLMClassifier("mini"), clock=Clock())
+    outcome = router.run("hi", timeout_s=1.0)
+    assert outcome.text == "ok"
+    assert outcome.attempts[0].purpose == "classify"
+    assert outcome.attempts[0].failure.kind == "timeout"
+
+
+def test_closing_in_one_thread_does_not_disturb_the_others():
+    router = router_of(lambda call: "ok", estimator=Sampling(), accept_at=0.5)
+    failures, stop = [], threading.Event()
+
+    def work():
+        while not stop.is_set():
+            try:
+                assert router.run("hi").text == "ok"
+            except BaseException as error:  # noqa: BLE001
+                failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    until = time.perf_counter() + 0.5
+    while time.perf_counter() < until:
+        router.close()
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+def test_no_repr_holds_text_or_a_key():
+    secret = "sk-hunter2"
+    call = Call(
+        "m", "x/m", "x", ({"role": "user", "content": secret},), {"stop": secret}, options={"k": secret}
+    )
+    card = ModelCard("m", target="openai/m", price=None, api_base=f"http://user:{secret}@localhost/v1")
+    holders = [call, card, Reply(secret, raw={"a": secret}), Probe(({"content": secret},), "judge")]
+    assert all(secret not in repr(holder) for holder in holders)
+    assert secret not in Failure.of(RuntimeError(secret)).message
+
+
+def test_an_outcome_with_a_foreign_exception_can_be_pickled():
+    class Local(Exception):
+        pass
+
+    def fail(call):
+        raise Local
+
+    try:
+        router_of(fail).run("hi", complexity_override="simple")
+    except AllModelsFailedError as error:
+        attempts = pickle.loads(pickle.dumps(error.attempts))
+    assert attempts[0].failure.kind == "unknown"
+    assert attempts[0].failure.error is None
