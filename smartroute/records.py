@@ -81,8 +81,9 @@ class Task:
 
     `subject` is the text to classify where that is not the prompt itself. `unit` is what an
     experiment buckets by (a user or conversation id). `tenant`, `conversation_id` and `labels`
-    are carried to the event log unread. `params` pass through to the provider. Its repr holds no text of
-    the prompt, so that it may be logged.
+    are carried to the event log unread. `params` pass through to the provider. With `repair` a model whose
+    answer violates the `response_format` is asked once to mend it before the next rung is. Its repr holds
+    no text of the prompt, so that it may be logged.
     """
 
     messages: tuple[Message, ...]
@@ -97,6 +98,7 @@ class Task:
     conversation_id: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = _NO_LIMITS
+    repair: bool = False
 
     @classmethod
     def of(
@@ -114,6 +116,7 @@ class Task:
         conversation_id: str | None = None,
         labels: Mapping[str, str] | None = None,
         limits: Limits | None = None,
+        repair: bool = False,
     ) -> Task:
         """Return a checked task from a string (one user message) or a list of chat messages.
 
@@ -133,6 +136,7 @@ class Task:
             conversation_id=_name(conversation_id, "conversation_id"),
             labels=_labels(labels),
             limits=_limits(limits),
+            repair=bool(repair),
         )
 
     def __repr__(self) -> str:
@@ -695,8 +699,8 @@ class Outcome:
 
     @property
     def escalated(self) -> bool:
-        """Return whether answers were asked of more than one rung."""
-        return len({a.rung for a in self.attempts if a.purpose == "answer"}) > 1
+        """Return whether answers were asked of more than one rung; a screen is the first."""
+        return len({a.rung for a in self.attempts if a.purpose in ("answer", "screen")}) > 1
 
     @property
     def complexity(self) -> TaskComplexity:

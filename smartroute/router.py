@@ -39,7 +39,7 @@ from smartroute.records import (
 from smartroute.routing.breaker import Breaker
 from smartroute.routing.continuity import UNKNOWN_PROVIDER, OpenConversations
 from smartroute.routing.eligibility import Eligibility, split_effort
-from smartroute.routing.escalation import Handles, Steps, classify_without_calls, route
+from smartroute.routing.escalation import Handles, Run, Steps, classify_without_calls, route
 from smartroute.routing.strategies import CostOptimised, QualityFirst, preferring, staying_with
 from smartroute.totals import RunningTotals
 
@@ -180,6 +180,7 @@ class ModelRouter:
         labels: Mapping[str, str] | None = None,
         max_usd: float | None = None,
         timeout_s: float | None = None,
+        repair: bool = False,
         **params: Any,
     ) -> Task:
         """Return the checked Task that the options of `run` describe. Raises TaskError."""
@@ -198,6 +199,7 @@ class ModelRouter:
             conversation_id=conversation_id,
             labels=labels,
             limits=None if max_usd is None and timeout_s is None else Limits(max_usd, timeout_s),
+            repair=repair,
         )
 
     @_taking_the_options_of(task)
@@ -208,7 +210,8 @@ class ModelRouter:
         takes (deep_analysis, ...); `complexity_override` and `preferred_model` ("o1", "o1@high") win over
         the router's judgement; `subject` is the text to classify where that is not the prompt.
         `unit` is the user or conversation that an experiment buckets by; it goes to the log, as do
-        `tenant`, `conversation_id` and `labels`. `max_usd` and `timeout_s` limit this task.
+        `tenant`, `conversation_id` and `labels`. `max_usd` and `timeout_s` limit this task. `repair=True`
+        has a model mend an answer that violates the `response_format`, once, before the next rung is asked.
 
         Raises TaskError for a bad request, MissingKeyError without keys, and AllModelsFailedError,
         BudgetExceededError or DeadlineExceededError, ledger included, when there is no answer.
@@ -237,6 +240,37 @@ class ModelRouter:
         """Do what `arun` does with a Task that is built already."""
         steps, features = self.steps(task), measure(task)
         return self._finish(*await self._driver.adrive(steps), features)
+
+    async def aconduct(
+        self,
+        task: Task,
+        plan: Callable[[Run], Steps],
+        *,
+        provider: Provider | None = None,
+        prices: PriceTable | None = None,
+        counted: bool = True,
+    ) -> Outcome:
+        """Perform steps of the caller's own on this router's account, and return their Outcome.
+
+        The calls obey its keys, breakers, retries, limits and budget, and the outcome is counted and logged
+        like that of any task. `provider` makes the calls in place of the router's, and `prices` win over its
+        table; with `counted` False the outcome is logged, but is no request of `get_stats`. For ensembles and
+        other shapes that are no ladder.
+        """
+        handles = self._handles
+        if prices is not None:
+            handles = replace(handles, prices=self.prices.merged(prices))
+        driver = self._driver if provider is None else LiveDriver(provider, self.config.clock)
+        driven = await driver.adrive(plan(Run(task, handles)))
+        return self._finish(*driven, measure(task), counted=counted)
+
+    def barred(self, model: str) -> str | None:
+        """Return why a model may not be called now (retired, allow-list, no key); None when it may."""
+        return self._eligibility.barred(model)
+
+    def menu(self, task: Task) -> Menu:
+        """Return the models that may take a task, cheapest first, and why the others may not."""
+        return self._menu(task)[0]
 
     def decide_task(self, task: Task) -> Decision:
         """Do what `decide` does with a Task that is built already."""
@@ -365,11 +399,19 @@ class ModelRouter:
             handles,
         )
 
-    def _finish(self, outcome: Outcome, interruption: BaseException | None, features: Features) -> Outcome:
+    def _finish(
+        self,
+        outcome: Outcome,
+        interruption: BaseException | None,
+        features: Features,
+        *,
+        counted: bool = True,
+    ) -> Outcome:
         """Remember, count and log the outcome; then raise what has to be raised."""
         if outcome.answer is not None and outcome.answer.tool_calls and outcome.model is not None:
             self._conversations.remember(outcome.answer.tool_calls, self._providers[outcome.model])
-        self._stats.add(outcome)
+        if counted:
+            self._stats.add(outcome)
         self._emitter.emit(outcome, features)
         if interruption is not None:
             raise interruption

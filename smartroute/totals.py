@@ -67,8 +67,8 @@ class RunningTotals:
 
         `avg_confidence` is over the answers whose confidence is known (None without any).
         `cost_savings_pct` compares with the declared baseline model priced on the answers' own tokens, over
-        the `compared_requests` where both are known (a request with an attempt of unknown cost drops out of it);
-        what requests without an answer cost counts against us.
+        the `compared_requests` where both are known (a request with an attempt of unknown cost drops
+        out of it); what requests without an answer cost counts against us.
         Negative when routing cost more. `total_cost` is incomplete when `unpriced_attempts` is not 0.
         """
         with self._lock:

@@ -11,7 +11,7 @@ from smartroute.confidence.combine import (
 from smartroute.confidence.judge import JudgeConfidence
 from smartroute.confidence.logprob import LogprobConfidence
 from smartroute.confidence.reported import ReportedConfidence, ask_instruction, without_report
-from smartroute.confidence.text import TextConfidence
+from smartroute.confidence.text import TextConfidence, format_fault
 
 __all__ = [
     "AgreementConfidence",
@@ -26,5 +26,6 @@ __all__ = [
     "ask_instruction",
     "default_estimator",
     "extract_answer",
+    "format_fault",
     "without_report",
 ]

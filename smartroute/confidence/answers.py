@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from smartroute.confidence.reported import json_object, without_report
 
 _SCAN_CHARS = 20_000
+_NUMBER_CHARS = 200
 _TEN_DIGITS = Context(prec=10)
 _MANY_DIGITS = Context(prec=400)
 _SHORT_CHARS = 80
@@ -135,14 +136,25 @@ def called_tools(tool_calls: Sequence[Mapping[str, Any]]) -> Answer | None:
     """Return tool calls as an answer: their names and arguments, in canonical order of keys."""
     calls = []
     for call in tool_calls:
-        function = call.get("function") or {}
+        function = call.get("function")
+        if not isinstance(function, Mapping):
+            return None
         arguments = function.get("arguments")
         try:
             arguments = json.loads(arguments) if isinstance(arguments, str) else arguments
         except (ValueError, RecursionError):
             return None
         calls.append([function.get("name"), arguments])
-    return Answer("call", json.dumps(calls, sort_keys=True, ensure_ascii=False, default=str))
+    written = _written(calls)
+    return None if written is None else Answer("call", written)
+
+
+def _written(value: object) -> str | None:
+    """Return a value as JSON with its keys in order, None where that cannot be done."""
+    try:
+        return json.dumps(value, sort_keys=True, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        return None
 
 
 def _of_value(value: object) -> Answer | None:
@@ -154,7 +166,8 @@ def _of_value(value: object) -> Answer | None:
         return _of_text(value) if value.strip() else None
     if not value:
         return None
-    return Answer("json", json.dumps(value, sort_keys=True, ensure_ascii=False, default=str).casefold())
+    written = _written(value)
+    return None if written is None else Answer("json", written.casefold())
 
 
 def _of_text(text: str) -> Answer | None:
@@ -165,7 +178,8 @@ def _of_text(text: str) -> Answer | None:
     if (fraction := _FRACTION.fullmatch(text)) is not None:
         return _of_number(repr(float(fraction.group(1)) / float(fraction.group(2))))
     text = _SIGNED_MONEY.sub(r"\1", text)
-    numbers = _NUMBER.findall(text)
+    # A failed match tries every shorter one, at every place: the square of the length.
+    numbers = _NUMBER.findall(text) if len(text) <= _NUMBER_CHARS else []
     words = re.sub(r"[\d\W_]+", " ", text.casefold()).split()
     if len(numbers) == 1 and len(words) <= 4:
         return _of_number(_plain_number(numbers[0]), frozenset(words) - _LABELS)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from typing import NamedTuple
 
 from smartroute.confidence.logprob import LogprobConfidence
 from smartroute.confidence.reported import ReportedConfidence, as_number
@@ -13,6 +16,22 @@ from smartroute.protocols import ConfidenceEstimator
 from smartroute.records import Confidence, Failure, Probe, Reply, Task
 
 _GRAVE = 0.2
+_MOST_ASKED = 64
+
+
+class _Asked(NamedTuple):
+    """How many probes each part of an estimator asked for when it read a reply."""
+
+    by: CombinedConfidence
+    task: Task
+    reply: Reply
+    counts: tuple[int, ...]
+
+
+# An estimator serves many requests at once, and may see the same task and reply objects in several. What it
+# asked for is therefore remembered where the request runs: in the context of its thread or coroutine. The
+# bound lets go of requests that end between probes and estimate.
+_asked: ContextVar[tuple[_Asked, ...]] = ContextVar("smartroute_asked", default=())
 
 
 class CombinedConfidence:
@@ -36,8 +55,21 @@ class CombinedConfidence:
 
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
         """Return the probes of all the estimators, in their order."""
-        probes = tuple(probe for estimator in self._estimators for probe in estimator.probes(task, reply))
-        return () if probes and self._has_grave_fault(task, reply) else probes
+        each = [estimator.probes(task, reply) for estimator in self._estimators]
+        probes = tuple(probe for wanted in each for probe in wanted)
+        if not probes or self._has_grave_fault(task, reply):
+            return ()
+        asked = _Asked(self, task, reply, tuple(map(len, each)))
+        _asked.set((asked, *_asked.get()[: _MOST_ASKED - 1]))
+        return probes
+
+    def _counts(self, task: Task, reply: Reply) -> Iterable[int]:
+        """Return how many probes each estimator asked for; it is asked again where that is not known."""
+        for asked in _asked.get():
+            if asked.by is self and asked.reply is reply and asked.task is task:
+                _asked.set(tuple(other for other in _asked.get() if other is not asked))
+                return asked.counts
+        return (len(estimator.probes(task, reply)) for estimator in self._estimators)
 
     def _has_grave_fault(self, task: Task, reply: Reply) -> bool:
         readers = [each for each in self._estimators if isinstance(each, TextConfidence)]
@@ -47,8 +79,8 @@ class CombinedConfidence:
     def estimate(self, task: Task, reply: Reply, replies: tuple[Reply | Failure, ...] = ()) -> Confidence:
         """Return the combined confidence, each estimator being handed the replies to its own probes."""
         parts = []
-        for estimator in self._estimators:
-            count = len(estimator.probes(task, reply)) if replies else 0
+        counts = self._counts(task, reply) if replies else itertools.repeat(0)
+        for estimator, count in zip(self._estimators, counts, strict=False):
             parts.append(estimator.estimate(task, reply, replies[:count]))
             replies = replies[count:]
         return _combined(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 
 from smartroute.confidence.reported import as_number, json_object
 from smartroute.records import Confidence, Failure, Message, Probe, Reply, Task
@@ -69,10 +70,16 @@ def _request(messages: tuple[Message, ...]) -> str:
     turns = []
     for message in messages:
         content = message.get("content")
-        if isinstance(content, list):
-            content = " ".join(str(part.get("text") or f"[{part.get('type')}]") for part in content)
-        turns.append(f"{message.get('role')}: {content or ''}")
+        if not isinstance(content, str):
+            parts = content if isinstance(content, Sequence) else ()
+            content = " ".join([_part(part) for part in parts if isinstance(part, Mapping)])
+        turns.append(f"{message.get('role')}: {content}")
     return _cut("\n".join(turns))
+
+
+def _part(part: Mapping[str, object]) -> str:
+    text = part.get("text")
+    return text if isinstance(text, str) and text else f"[{part.get('type')}]"
 
 
 def _cut(text: str) -> str:

@@ -5,15 +5,20 @@ from __future__ import annotations
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping
 
 from smartroute.records import Confidence, Probe, Reply, Task
 
 _SOURCE = "reported"
 _LAST_LINE = re.compile(
-    r"(?:^|\n)[\s*_`]*confidence[\s*_`]*[:=][\s*_`]*([0-9.]+\s*%?)[\s*_`.]*$", re.IGNORECASE
+    r"(?:^|\n)[\s*_`]*confidence[\s*_`]*[:=\uff1a\uff1d][\s*_`]*([\d.\uff0e]+\s*[%\uff05]?)[\s*_`.]*$",
+    re.IGNORECASE,
 )
-_FENCE = re.compile(r"^\s*```[a-zA-Z]*\s*\n(.*?)\n?```\s*$", re.DOTALL)
+_TAIL_CHARS = 200
+_NUMERAL = re.compile(r"([-+]?\d*\.?\d*(?:[eE][-+]?\d{1,3})?)\s*(%?)")
+_LONGEST_NUMERAL = 40
+_FENCE = "```"
 _INSTRUCTION = (
     "After your answer, state how confident you are that it is right, as a number from 0 to 1. "
     'If the answer is a JSON object, put the number into its field "confidence"; '
@@ -28,23 +33,23 @@ def ask_instruction() -> str:
 
 def without_report(text: str) -> str:
     """Return an answer without the last line in which it rates itself."""
-    line = _LAST_LINE.search(text[-200:])
+    line = _LAST_LINE.search(text[-_TAIL_CHARS:])
     if line is None:
         return text
-    kept = text[: max(0, len(text) - 200) + line.start()].rstrip()
+    kept = text[: max(0, len(text) - _TAIL_CHARS) + line.start()].rstrip()
     return kept or text
 
 
 class ReportedConfidence:
-    """The field `confidence` of a reply that is a JSON object.
+    """The field `confidence` of a reply that is a JSON object, or its last line "confidence: 0.8".
 
-    A number in [0, 1], or a percentage written with its sign ("87%"). Anything else, such as 7 or 87 without
-    a sign, could mean several things and is unknown. `asked` also reads a last line "confidence: 0.8", which
-    only `ask_confidence` makes models write. Self-reports are scores, and known to be overconfident
-    (Xiong et al. 2024, ICLR, "Can LLMs Express Their Uncertainty?").
+    A number in [0, 1], or a percentage written with its sign ("87%"), in the digits of any script. Anything
+    else, such as 7 or 87 without a sign, could mean several things and is unknown. `asked=False` leaves the
+    last line alone, as the default estimator does when nobody asked for one. Self-reports are scores, and
+    known to be overconfident (Xiong et al. 2024, ICLR, "Can LLMs Express Their Uncertainty?").
     """
 
-    def __init__(self, *, asked: bool = False) -> None:
+    def __init__(self, *, asked: bool = True) -> None:
         self._asked = asked
 
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
@@ -59,15 +64,14 @@ class ReportedConfidence:
         found = json_object(text)
         if found is not None and "confidence" in found:
             return _read(found["confidence"])
-        if self._asked and (line := _LAST_LINE.search(text[-200:])) is not None:
-            return _read(line.group(1).strip())
+        if self._asked and (line := _LAST_LINE.search(text[-_TAIL_CHARS:])) is not None:
+            return _read(line.group(1))
         return Confidence(None, _SOURCE, "nothing reported")
 
 
 def json_object(text: str) -> Mapping[str, object] | None:
     """Return the JSON object that a reply consists of, in a code fence or not; None when it is none."""
-    fenced = _FENCE.match(text)
-    body = (fenced.group(1) if fenced is not None else text).strip()
+    body = _unfenced(text.strip())
     if not body.startswith("{"):
         return None
     try:
@@ -77,19 +81,37 @@ def json_object(text: str) -> Mapping[str, object] | None:
     return found if isinstance(found, dict) else None
 
 
+def _unfenced(text: str) -> str:
+    """Return what stands in the fence that is all of the text, else the text. Takes linear time."""
+    if not text.startswith(_FENCE) or not text.endswith(_FENCE):
+        return text
+    opening, newline, rest = text.partition("\n")
+    language = opening.removeprefix(_FENCE).strip()
+    if not newline or (language and not (language.isascii() and language.isalpha())):
+        return text
+    return rest.removesuffix(_FENCE).strip()
+
+
 def _read(value: object) -> Confidence:
-    if isinstance(value, str):
-        scale = 100.0 if value.strip().endswith("%") else 1.0
-        try:
-            value = float(value.strip().rstrip("%")) / scale
-        except ValueError:
-            value = None
-    number = as_number(value)
+    number = _of_text(value) if isinstance(value, str) else as_number(value)
     if number is None:
         return Confidence(None, _SOURCE, "the reported confidence is not a number")
     if not 0.0 <= number <= 1.0:
         return Confidence(None, _SOURCE, "the reported confidence does not lie in [0, 1]")
     return Confidence(number, _SOURCE)
+
+
+def _of_text(text: str) -> float | None:
+    if len(text) > _LONGEST_NUMERAL:
+        return None
+    numeral = _NUMERAL.fullmatch(unicodedata.normalize("NFKC", text.strip()))
+    if numeral is None:
+        return None
+    try:
+        number = float(numeral.group(1))
+    except ValueError:
+        return None
+    return number / 100.0 if numeral.group(2) else number
 
 
 def as_number(value: object) -> float | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
@@ -40,6 +40,9 @@ SCORES: Mapping[str, float] = {
 SCAN_CHARS = 4_000
 """How much of each end of an answer is read for doubt; a refusal is looked for in its first words."""
 
+SCHEMA_CHARS = 20_000
+"""Up to which length an answer is held against its JSON schema."""
+
 _HEAD_CHARS = 240
 _LONG_CHARS = 1_000
 _LOOP_FROM_CHARS = 600
@@ -59,7 +62,8 @@ class TextConfidence:
     Without a fault the value is None. Code, quotations and quoted lines are not read for refusal or doubt,
     which are known in English, German, French, Spanish, Portuguese, Italian, Russian, Chinese, Japanese,
     Korean, Arabic and Hindi. Short answers and other scripts are no fault. A tool call is a full
-    answer if its arguments are JSON. One doubt in a text of more than 1,000 characters is none.
+    answer if its arguments are JSON. One doubt in a text of more than 1,000 characters is none. A text of
+    more than 20,000 is not held against its JSON schema, and the detail says so.
     """
 
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
@@ -70,8 +74,19 @@ class TextConfidence:
         """Return the score of the gravest fault, or unknown."""
         fault = _fault(task, reply)
         if fault is None:
-            return Confidence(None, "text", "no fault found, which does not make it right")
+            return Confidence(None, "text", _NOT_CHECKED if _unchecked(task, reply) else _NO_FAULT)
         return Confidence(SCORES[fault], f"text:{fault}")
+
+
+_NO_FAULT = "no fault found, which does not make it right"
+_NOT_CHECKED = f"no fault found; of more than {SCHEMA_CHARS:,} characters, so not held against its schema"
+
+
+def _unchecked(task: Task, reply: Reply) -> bool:
+    """Return whether a schema was declared that the answer is too long for."""
+    if len(reply.text) <= SCHEMA_CHARS or reply.tool_calls:
+        return False
+    return _schema(task.params.get("response_format")) is not None
 
 
 def _fault(task: Task, reply: Reply) -> str | None:
@@ -86,7 +101,7 @@ def _fault(task: Task, reply: Reply) -> str | None:
     elif not text or text.isspace():
         return "empty"
     elif task.params:
-        found.append(_format_fault(text, task.params.get("response_format")))
+        found.append(format_fault(text, task.params.get("response_format")))
     if len(text) >= _LOOP_FROM_CHARS and _loops(text):
         found.append("loop")
     if task.kind == "score" and not reply.tool_calls and not any(map(str.isnumeric, text[:SCAN_CHARS])):
@@ -106,7 +121,8 @@ def _cut_as_asked(task: Task, text: str) -> bool:
 
 def _call_fault(reply: Reply) -> str | None:
     for call in reply.tool_calls:
-        arguments = (call.get("function") or {}).get("arguments")
+        function = call.get("function")
+        arguments = function.get("arguments") if isinstance(function, Mapping) else None
         if isinstance(arguments, str) and arguments.strip() and not _is_json(arguments):
             return "format"
     return None
@@ -166,7 +182,8 @@ def _loops(text: str) -> bool:
     return len(zlib.compress(tail, 1)) < _LOOP_RATIO * len(tail)
 
 
-def _format_fault(text: str, wanted: Any) -> str | None:
+def format_fault(text: str, wanted: Any) -> str | None:
+    """Return "format" or "schema" when a text is not what a response format declares, else None."""
     if wanted is None:
         return None
     if not isinstance(wanted, Mapping):
@@ -175,12 +192,19 @@ def _format_fault(text: str, wanted: Any) -> str | None:
         return None
     if not _is_json(text):
         return "format"
-    found = json.loads(text)
     if wanted["type"] == "json_object":
-        return None if isinstance(found, dict) else "format"
+        return None if text.lstrip().startswith("{") else "format"
+    schema = _schema(wanted)
+    return None if schema is None or len(text) > SCHEMA_CHARS else _schema_fault(json.loads(text), schema)
+
+
+def _schema(wanted: Any) -> Mapping[str, Any] | None:
+    """Return the JSON schema that a response format declares."""
+    if not isinstance(wanted, Mapping) or wanted.get("type") != "json_schema":
+        return None
     described = wanted.get("json_schema")
     schema = described.get("schema") if isinstance(described, Mapping) else None
-    return _schema_fault(found, schema) if isinstance(schema, Mapping) else None
+    return schema if isinstance(schema, Mapping) else None
 
 
 def _pydantic_fault(text: str, model: Any) -> str | None:
@@ -193,6 +217,8 @@ def _pydantic_fault(text: str, model: Any) -> str | None:
         validate(text)
     except ValueError:
         return "schema"
+    except RecursionError:
+        return None
     return None
 
 
@@ -202,17 +228,48 @@ def _schema_fault(found: Any, schema: Mapping[str, Any]) -> str | None:
     References lead nowhere outside the schema: an empty registry keeps the validator off the network.
     """
     try:
-        import jsonschema
         from referencing import Registry
-        from referencing.exceptions import Unresolvable
+
+        validator = _validator_for(schema.get("$schema"))
     except ImportError:
         return None
+    # What names its own dialect would be handed to that dialect's validator instead of this one.
+    bare = {name: value for name, value in schema.items() if name != "$schema"}
     try:
-        validator = jsonschema.validators.validator_for(schema)
-        validator.check_schema(schema)
-        return None if validator(schema, registry=Registry()).is_valid(found) else "schema"
-    except (jsonschema.SchemaError, Unresolvable, RecursionError):
+        validator.check_schema(bare)
+        return None if validator(bare, registry=Registry()).is_valid(found) else "schema"
+    except Exception:  # noqa: BLE001  there are many ways in which a schema cannot be used
         return None
+
+
+def _validator_for(dialect: object) -> Any:
+    """Return the validator of a dialect, the newest for one that is not known."""
+    from jsonschema import validators
+
+    newest = validators.Draft202012Validator
+    named = {"$schema": dialect} if isinstance(dialect, str) else {}
+    return _in_linear_time(validators.validator_for(named, default=newest))
+
+
+@cache
+def _in_linear_time(validator: Any) -> Any:
+    """Return a validator whose `uniqueItems` does not compare every item with every other."""
+    from jsonschema import ValidationError, validators
+
+    def unique(validator: Any, wanted: Any, items: Any, schema: Any) -> Iterator[ValidationError]:
+        if wanted and isinstance(items, list) and len({_comparable(item) for item in items}) < len(items):
+            yield ValidationError("items are not unique")
+
+    return validators.extend(validator, {"uniqueItems": unique})
+
+
+def _comparable(value: Any) -> Any:
+    """Return a parsed value so that equal means equal in JSON: 1 is 1.0 and not true."""
+    if isinstance(value, dict):
+        return dict, frozenset([(name, _comparable(each)) for name, each in value.items()])
+    if isinstance(value, list):
+        return list, tuple([_comparable(each) for each in value])
+    return (bool, value) if isinstance(value, bool) else value
 
 
 def _is_json(text: str) -> bool:

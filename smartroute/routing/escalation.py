@@ -12,14 +12,14 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from smartroute.catalogue import Catalogue, ModelCard
 from smartroute.classify import RuleClassifier
 from smartroute.clock import Clock
-from smartroute.confidence import without_report
+from smartroute.confidence import format_fault, without_report
 from smartroute.errors import (
     AllModelsFailedError,
     BudgetExceededError,
@@ -38,19 +38,21 @@ from smartroute.records import (
     Confidence,
     Decision,
     Failure,
+    Message,
     Outcome,
     Probe,
+    Purpose,
     Reply,
     Rung,
     Signal,
     StoppedBy,
     Task,
     Timed,
-    Usage,
     Wait,
 )
 from smartroute.routing.breaker import Breaker
 from smartroute.routing.eligibility import required_abilities
+from smartroute.routing.replies import usable
 from smartroute.routing.retries import RetryPolicy
 
 _log = logging.getLogger("smartroute")
@@ -94,7 +96,7 @@ def route(
 
     What `decide` raises becomes the error of an Outcome, so that calls already paid for are not lost.
     """
-    run = _Run(task, handles)
+    run = Run(task, handles)
     classification = yield from run.classify(classifier)
     try:
         decision = decide(task, classification)
@@ -105,7 +107,7 @@ def route(
 
 def escalate(task: Task, decision: Decision, handles: Handles) -> Steps:
     """Carry out a decision that was made before."""
-    return _Run(task, handles).escalate(decision)
+    return Run(task, handles).escalate(decision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +120,39 @@ class _Answer:
 _MOST_CLASSIFIER_STEPS = 8
 _UNBOUNDED = frozenset({"images", "audio", "video", "files", "audio_output", "image_output"})
 _SHARE_FOR_CLASSIFYING = 0.5
+_FAULTS = {"format": "is not the JSON that was asked for", "schema": "violates the JSON schema asked for"}
 _NO_ACCESS = ("authentication", "quota_exhausted")
 _OVER_BUDGET = Failure("budget", "the budget cannot bear this call")
 
 
-class _Stop(Exception):
-    """Ends the ladder from within a step. Never leaves this module."""
+_TOO_LATE = Failure("timeout", "the time for the whole task was up before this call", generated=False)
+
+SCORER = "scorer"
+"""The provider of a card that stands for a scoring service: no model, so no key, allow-list or breaker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question to one model, apart from any ladder. `options` join those of the card."""
+
+    card: ModelCard
+    messages: tuple[Message, ...]
+    params: Mapping[str, Any]
+    purpose: Purpose = "answer"
+    effort: str | None = None
+    rung: int | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Stop(Exception):
+    """Ends a run from within a step: cut short from outside, or out of time."""
 
     def __init__(self, stopped_by: StoppedBy) -> None:
         super().__init__(stopped_by)
         self.stopped_by = stopped_by
 
 
-class _Run:
+class Run:
     """The state of one task on its way: its ledger, its deadline, its best answer so far."""
 
     def __init__(self, task: Task, handles: Handles) -> None:
@@ -161,7 +183,7 @@ class _Run:
                     return _checked(done.value)
                 replies = yield from self._probe(probes, None)
             return _by_rules(self.task, f"it asked more than {_MOST_CLASSIFIER_STEPS} times")
-        except _Stop as stop:
+        except Stop as stop:
             return _by_rules(self.task, stop.stopped_by)
         except Exception as error:  # noqa: BLE001  a user's classifier may raise anything
             return _by_rules(self.task, type(error).__name__)
@@ -176,7 +198,7 @@ class _Run:
         without_access: set[str] = set()
         try:
             if self._cancelled():
-                raise _Stop("cancelled")
+                raise Stop("cancelled")
             for place, rung in enumerate(decision.ladder):
                 if rung.standin and not after_failure:
                     continue
@@ -207,6 +229,12 @@ class _Run:
                 passed_over = None
                 attempt = self.ledger.attempts[-1]
                 best = _Answer(result, rung, UNKNOWN_CONFIDENCE)
+                if (
+                    self.task.repair
+                    and (repaired := (yield from self._repair(call, card, result))) is not None
+                ):
+                    result, attempt = repaired, self.ledger.attempts[-1]
+                    best = _Answer(result, rung, UNKNOWN_CONFIDENCE)
                 confidence = yield from self._estimate(attempt, call, result)
                 if self.handles.ask_confidence is not None:
                     result = replace(result, text=without_report(result.text))
@@ -217,9 +245,35 @@ class _Run:
             else:
                 left_s = self._left_s()
                 stopped_by = "deadline" if left_s is not None and left_s <= 0 else passed_over or "top"
-        except _Stop as stop:
+        except Stop as stop:
             stopped_by = stop.stopped_by
         return self._outcome(decision, best, stopped_by)
+
+    def _repair(
+        self, call: Call, card: ModelCard, reply: Reply
+    ) -> Generator[Calls | Wait, Replies, Reply | None]:
+        """Ask the model once to mend an answer that violates the format asked for; None without success."""
+        wanted = self.task.params.get("response_format")
+        fault = None if wanted is None or reply.tool_calls else format_fault(reply.text, wanted)
+        if fault is None or reply.finish_reason == "length":
+            return None
+        request = f"That answer {_FAULTS[fault]}. Answer again, with the corrected JSON and nothing else."
+        messages = (
+            *call.messages,
+            {"role": "assistant", "content": reply.text},
+            {"role": "user", "content": request},
+        )
+        again = replace(call, messages=messages, purpose="repair", number=1)
+        (timed,) = yield from self._perform((again,), (card,))
+        if timed is None:
+            return None
+        mended = timed.result
+        self.handles.breaker.record(card.name, mended if isinstance(mended, Failure) else None)
+        if isinstance(mended, Failure):
+            if mended.kind == "cancelled":
+                raise Stop("cancelled")
+            return None
+        return None if format_fault(mended.text, wanted) is not None else mended
 
     def _accepts(self, confidence: Confidence, accept_at: float) -> bool:
         if accept_at <= 0.0:
@@ -251,30 +305,88 @@ class _Run:
             options=card.options,
         )
 
+    def ask_each(self, asks: Sequence[Ask]) -> Generator[Calls | Wait, Replies, tuple[Reply | Failure, ...]]:
+        """Make several calls at the same time, each retried as on a ladder, and return what came of them.
+
+        One to a model that may not be called, that the budget cannot bear, or that no time is left for is
+        a Failure and no attempt. Raises Stop when the run is cancelled.
+        """
+        results: list[Reply | Failure | None] = [self._closed(ask.card) for ask in asks]
+        open_places = [place for place, result in enumerate(results) if result is None]
+        calls = tuple(self._call_for(asks[place]) for place in open_places)
+        cards = tuple(asks[place].card for place in open_places)
+        try:
+            answers = (yield from self._ask_all(calls, cards)) if calls else ()
+        except Stop as stop:
+            if stop.stopped_by != "deadline":
+                raise
+            answers = (_TOO_LATE,) * len(calls)
+        for place, answer in zip(open_places, answers, strict=True):
+            results[place] = _OVER_BUDGET if answer is None else answer
+        return tuple(result for result in results if result is not None)
+
+    def _call_for(self, ask: Ask) -> Call:
+        return Call(
+            model=ask.card.name,
+            target=ask.card.target,
+            provider=ask.card.provider,
+            messages=ask.messages,
+            params=_taken(ask.params, ask.card),
+            purpose=ask.purpose,
+            effort=ask.effort,
+            rung=ask.rung,
+            options={**ask.card.options, **ask.options},
+        )
+
     def _ask(self, call: Call, card: ModelCard) -> Generator[Calls | Wait, Replies, Reply | Failure | None]:
         """Return the reply or the last failure of a rung, or None when the budget cannot bear the call."""
+        (result,) = yield from self._ask_all((call,), (card,))
+        return result
+
+    def _ask_all(
+        self, calls: tuple[Call, ...], cards: tuple[ModelCard, ...]
+    ) -> Generator[Calls | Wait, Replies, tuple[Reply | Failure | None, ...]]:
+        """Return the reply or the last failure of each call, or None where the budget cannot bear it.
+
+        Those that failed transiently are made again together, after the longest of their waits.
+        """
         started = self.handles.clock.monotonic()
+        results: list[Reply | Failure | None] = [None] * len(calls)
+        current = list(calls)
+        places = list(range(len(calls)))
         while True:
-            (timed,) = yield from self._perform((call,), (card,))
-            if timed is None:
-                return None
-            result = timed.result
-            failure = result if isinstance(result, Failure) else None
-            self.handles.breaker.record(call.model, failure)
-            if failure is None:
-                return result
-            if failure.kind == "cancelled":
-                raise _Stop("cancelled")
+            done = yield from self._perform(
+                tuple(current[place] for place in places), tuple(cards[place] for place in places)
+            )
+            waits_s: dict[int, float] = {}
             elapsed_s = self.handles.clock.monotonic() - started
-            wait_s = self._wait_s(call.number, failure, elapsed_s)
-            if wait_s is None or self.handles.breaker.is_open(call.model):
-                return failure
+            for place, timed in zip(places, done, strict=True):
+                if timed is None:
+                    continue
+                result, call = timed.result, current[place]
+                results[place] = result
+                failure = result if isinstance(result, Failure) else None
+                self.handles.breaker.record(call.model, failure)
+                if failure is None or failure.kind == "cancelled":
+                    continue
+                wait_s = self._wait_s(call.number, failure, elapsed_s)
+                if wait_s is not None and not self.handles.breaker.is_open(call.model):
+                    waits_s[place] = wait_s
+            if any(isinstance(result, Failure) and result.kind == "cancelled" for result in results):
+                raise Stop("cancelled")
             left_s = self._left_s()
-            if left_s is not None and wait_s >= left_s:
-                return failure
-            if (yield Wait(wait_s)):
-                raise _Stop("cancelled")
-            call = replace(call, number=call.number + 1)
+            if left_s is not None:
+                waits_s = {place: wait_s for place, wait_s in waits_s.items() if wait_s < left_s}
+            if not waits_s:
+                return tuple(results)
+            if (yield Wait(max(waits_s.values()))):
+                raise Stop("cancelled")
+            left_s = self._left_s()
+            if left_s is not None and left_s <= 0:
+                return tuple(results)
+            places = list(waits_s)
+            for place in places:
+                current[place] = replace(current[place], number=current[place].number + 1)
 
     def _wait_s(self, number: int, failure: Failure, elapsed_s: float) -> float | None:
         try:
@@ -291,11 +403,11 @@ class _Run:
     ) -> Generator[Calls | Wait, Replies, tuple[Timed | None, ...]]:
         """Make calls at the same time and enter them into the ledger; None for one the budget cannot bear.
 
-        Raises _Stop when the deadline has passed.
+        Raises Stop when the deadline has passed.
         """
         left_s = self._left_s()
         if left_s is not None and left_s <= 0:
-            raise _Stop("deadline")
+            raise Stop("deadline")
         share = _SHARE_FOR_CLASSIFYING if calls[0].purpose == "classify" else 1.0
         within_s = None if left_s is None else left_s * share
         limits = [s for s in (within_s, self.handles.call_timeout_s) if s is not None]
@@ -318,7 +430,7 @@ class _Run:
         return tuple(None if reservation is None else next(entered) for reservation in reservations)
 
     def _enter(self, call: Call, timed: Timed, started_at: float, reservation: Any) -> Timed:
-        timed = Timed(_usable(timed.result), timed.latency_s)
+        timed = Timed(usable(timed.result), timed.latency_s)
         self.ledger.enter(call, timed, started_at, reservation)
         return timed
 
@@ -355,7 +467,7 @@ class _Run:
             confidence = estimator.estimate(self.task, reply, replies)
             if not isinstance(confidence, Confidence):
                 raise TypeError(f"estimate returned {type(confidence).__name__}, not Confidence")
-        except _Stop:
+        except Stop:
             raise
         except Exception as error:  # noqa: BLE001  a user's estimator may raise; the answer is paid for
             _log.warning("the confidence estimator failed: %s", type(error).__name__)
@@ -387,21 +499,30 @@ class _Run:
                 failure = timed.result if isinstance(timed.result, Failure) else None
                 self.handles.breaker.record(cards[place].name, failure)
         if any(isinstance(result, Failure) and result.kind == "cancelled" for result in results):
-            raise _Stop("cancelled")
+            raise Stop("cancelled")
         return tuple(result for result in results if result is not None)
 
     def _bar(self, probe: Probe, card: ModelCard, answer: Call | None) -> Failure | None:
-        reason = self.handles.barred(card.name)
-        if reason is None and not self.handles.breaker.admits(card.name):
-            reason = "passed over because of earlier failures"
+        if (closed := self._closed(card)) is not None:
+            return closed
         if (
-            reason is None
-            and self.handles.tied
+            self.handles.tied
             and probe.purpose == "sample"
             and answer is not None
             and card.provider != answer.provider
         ):
-            reason = f"the conversation has open tool calls or signed thinking of {answer.provider}"
+            return Failure(
+                "barred", f"the conversation has open tool calls or signed thinking of {answer.provider}"
+            )
+        return None
+
+    def _closed(self, card: ModelCard) -> Failure | None:
+        """Return why a model may not be called now, as a Failure."""
+        if card.provider == SCORER:
+            return None
+        reason = self.handles.barred(card.name)
+        if reason is None and not self.handles.breaker.admits(card.name):
+            reason = "passed over because of earlier failures"
         return None if reason is None else Failure("barred", reason)
 
     def _probe_card(self, probe: Probe, answer: Call | None) -> ModelCard:
@@ -429,6 +550,30 @@ class _Run:
         """Return the outcome of a task for which no ladder could be made."""
         decision = Decision(classification, (), 0.0, "none", reasons=(type(error).__name__,))
         return replace(self._outcome(decision, None, "cancelled"), stopped_by=None, error=error)
+
+    def conclude(
+        self,
+        decision: Decision,
+        answer: Reply | None,
+        answered_by: Rung | None,
+        *,
+        stopped_by: StoppedBy | None = None,
+        labels: Mapping[str, str] | None = None,
+        baseline: tuple[str, float | None] | None = None,
+    ) -> Outcome:
+        """Return the outcome of a run that climbed no ladder, with its whole ledger.
+
+        `baseline` is what this is compared with, by name, and its cost in USD; `labels` join the task's.
+        """
+        best = None
+        if answer is not None and answered_by is not None:
+            best = _Answer(answer, answered_by, UNKNOWN_CONFIDENCE)
+        outcome = self._outcome(decision, best, stopped_by)
+        if labels:
+            outcome = replace(outcome, task=replace(self.task, labels={**self.task.labels, **labels}))
+        if baseline is not None:
+            outcome = replace(outcome, baseline_model=baseline[0], baseline_cost_usd=baseline[1])
+        return outcome
 
     def _outcome(self, decision: Decision, best: _Answer | None, stopped_by: StoppedBy | None) -> Outcome:
         attempts = self.ledger.attempts
@@ -517,59 +662,6 @@ def _by_rules(task: Task, why: str) -> Classification:
     _log.warning("the rules classify in place of the configured classifier: %s", why)
     found = RuleClassifier().classify(task)
     return replace(found, signals=(Signal("classifier_replaced", why), *found.signals))
-
-
-def _usable(result: Reply | Failure) -> Reply | Failure:
-    """Return the reply, or the failure that it is when it holds neither text nor a tool call."""
-    if isinstance(result, Failure):
-        return result if _is_sound(result.usage) else replace(result, usage=None)
-    odd = _odd_field(result)
-    usage = result.usage if _is_sound(result.usage) else None
-    if odd is not None:
-        return Failure("malformed", f"the provider's reply has {odd}", usage=usage)
-    if usage is not result.usage:
-        _log.warning("a reply's usage is not a Usage of whole numbers of at least 0: its cost is unknown")
-        result = replace(result, usage=None)
-    if result.finish_reason == "content_filter":
-        return Failure("refused", "the provider's filter blocked the answer", usage=result.usage)
-    if result.text.strip() or result.tool_calls:
-        return result
-    cut = ": max_tokens was used up before any text" if result.finish_reason == "length" else ""
-    return Failure("empty", f"the reply has neither text nor a tool call{cut}", usage=result.usage)
-
-
-def _odd_field(reply: Reply) -> str | None:
-    """Return what in a reply is not as its record says, where a provider of the user's own built it."""
-    if not isinstance(reply.text, str):
-        return f"text of type {type(reply.text).__name__}"
-    if reply.finish_reason is not None and not isinstance(reply.finish_reason, str):
-        return f"finish_reason of type {type(reply.finish_reason).__name__}"
-    if not isinstance(reply.tool_calls, tuple) or not all(isinstance(c, Mapping) for c in reply.tool_calls):
-        return "tool_calls that are not a tuple of dicts"
-    if reply.logprobs is not None and not (
-        isinstance(reply.logprobs, tuple) and all(isinstance(value, int | float) for value in reply.logprobs)
-    ):
-        return "logprobs that are not a tuple of numbers"
-    return None if isinstance(reply.raw, Mapping) else f"raw of type {type(reply.raw).__name__}"
-
-
-def _is_sound(usage: object) -> bool:
-    """Return whether counts can be charged: all whole numbers of at least 0. None is sound: unknown."""
-    if usage is None:
-        return True
-    if not isinstance(usage, Usage):
-        return False
-    counts = (
-        usage.input_tokens,
-        usage.output_tokens,
-        usage.cached_tokens,
-        usage.cache_write_tokens,
-        usage.reasoning_tokens,
-    )
-    return all(type(count) is int and 0 <= count <= _MOST_TOKENS for count in counts)
-
-
-_MOST_TOKENS = 10**12
 
 
 def _has_schema(params: Mapping[str, Any]) -> bool:

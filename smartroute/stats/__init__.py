@@ -1,5 +1,6 @@
 """Statistics as pure functions: numbers in, records out. Knows nothing of models or money."""
 
-from smartroute.stats.intervals import Interval, paired_difference, paired_ratio, wilson
+from smartroute.stats.conformal import conformal_quantile
+from smartroute.stats.intervals import Interval, clopper_pearson, paired_difference, paired_ratio, wilson
 
-__all__ = ["Interval", "paired_difference", "paired_ratio", "wilson"]
+__all__ = ["Interval", "clopper_pearson", "conformal_quantile", "paired_difference", "paired_ratio", "wilson"]

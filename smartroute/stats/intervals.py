@@ -44,6 +44,28 @@ def wilson(successes: float, trials: int, level: float = 0.95) -> Interval:
     )
 
 
+def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Interval:
+    """Return the exact interval for a proportion: its coverage is never below `level`, for any number of
+    trials.
+
+    Raises InsufficientDataError when trials is 0. Source: Clopper and Pearson (1934), Biometrika 26, 404-413.
+    """
+    from scipy.special import betaincinv
+
+    _quantile(level)
+    if trials < 1:
+        raise InsufficientDataError(
+            f"a proportion needs at least 1 trial, got {trials}", needed=1, have=max(trials, 0)
+        )
+    if not 0 <= successes <= trials:
+        raise ConfigError(f"successes must lie in [0, trials={trials}], got {successes}")
+    tail = (1 - level) / 2
+    misses = trials - successes
+    low = 0.0 if successes == 0 else float(betaincinv(successes, misses + 1, tail))
+    high = 1.0 if misses == 0 else float(betaincinv(successes + 1, misses, 1 - tail))
+    return Interval(low, high, level)
+
+
 def paired_difference(
     both: int, only_first: int, only_second: int, neither: int, level: float = 0.95
 ) -> Interval:

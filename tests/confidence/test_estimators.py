@@ -1,11 +1,17 @@
+import asyncio
+import itertools
 import json
 import math
+import random
+import sys
+import threading
+from collections import Counter
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smartroute import Confidence, ConfigError
+from smartroute import Confidence, ConfigError, ModelRouter
 from smartroute.confidence import (
     AgreementConfidence,
     CombinedConfidence,
@@ -18,6 +24,7 @@ from smartroute.confidence import (
     default_estimator,
 )
 from smartroute.records import Failure, Probe, Reply, Task, Usage
+from smartroute.testing import ScriptedProvider
 
 TASK = Task.of("What is the capital of Norway?")
 
@@ -50,7 +57,7 @@ def estimate(estimator, text, task=TASK, replies=(), **fields):
     ],
 )
 def test_a_reported_confidence_is_read_only_when_it_can_mean_one_thing(text, value):
-    found = estimate(ReportedConfidence(), text)
+    found = estimate(ReportedConfidence(asked=False), text)
     assert (found.value, found.source) == (value, "reported")
 
 
@@ -58,8 +65,23 @@ def test_a_reported_confidence_is_read_only_when_it_can_mean_one_thing(text, val
     ("text", "value"), [("Oslo\nConfidence: 0.8", 0.8), ("Oslo\n**confidence: 80%**", 0.8)]
 )
 def test_a_last_line_is_read_when_it_was_asked_for(text, value):
-    assert estimate(ReportedConfidence(asked=True), text).value == pytest.approx(value)
+    assert estimate(ReportedConfidence(), text).value == pytest.approx(value)
+    assert estimate(default_estimator(asked=True), text).value == pytest.approx(value)
+    assert estimate(default_estimator(), text).value is None
     assert "0.8" in ask_instruction()
+
+
+def test_a_router_that_asks_reads_the_line_with_an_estimator_of_ones_own_too():
+    for estimator in (None, CombinedConfidence(ReportedConfidence(), TextConfidence()), ReportedConfidence()):
+        router = ModelRouter(
+            provider=ScriptedProvider(lambda call: "Oslo\nconfidence: 0.8"),
+            estimator=estimator,
+            ask_confidence=True,
+            sink=False,
+        )
+        outcome = router.run("What is the capital of Norway?")
+        assert (outcome.confidence, outcome.confidence_source) == (0.8, "reported")
+        assert outcome.text == "Oslo"
 
 
 def test_logprobs_give_the_geometric_mean_of_the_token_probabilities():
@@ -294,6 +316,87 @@ def test_combined_estimators_get_each_their_own_replies():
     assert [part.value for part in found.parts] == [None, 1.0, None]
 
 
+class Wavering:
+    """Asks a different number of questions each time; believes the answer when the replies are its own."""
+
+    def __init__(self, name, counts):
+        self.name = name
+        self.counts = iter(counts)
+        self.lock = threading.Lock()
+
+    def probes(self, task, reply):
+        with self.lock:
+            count = next(self.counts)
+        return (Probe(({"role": "user", "content": self.name},), "sample"),) * count
+
+    def estimate(self, task, reply, replies=()):
+        strange = [each.text for each in replies if each.text != self.name]
+        return Confidence(0.0 if strange or not replies else 1.0, self.name, f"{len(replies)}")
+
+
+def asked(probes):
+    return tuple(Reply(probe.messages[0]["content"]) for probe in probes)
+
+
+def test_each_estimator_gets_the_replies_to_the_probes_it_asked_for_even_if_it_would_ask_others_now():
+    combined = CombinedConfidence(
+        Wavering("a", [1, 3, 2]), CombinedConfidence(Wavering("b", [2, 1, 4]), Wavering("c", [1, 5, 1]))
+    )
+    answer = reply("Oslo")
+    found = combined.estimate(TASK, answer, asked(combined.probes(TASK, answer)))
+    assert [part.detail for part in (found.parts[0], *found.parts[1].parts)] == ["1", "2", "1"]
+    found = combined.estimate(TASK, answer, asked(combined.probes(TASK, answer)))
+    assert [part.detail for part in (found.parts[0], *found.parts[1].parts)] == ["3", "1", "5"]
+
+
+def test_requests_that_share_an_estimator_do_not_mix_their_replies():
+    """The same task and the same reply object everywhere, as a replaying provider has it."""
+    rng = random.Random(7)
+    combined = CombinedConfidence(
+        Wavering("a", (rng.randint(0, 4) for _ in itertools.count())),
+        Wavering("b", (rng.randint(1, 4) for _ in itertools.count())),
+    )
+    answer = reply("Oslo")
+    wrong = []
+
+    async def once():
+        probes = combined.probes(TASK, answer)
+        await asyncio.sleep(rng.random() / 500)
+        parts = combined.estimate(TASK, answer, asked(probes)).parts
+        counts = Counter(probe.messages[0]["content"] for probe in probes)
+        if [part.detail for part in parts] != [str(counts["a"]), str(counts["b"])]:
+            wrong.append(counts)
+
+    async def many():
+        await asyncio.gather(*(once() for _ in range(50)))
+
+    threads = [threading.Thread(target=lambda: asyncio.run(many())) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_steps_that_are_interleaved_in_one_thread_keep_their_replies():
+    combined = CombinedConfidence(Wavering("a", range(1, 9)), Wavering("b", [3, 1] * 4))
+    answers = [reply(f"Oslo {n}") for n in range(4)]
+    asked_for = [asked(combined.probes(TASK, answer)) for answer in answers]
+    for place in (2, 0, 3, 1):
+        parts = combined.estimate(TASK, answers[place], asked_for[place]).parts
+        assert [part.detail for part in parts] == [str(place + 1), str([3, 1, 3, 1][place])]
+
+
+def test_requests_that_never_come_back_are_forgotten():
+    combined = CombinedConfidence(AgreementConfidence("m"), TextConfidence())
+    answers = [reply(f"Oslo {n}") for n in range(300)]
+    before = sys.getrefcount(answers[0])
+    for answer in answers:
+        combined.probes(TASK, answer)
+    after = sys.getrefcount(answers[0])
+    assert after == before
+
+
 def test_a_function_will_do_and_anything_else_is_refused():
     def length(task, answer):
         return min(1.0, len(answer.text) / 10)
@@ -322,7 +425,7 @@ def test_a_function_will_do_and_anything_else_is_refused():
     ),
 )
 def test_no_estimator_ever_raises_or_leaves_its_range(text, finish_reason, logprobs, wanted):
-    task = Task.of("x", kind="score", params={"response_format": wanted})
+    task = Task(TASK.messages, kind="score", params={"response_format": wanted})
     answer = Reply(text, None, finish_reason, logprobs)
     estimator = CombinedConfidence(
         AgreementConfidence("m"), JudgeConfidence("m"), default_estimator(asked=True), TextConfidence()

@@ -1,0 +1,33 @@
+"""Stand in for the system that smartroute replaces: swap the import line, change nothing else.
+
+`smart_council` and `smart_executor` are ready to use: they read no environment and open nothing before
+their first call.
+"""
+
+from smartroute.integration.audits import Audit, AuditReport, Margin
+from smartroute.integration.council import SmartEnsembleEvaluator
+from smartroute.integration.executor import SmartSingleModelExecutor
+from smartroute.integration.members import DEFAULT_COUNCIL, CouncilMember
+from smartroute.integration.scorers import ClickThroughScorer, Scorer
+from smartroute.integration.side_by_side import Comparison
+
+smart_council = SmartEnsembleEvaluator()
+smart_executor = SmartSingleModelExecutor()
+
+get_approval_threshold = smart_council.get_approval_threshold
+
+__all__ = [
+    "DEFAULT_COUNCIL",
+    "Audit",
+    "AuditReport",
+    "ClickThroughScorer",
+    "Comparison",
+    "CouncilMember",
+    "Margin",
+    "Scorer",
+    "SmartEnsembleEvaluator",
+    "SmartSingleModelExecutor",
+    "get_approval_threshold",
+    "smart_council",
+    "smart_executor",
+]

@@ -1,0 +1,159 @@
+"""Stand in for the replaced single-model executor: one text, one answer, the familiar dict."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Self
+
+from smartroute.errors import ConfigError, TaskError
+from smartroute.familiar import familiar_result
+from smartroute.locks import fork_safe_lock
+from smartroute.records import Outcome, Task, TaskComplexity
+from smartroute.router import ModelRouter
+
+_PLACE = "{text}"
+
+
+class SmartSingleModelExecutor:
+    """Answer texts with the cheapest model that will do, in the words of the replaced executor.
+
+    `router` is the ModelRouter whose account this uses; without one, `settings` build it (those of
+    ModelRouter), at the first call. One instance serves any number of threads and event loops.
+    """
+
+    def __init__(self, router: ModelRouter | None = None, **settings: Any) -> None:
+        if router is not None and settings:
+            raise ConfigError(f"pass router=... or its settings ({', '.join(sorted(settings))}), not both")
+        self._given_router = router
+        self._router = router
+        self._settings = settings
+        self._lock = fork_safe_lock()
+
+    @property
+    def router(self) -> ModelRouter:
+        """Return the router, built at first use."""
+        router = self._router
+        if router is None:
+            with self._lock:
+                router = self._router = self._router or ModelRouter(**self._settings)
+        return router
+
+    async def execute(
+        self,
+        text: str,
+        task_type: str = "general",
+        prompt_template: str | None = None,
+        response_format: Any = None,
+        complexity_hint: TaskComplexity | str | None = None,
+        user_id: str | None = None,
+        **params: Any,
+    ) -> dict[str, Any]:
+        """Return the answer as a dict: result, confidence, model_used, complexity, cost (USD), escalated,
+        execution_time (s), timestamp.
+
+        `prompt_template` holds the place `{text}`, and nothing else in it means anything: braces survive, in
+        template and text. With `response_format` (OpenAI's shape, or a pydantic model class) the result is
+        JSON text; an answer that violates the schema is mended once by its own model before the next one is
+        asked. `complexity_hint` ("simple", "medium", "complex") wins over the router's judgement;
+        `user_id` is what an experiment buckets by. Other keywords go to the provider (temperature, ...).
+
+        Raises TaskError for a bad request, MissingKeyError without keys, and AllModelsFailedError,
+        BudgetExceededError or DeadlineExceededError, ledger included, when there is no answer.
+        """
+        task = self._task(text, task_type, prompt_template, response_format, complexity_hint, user_id, params)
+        return _familiar(await self.router.arun_task(task))
+
+    def execute_sync(
+        self,
+        text: str,
+        task_type: str = "general",
+        prompt_template: str | None = None,
+        response_format: Any = None,
+        complexity_hint: TaskComplexity | str | None = None,
+        user_id: str | None = None,
+        **params: Any,
+    ) -> dict[str, Any]:
+        """Do what `execute` does, and block until it is done."""
+        task = self._task(text, task_type, prompt_template, response_format, complexity_hint, user_id, params)
+        return _familiar(self.router.run_task(task))
+
+    def _task(
+        self,
+        text: str,
+        task_type: str,
+        template: str | None,
+        response_format: Any,
+        hint: TaskComplexity | str | None,
+        user_id: str | None,
+        params: dict[str, Any],
+    ) -> Task:
+        if not isinstance(text, str):
+            raise TaskError(f"text must be a string, got {type(text).__name__}")
+        return self.router.task(
+            _filled(template, text),
+            kind=task_type,
+            subject=text,
+            unit=None if user_id is None else str(user_id),
+            complexity_override=hint,
+            response_format=response_format,
+            repair=response_format is not None,
+            **params,
+        )
+
+    def get_stats(self) -> dict[str, Any]:
+        """Return the router's totals."""
+        return self.router.get_stats()
+
+    def close(self) -> None:
+        """Close the router, if it is this executor's own."""
+        if self._router is not None and self._given_router is None:
+            self._router.close()
+
+    async def aclose(self) -> None:
+        """Do what `close` does, and close connections of this event loop."""
+        if self._router is not None and self._given_router is None:
+            await self._router.aclose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.aclose()
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+
+def _filled(template: str | None, text: str) -> str:
+    """Return the prompt: the template with the text in its place, and no other substitution."""
+    if template is None:
+        return text
+    if not isinstance(template, str) or _PLACE not in template:
+        raise TaskError("prompt_template must be text with the place {text} in it")
+    return template.replace(_PLACE, text)
+
+
+def _familiar(outcome: Outcome) -> dict[str, Any]:
+    found = familiar_result(outcome)
+    if outcome.task.params.get("response_format") is not None:
+        found["result"] = _bare_json(outcome.text)
+    return found
+
+
+def _bare_json(text: str) -> str:
+    """Return the JSON of an answer without the code fence that some models put around it."""
+    bare = text.strip()
+    if not (bare.startswith("```") and bare.endswith("```") and len(bare) > 6):
+        return text
+    inner = bare[3:-3].strip().removeprefix("json").strip()
+    try:
+        json.loads(inner)
+    except (ValueError, RecursionError):
+        return text
+    return inner

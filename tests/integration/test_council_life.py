@@ -1,0 +1,550 @@
+"""Many evaluations at once, cut off in the middle, in several loops: no cross-talk, nothing left behind."""
+
+import asyncio
+import gc
+import json
+import os
+import random
+import threading
+import warnings
+
+import pytest
+
+from smartroute import (
+    Catalogue,
+    ConfigError,
+    Decision,
+    MissingKeyError,
+    ModelCard,
+    ModelRouter,
+    Price,
+    RouterConfig,
+    TaskError,
+)
+from smartroute.errors import ProviderUnavailableError
+from smartroute.integration import ClickThroughScorer, CouncilMember, SmartEnsembleEvaluator
+from smartroute.routing.retries import RetryPolicy
+from smartroute.routing.strategies import CostOptimised
+from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider
+
+MODES = ("full", "exact", "smart")
+CATALOGUE = Catalogue.of(
+    [
+        ModelCard("small", tier="mini", target="x/small", price=Price(0.1, 0.5), abilities={"json_schema"}),
+        ModelCard("a", target="x/a", price=Price(2.0, 10.0), abilities={"json_schema"}),
+        ModelCard("b", target="y/b", price=Price(2.0, 10.0)),
+    ]
+)
+MEMBERS = (
+    CouncilMember("first", 0.6, rubric="the hook: 100 points", model="a"),
+    CouncilMember("second", 0.4, rubric="the logic: 100 points", model="b"),
+)
+
+
+def score_in(call):
+    """Return the number that the judged script holds: "script 42" is worth 42."""
+    text = call.messages[-1]["content"]
+    return float(text.split("\nscript ")[1].split("\n")[0])
+
+
+def answer(call):
+    score = score_in(call)
+    if call.purpose == "screen":
+        return json.dumps({member.key: {"score": score} for member in MEMBERS})
+    return json.dumps({"score": score, "reason": "because"})
+
+
+class Unhurried(ScriptedProvider):
+    """Answers after a random moment, so that replies come back in any order."""
+
+    def __init__(self, script=answer, seconds=0.005):
+        super().__init__(script)
+        self._seconds = seconds
+        self._rng = random.Random(3)
+
+    async def asend(self, call):
+        await asyncio.sleep(self._rng.random() * self._seconds)
+        return self.send(call)
+
+
+def council_of(mode="full", script=answer, **settings):
+    settings = {
+        "members": MEMBERS,
+        "catalogue": CATALOGUE,
+        "provider": ScriptedProvider(script),
+        "sink": CapturingSink(),
+        "clock": FrozenClock(),
+        "retry": RetryPolicy(calls=1),
+        "seed": 1,
+        **settings,
+    }
+    return SmartEnsembleEvaluator(settings.pop("members"), mode=mode, **settings)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_fifty_evaluations_at_once_do_not_mix(mode):
+    provider = Unhurried()
+    council = council_of(mode, provider=provider)
+
+    async def main():
+        return await asyncio.gather(*(council.evaluate_script(f"script {n}") for n in range(50)))
+
+    answers = asyncio.run(main())
+    assert [found["final_score"] for found in answers] == [float(n) for n in range(50)]
+    events = council.router.config.sink.captured
+    assert len(events) == 50
+    assert sum(len(event.attempts) for event in events) == len(provider.calls)
+    for found in answers:
+        event = next(e for e in events if e.id == found["_routing_metadata"]["id"])
+        assert event.cost_usd == pytest.approx(found["_routing_metadata"]["cost"])
+        assert event.labels["council_score"] == repr(found["final_score"])
+    assert council.get_stats()["total_requests"] == 50
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_equal_requests_under_way_share_one_evaluation(mode):
+    council = council_of(mode, provider=Unhurried())
+
+    async def main():
+        return await asyncio.gather(*(council.evaluate_script("script 20") for _ in range(20)))
+
+    answers = asyncio.run(main())
+    paid = [found for found in answers if not found["_routing_metadata"]["cached"]]
+    assert len(paid) == 1
+    assert {found["final_score"] for found in answers} == {20.0}
+    events = council.router.config.sink.captured
+    assert len(events) == 20
+    assert [event.cost_usd for event in events if event.labels.get("council_cache") == "shared"] == [0.0] * 19
+    assert sum(len(event.attempts) for event in events) == len(council.router.provider.calls)
+
+
+def test_equal_requests_share_across_threads_and_loops():
+    council = council_of("full", provider=Unhurried(seconds=0.1))
+    gate, answers = threading.Barrier(8), []
+
+    def work():
+        gate.wait()
+        answers.append(asyncio.run(council.evaluate_script("script 33")))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(council.router.provider.calls) == len(MEMBERS)
+    assert {found["final_score"] for found in answers} == {33.0}
+
+
+def test_who_leads_may_be_cancelled_and_the_others_still_get_their_answer():
+    council = council_of("full", provider=Unhurried(seconds=0.05))
+
+    async def main():
+        leader = asyncio.ensure_future(council.evaluate_script("script 50"))
+        await asyncio.sleep(0)
+        others = [asyncio.ensure_future(council.evaluate_script("script 50")) for _ in range(3)]
+        await asyncio.sleep(0.001)
+        leader.cancel()
+        others[0].cancel()
+        return await asyncio.gather(leader, *others, return_exceptions=True)
+
+    leader, first, *others = asyncio.run(main())
+    assert isinstance(leader, asyncio.CancelledError) and isinstance(first, asyncio.CancelledError)
+    assert [found["final_score"] for found in others] == [50.0, 50.0]
+    cancelled = [e for e in council.router.config.sink.captured if e.stopped_by == "cancelled"]
+    assert len(cancelled) == 1
+    assert cancelled[0].unpriced_attempts == len(cancelled[0].attempts) == len(MEMBERS)
+
+
+def test_who_waits_shares_the_error_too():
+    def broken(call):
+        raise KeyError
+
+    class NoLadder:
+        def decide(self, task, classification, menu):
+            return CostOptimised().decide(task, classification, menu)
+
+    council = council_of(
+        "full", members=(CouncilMember("m", 1.0, rubric="all", model="gone"),), strategy=NoLadder()
+    )
+
+    async def main():
+        asked = [council.evaluate_script("script 1") for _ in range(3)]
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    found = asyncio.run(main())
+    assert len(found) == 3 and all(type(error).__name__ == "UnknownModelError" for error in found)
+
+
+def test_a_loop_closed_and_another_one_opened():
+    council = council_of("smart", provider=Unhurried())
+    for number in range(3):
+        found = asyncio.run(council.evaluate_script(f"script {number}"))
+        assert found["final_score"] == float(number)
+        asyncio.run(council.aclose())
+
+
+def test_nothing_is_left_unawaited_or_uncollected():
+    council = council_of("smart", provider=Unhurried(seconds=0.02), compare_with=SlowOld(), share=1.0)
+
+    async def main():
+        tasks = [asyncio.ensure_future(council.evaluate_script(f"script {n}")) for n in range(20)]
+        await asyncio.sleep(0.01)
+        for task in tasks[::2]:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert asyncio.all_tasks() - {asyncio.current_task()} <= council._old._tasks
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        asyncio.run(main())
+        gc.collect()
+    assert council._answers._under_way == {}
+
+
+class SlowOld:
+    async def evaluate_script(self, script_content, niche):
+        await asyncio.sleep(30)
+
+
+def test_a_cached_answer_is_the_callers_own():
+    council = council_of("full")
+    first = asyncio.run(council.evaluate_script("script 10"))
+    first["breakdown"]["first"] = -1.0
+    first["_routing_metadata"]["imputed"].append("mine")
+    again = asyncio.run(council.evaluate_script("script 10"))
+    assert again["breakdown"]["first"] == 10.0
+    assert again["_routing_metadata"]["imputed"] == []
+    assert again["_routing_metadata"]["cost"] == 0.0
+    assert again["timestamp"] == first["timestamp"]
+
+
+def test_the_cache_keeps_five_minutes_and_no_more_than_it_should():
+    council = council_of("full", cache_s=300.0)
+    clock = council.router.config.clock
+    calls = council.router.provider.calls
+
+    def evaluated(*args, **kwargs):
+        before = len(calls)
+        asyncio.run(council.evaluate_script(*args, **kwargs))
+        return len(calls) > before
+
+    assert evaluated("script 10")
+    assert not evaluated("script 10")
+    clock.advance(299.9)
+    assert not evaluated("script 10")
+    clock.advance(0.2)
+    assert evaluated("script 10")
+    assert evaluated("script 10", "finance")
+    assert evaluated("script 10", visual_features={"cuts": 3})
+    assert not evaluated("script 10", {"cuts": 3})
+    council.clear_cache()
+    assert evaluated("script 10")
+
+
+def test_the_cache_is_bounded():
+    from smartroute.integration.shared_answers import SharedAnswers
+
+    answers = SharedAnswers(300.0, most=3)
+    for number in range(10):
+        assert answers.claim(number, 0.0).lead
+        answers.done(number, str(number), 0.0)
+    assert [answers.claim(number, 1.0).answer for number in (7, 8, 9)] == ["7", "8", "9"]
+    assert answers.claim(6, 1.0).lead
+
+
+def test_a_changed_threshold_is_another_entry(monkeypatch):
+    council = council_of("full")
+    assert asyncio.run(council.evaluate_script("script 84"))["verdict"] == "NEEDS_REVISION"
+    monkeypatch.setenv("COUNCIL_APPROVAL_THRESHOLD", "84")
+    assert asyncio.run(council.evaluate_script("script 84"))["verdict"] == "APPROVED"
+
+
+class ByUser:
+    """An experiment: users of odd length are in arm "whole", the others in arm "cheap"."""
+
+    def decide(self, task, classification, menu):
+        decision = CostOptimised().decide(task, classification, menu)
+        arm = "whole" if len(task.unit or "") % 2 else "cheap"
+        fields = ("classification", "ladder", "accept_at", "reasons", "ruled_out")
+        same = {name: getattr(decision, name) for name in fields}
+        return Decision(strategy="by_user", arm=arm, experiment="councils", arm_propensity=0.5, **same)
+
+
+def test_the_user_reaches_the_strategy_and_the_arm_may_choose_the_mode():
+    council = council_of({"whole": "full", "cheap": "exact"}, strategy=ByUser())
+    whole = asyncio.run(council.evaluate_script("script 10", "fitness", "bob"))
+    cheap = asyncio.run(council.evaluate_script("script 10", "fitness", user_id="anna"))
+    assert (whole["_routing_metadata"]["mode"], cheap["_routing_metadata"]["mode"]) == ("full", "exact")
+    assert whole["_routing_metadata"]["arm"] == "whole"
+    events = council.router.config.sink.captured
+    assert [(e.strategy, e.experiment, e.arm, e.unit) for e in events] == [
+        ("by_user", "councils", "whole", "bob"),
+        ("by_user", "councils", "cheap", "anna"),
+    ]
+    assert [e.arm_propensity for e in events] == [0.5, 0.5]
+
+
+def test_rolled_back_the_council_convenes_in_full(monkeypatch):
+    monkeypatch.setenv("ENABLE_SMART_ROUTING", "false")
+    council = council_of("smart", seed=5)
+    found = asyncio.run(council.evaluate_script("script 10"))
+    assert found["_routing_metadata"]["mode"] == "full"
+    assert len(council.router.provider.calls) == len(MEMBERS)
+
+
+def test_an_audit_is_judged_in_full_and_gets_that_verdict():
+    """The screen says 99, the members 10: the verdict is the members', and the audit remembers both."""
+
+    def misled(call):
+        if call.purpose == "screen":
+            return json.dumps({member.key: {"score": 99} for member in MEMBERS})
+        return json.dumps({"score": 10, "reason": "because"})
+
+    council = council_of("smart", misled, audit_share=1.0)
+    found = asyncio.run(council.evaluate_script("script 1"))
+    assert (found["verdict"], found["final_score"]) == ("NEEDS_REVISION", 10.0)
+    metadata = found["_routing_metadata"]
+    assert (metadata["decided_by"], metadata["imputed"], metadata["screen_score"]) == ("audit", [], 99.0)
+    (event,) = council.router.config.sink.captured
+    assert [a["purpose"] for a in event.attempts] == ["screen", "audit", "audit"]
+    assert len(council.audits) == 1
+
+    another = council_of("smart")
+    assert another.learn_from(council.router.config.sink) == 1
+    assert another.audit_report().overall.n == 1
+
+
+def test_an_audit_in_which_a_member_failed_teaches_nothing():
+    def half(call):
+        if call.model == "b":
+            raise ProviderUnavailableError("503")
+        return answer(call)
+
+    council = council_of("smart", half, audit_share=1.0)
+    found = asyncio.run(council.evaluate_script("script 20"))
+    assert found["breakdown"]["second"] == 70.0 and len(found["errors"]) == 1
+    assert len(council.audits) == 0
+    assert council.learn_from(council.router.config.sink) == 0
+
+
+@pytest.mark.parametrize("said", ["", "no JSON", '{"first": {"score": 90}}', '{"first": 90, "second": 900}'])
+def test_a_malformed_screen_is_inconclusive(said):
+    council = council_of(
+        "smart", lambda call: said if call.purpose == "screen" else answer(call), audit_share=0.0
+    )
+    found = asyncio.run(council.evaluate_script("script 99"))
+    metadata = found["_routing_metadata"]
+    assert (metadata["decided_by"], metadata["screen_score"], metadata["escalated"]) == ("exact", None, True)
+    assert found["final_score"] == 99.0
+
+
+def test_a_screen_in_doubt_never_enters_the_verdict():
+    def doubtful(call):
+        if call.purpose == "screen":
+            return json.dumps({member.key: {"score": 86} for member in MEMBERS})
+        return answer(call)
+
+    council = council_of("smart", doubtful, audit_share=0.0)
+    found = asyncio.run(council.evaluate_script("script 3"))
+    assert found["verdict"] == "NEEDS_REVISION"
+    assert found["breakdown"] == {"first": 3.0, "second": 3.0}
+    assert found["_routing_metadata"]["imputed"] == ["second"]
+    assert found["confidence"] == 0.6
+
+
+def test_without_any_key_the_first_evaluation_says_which_to_set(monkeypatch):
+    for name in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY", "GOOGLE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    council = SmartEnsembleEvaluator(sink=False)
+    with pytest.raises(MissingKeyError, match="OPENAI_API_KEY"):
+        asyncio.run(council.evaluate_script("A script."))
+
+
+def test_a_member_without_a_key_fails_by_name_and_the_others_vote(monkeypatch):
+    monkeypatch.delenv("ZZ_API_KEY", raising=False)
+    locked = ModelCard("b", target="zz/b", price=Price(1.0, 1.0), api_key_env="ZZ_API_KEY")
+    provider = ScriptedProvider(answer)
+    provider.needs_keys = True
+    open_cards = [
+        ModelCard(c.name, target=f"ollama/{c.name}", price=c.price) for c in CATALOGUE if c.name != "b"
+    ]
+    council = council_of("full", catalogue=Catalogue.of([*open_cards, locked]), provider=provider)
+    found = asyncio.run(council.evaluate_script("script 90"))
+    assert found["breakdown"] == {"first": 90.0, "second": 70.0}
+    assert found["errors"] == ["second: b may not be called: no key: ZZ_API_KEY is not set"]
+    assert found["confidence"] == 0.8
+    assert [call.model for call in provider.calls] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"members": []}, "needs members"),
+        ({"members": MEMBERS[:1]}, "sum to 1, and these sum to 0.6"),
+        ({"members": (MEMBERS[0], CouncilMember("first", 0.4, rubric="x", tier="mini"))}, "twice"),
+        ({"mode": "fast"}, "mode must be one of"),
+        ({"mode": {"arm": "fast"}}, "mode must be one of"),
+        ({"audit_share": 1.5}, "audit_share"),
+        ({"flip_rate": 0.0}, "miss rate"),
+        ({"cache_s": -1}, "cache_s"),
+        ({"thresholds": {"x": 101}}, "from 0 to 100"),
+        ({"wide_margin": float("nan")}, "wide_margin"),
+        ({"compare_with": SlowOld(), "share": 2}, "share"),
+        ({"router": ModelRouter(sink=False), "sink": False}, "not both"),
+    ],
+)
+def test_a_wrong_setting_fails_at_construction(arguments, told):
+    with pytest.raises(ConfigError, match=told):
+        SmartEnsembleEvaluator(**{"members": MEMBERS, **arguments})
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"key": ""}, "key"),
+        ({"weight": 0.0}, "weight"),
+        ({"weight": True}, "weight"),
+        ({"model": "a", "tier": "mini"}, "exactly one"),
+        ({"model": None}, "exactly one"),
+        ({"model": None, "tier": "huge"}, "tier"),
+        ({"rubric": " "}, "rubric"),
+        ({"model": None, "scorer": 5}, "scorer"),
+    ],
+)
+def test_a_wrong_member_is_told_by_name(fields, told):
+    with pytest.raises(ConfigError, match=told):
+        CouncilMember(**{"key": "k", "weight": 0.5, "rubric": "r", "model": "a", **fields})
+
+
+@pytest.mark.parametrize("value", ["high", "nan", "-1", "101"])
+def test_a_threshold_in_the_environment_that_is_none_is_told(monkeypatch, value):
+    monkeypatch.setenv("COUNCIL_APPROVAL_THRESHOLD", value)
+    with pytest.raises(ConfigError, match=f"COUNCIL_APPROVAL_THRESHOLD.*{value}"):
+        council_of().get_approval_threshold("fitness")
+
+
+@pytest.mark.parametrize("script", [None, "", "  ", 7])
+def test_a_script_that_is_none_is_refused(script):
+    with pytest.raises(TaskError):
+        asyncio.run(council_of().evaluate_script(script))
+
+
+def test_two_scripts_are_one_too_many():
+    with pytest.raises(TaskError, match="another name"):
+        asyncio.run(council_of().evaluate_script("one", script="two"))
+
+
+def test_a_member_of_a_tier_is_answered_for_by_its_cheapest_model():
+    members = (CouncilMember("m", 1.0, rubric="all", tier="standard"),)
+    council = council_of("full", members=members)
+    found = asyncio.run(council.evaluate_script("script 10"))
+    assert found["_routing_metadata"]["model_used"] == "a"
+
+
+def test_a_members_effort_reaches_the_call():
+    thinker = ModelCard("t", target="x/t", price=Price(1.0, 1.0), efforts=("low", "high"))
+    members = (CouncilMember("m", 1.0, rubric="all", model="t@high"),)
+    council = council_of("full", members=members, catalogue=Catalogue.of([thinker]))
+    asyncio.run(council.evaluate_script("script 10"))
+    assert council.router.provider.calls[0].effort == "high"
+
+
+def test_a_scorer_may_be_a_plain_function_of_ones_own():
+    class Length:
+        def score(self, script, niche):
+            return float(len(script))
+
+    members = (MEMBERS[0], CouncilMember("length", 0.4, scorer=Length()))
+    found = asyncio.run(council_of("full", members=members).evaluate_script("script 10"))
+    assert found["breakdown"] == {"first": 10.0, "length": 9.0}
+    assert found["final_score"] == 9.6
+
+
+def test_a_call_of_a_scorer_is_free_in_the_ledger_and_a_failing_one_is_no_failed_member():
+    class Down:
+        def score(self, script, niche):
+            raise ConnectionError("secret address")
+
+    members = (MEMBERS[0], CouncilMember("service", 0.4, scorer=Down()))
+    council = council_of("full", members=members, max_usd=1.0)
+    found = asyncio.run(council.evaluate_script("script 90"))
+    assert (found["breakdown"]["service"], found["errors"], found["confidence"]) == (70.0, None, 1.0)
+    assert "service gave no score (it raised ConnectionError)" in found["feedback"]
+    (event,) = council.router.config.sink.captured
+    service = next(a for a in event.attempts if a["model"] == "service")
+    assert (service["cost_usd"], service["failure"]) == (0.0, "unknown")
+    assert found["_routing_metadata"]["unpriced_attempts"] == 0
+
+
+def test_an_exhausted_budget_is_named_by_every_member():
+    council = council_of("full", max_usd=0.0)
+    found = asyncio.run(council.evaluate_script("script 90"))
+    assert all("budget" in error for error in found["errors"])
+    assert council.router.provider.calls == []
+
+
+def test_a_deadline_passes_over_the_members_that_are_late():
+    class Stuck(ScriptedProvider):
+        async def asend(self, call):
+            if call.model == "b":
+                await asyncio.sleep(30)
+            return self.send(call)
+
+    from smartroute.clock import Clock
+
+    council = council_of("full", provider=Stuck(answer), clock=Clock(), timeout_s=0.1)
+    found = asyncio.run(council.evaluate_script("script 90"))
+    assert found["breakdown"] == {"first": 90.0, "second": 70.0}
+    assert len(found["errors"]) == 1
+
+
+def test_transient_failures_of_members_are_retried_together():
+    failing = {"a", "b"}
+
+    def flaky(call):
+        if call.number == 1:
+            raise ProviderUnavailableError("503")
+        return answer(call)
+
+    council = council_of("full", flaky, retry=RetryPolicy(calls=2))
+    found = asyncio.run(council.evaluate_script("script 90"))
+    assert found["errors"] is None
+    assert len(council.router.config.clock.slept) == 1
+    (event,) = council.router.config.sink.captured
+    assert {a["model"] for a in event.attempts if a.get("failure")} == failing
+
+
+def test_settings_may_come_as_a_config():
+    config = RouterConfig(catalogue=CATALOGUE, provider=ScriptedProvider(answer), sink=False)
+    council = SmartEnsembleEvaluator(MEMBERS, mode="full", config=config)
+    assert asyncio.run(council.evaluate_script("script 10"))["final_score"] == 10.0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
+def test_a_forked_child_does_not_wait_for_a_leader_it_left_behind():
+    council = council_of("full", provider=Unhurried(seconds=0.05))
+
+    async def main():
+        leader = asyncio.ensure_future(council.evaluate_script("script 44"))
+        await asyncio.sleep(0.005)
+        child = os.fork()
+        if child == 0:
+            worked = []
+            thread = threading.Thread(
+                target=lambda: worked.append(asyncio.run(council.evaluate_script("script 44")))
+            )
+            thread.start()
+            thread.join(timeout=10)
+            os._exit(0 if worked and worked[0]["final_score"] == 44.0 else 1)
+        await leader
+        return os.waitpid(child, 0)[1]
+
+    assert asyncio.run(main()) == 0
+
+
+def test_a_click_through_service_is_ready_when_it_has_an_address(monkeypatch):
+    monkeypatch.delenv("ML_SERVICE_URL", raising=False)
+    assert not ClickThroughScorer().ready()
+    assert ClickThroughScorer("http://localhost:1/").url == "http://localhost:1"
+    monkeypatch.setenv("ML_SERVICE_URL", "http://localhost:2")
+    assert ClickThroughScorer().ready()
