@@ -17,6 +17,7 @@ from smartroute.clock import Clock
 from smartroute.errors import ConfigError
 from smartroute.pricing import PriceTable
 from smartroute.routing.retries import RetryPolicy
+from smartroute.sinks.locations import log_place
 
 _log = logging.getLogger("smartroute")
 
@@ -114,6 +115,13 @@ class RouterConfig(BaseModel):
     def _estimates(cls, value: Any) -> Any:
         if value is not None and not callable(value) and not callable(getattr(value, "estimate", None)):
             raise ValueError("must be a function, or have methods probes and estimate")
+        return value
+
+    @field_validator("log_path")
+    @classmethod
+    def _place(cls, value: Any) -> Any:
+        if value is not None:
+            log_place(value)
         return value
 
     @field_validator("redact")

@@ -8,7 +8,6 @@ first in every line, so that a reader can find where a record begins when two ar
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import logging
 import math
@@ -18,9 +17,28 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, get_type_hints
 
 from smartroute.errors import SinkError
+from smartroute.event_prompts import measure, redacted, transcript
+from smartroute.event_values import (
+    MOST_COUNT,
+    Scalar,
+    are_finite,
+    are_plain,
+    as_count,
+    as_flag,
+    as_it_is,
+    as_labels,
+    as_number,
+    as_scalars,
+    as_truth,
+    as_word,
+    as_words,
+    clean,
+    is_finite,
+    said,
+)
 
 if TYPE_CHECKING:
-    from smartroute.records import Attempt, Message, Outcome
+    from smartroute.records import Attempt, Outcome, RuledOut, Usage
 
 SCHEMA = 1
 """The version that this module writes."""
@@ -31,7 +49,6 @@ RECORD_START = b'{"schema":'
 NAMED_RULED_OUT = 20
 """How many of the models that were ruled out an event names; `ruled_out_count` counts them all."""
 
-Scalar: TypeAlias = int | float | str | bool | None
 Encoder: TypeAlias = Callable[[Any], bytes]
 
 _log = logging.getLogger("smartroute")
@@ -144,7 +161,8 @@ class Event:
 
         `features` join the classification's signals and win over those of the same name. Without a
         `hash_key` the prompt is not hashed, for the plain hash of a short prompt can be guessed.
-        Texts are stored with `log_text` only, after `redact`; where that raises, not at all.
+        Texts are stored with `log_text` only, after `redact`; where that raises, not at all. A value that
+        its field cannot hold becomes the nearest that it can, or None: every event can be read back.
         """
         task = outcome.task
         decision = outcome.decision
@@ -152,84 +170,112 @@ class Event:
         rung = outcome.answered_by
         answer = outcome.answer
         estimate = outcome.estimate
-        measured: dict[str, Scalar] = {name: value for name, value, _ in seen.signals}
+        usage = finish_reason = model = provider = None
+        if answer is not None:
+            usage, finish_reason = answer.usage, answer.finish_reason
+        measured: dict[str, Scalar] = {signal.name: signal.value for signal in seen.signals}
         if features:
             measured.update(features)
-        chars, prompt_hash = _measure(task.messages, hash_key)
+        chars, prompt_hash = measure(task.messages, hash_key)
         attempts = [_attempt(attempt) for attempt in outcome.attempts]
-        costs_usd = [cost_usd for record in attempts if (cost_usd := record["cost_usd"]) is not None]
+        cost_usd, unpriced_attempts = _total(attempts)
+        confidence, source = estimate.value, estimate.source
+        baseline_model, baseline_usd = outcome.baseline_model, outcome.baseline_cost_usd
         values: dict[str, Any] = _USUAL.copy()
-        values["schema"] = SCHEMA
-        values["type"] = "outcome"
-        values["id"] = outcome.id
-        values["outcome_id"] = outcome.id
-        values["time"] = _iso(outcome.started_at + outcome.latency_s)
-        values["simulated"] = outcome.simulated
-        values["kind"] = task.kind
-        values["complexity"] = seen.complexity.value
-        values["complexity_score"] = seen.score
-        values["classified_by"] = seen.by
+        values["id"] = values["outcome_id"] = outcome.id
+        values["time"] = _iso(outcome.started_at, outcome.latency_s)
+        values["simulated"] = simulated = outcome.simulated
+        values["kind"] = kind = task.kind
+        values["complexity"] = str(seen.complexity)
+        values["complexity_score"] = score = seen.score
+        values["classified_by"] = by = seen.by
         values["features"] = measured
-        values["strategy"] = decision.strategy
-        values["arm_propensity"] = decision.arm_propensity
-        values["action_propensity"] = decision.action_propensity
-        values["overridden"] = decision.overridden
-        values["detour"] = outcome.detour
-        values["accept_at"] = decision.accept_at
-        values["ladder"] = tuple(
-            [step.model if step.effort is None else str(step) for step in decision.ladder]
+        values["strategy"] = strategy = decision.strategy
+        values["arm_propensity"] = arm_share = decision.arm_propensity
+        values["action_propensity"] = action_share = decision.action_propensity
+        values["overridden"] = overridden = decision.overridden
+        values["detour"] = detour = outcome.detour
+        values["accept_at"] = accept_at = decision.accept_at
+        values["ladder"] = ladder = tuple(
+            [step.model if step.effort is None else said(step) for step in decision.ladder]
         )
-        values["ruled_out"] = tuple([out.model for out in decision.ruled_out[:NAMED_RULED_OUT]])
+        values["ruled_out"] = _names(decision.ruled_out)
         values["ruled_out_count"] = len(decision.ruled_out)
-        values["confidence"] = estimate.value
-        values["confidence_source"] = estimate.source
-        values["calibrated"] = estimate.calibrated
+        values["confidence"] = confidence
+        values["confidence_source"] = source
+        values["calibrated"] = calibrated = estimate.calibrated
         values["escalated"] = len(attempts) > 1 and outcome.escalated
-        values["cost_usd"] = math.fsum(costs_usd)
-        values["unpriced_attempts"] = len(attempts) - len(costs_usd)
-        values["baseline_model"] = outcome.baseline_model
-        values["baseline_cost_usd"] = outcome.baseline_cost_usd
-        values["latency_s"] = outcome.latency_s
+        values["cost_usd"] = cost_usd
+        values["unpriced_attempts"] = unpriced_attempts
+        values["latency_s"] = latency_s = outcome.latency_s
         values["attempts"] = tuple(attempts)
-        values["labels"] = (
-            {str(name): str(value) for name, value in task.labels.items()} if task.labels else {}
-        )
+        values["labels"] = {}
         values["prompt_chars"] = chars
         values["prompt_hash"] = prompt_hash
+        values["baseline_model"] = baseline_model
+        values["baseline_cost_usd"] = baseline_usd
+        values["finish_reason"] = finish_reason
         values["extra"] = {}
-        if task.requirements:
-            values["requirements"] = tuple(sorted(task.requirements))
-        if decision.experiment is not None:
-            values["experiment"] = decision.experiment
-        if decision.arm is not None:
-            values["arm"] = decision.arm
         if rung is not None:
-            values["model"] = rung.model
-            values["provider"] = _provider(outcome)
-            values["tier"] = rung.tier.value
-            if rung.effort is not None:
-                values["effort"] = rung.effort
+            values["model"] = model = rung.model
+            values["provider"] = provider = _provider(outcome)
+            values["tier"] = said(rung.tier)
+        if usage is not None:
+            (
+                values["input_tokens"],
+                values["output_tokens"],
+                values["cached_tokens"],
+                values["cache_write_tokens"],
+                values["reasoning_tokens"],
+            ) = _tokens(usage)
+        # Nearly always all of it is of the right types and finite; mending field by field takes far longer.
+        words = (
+            *(outcome.id, kind, by, strategy, source),
+            "" if finish_reason is None else finish_reason,
+            "" if model is None else model,
+            "" if provider is None else provider,
+            "" if baseline_model is None else baseline_model,
+            *ladder,
+            *measured,
+        )
+        if not (
+            type(score)
+            is type(accept_at)
+            is type(latency_s)
+            is type(arm_share)
+            is type(action_share)
+            is float
+            and (confidence is None or type(confidence) is float)
+            and (baseline_usd is None or type(baseline_usd) is float)
+            and type(simulated) is type(overridden) is type(detour) is type(calibrated) is bool
+            and are_finite(measured.values(), score + accept_at + latency_s + arm_share + action_share)
+            and (baseline_usd is None or is_finite(baseline_usd))
+            and are_plain(words)
+        ):
+            _coerce(values)
+        if task.requirements:
+            values["requirements"] = tuple(sorted(as_words(task.requirements)))
+        if task.labels:
+            values["labels"] = as_labels(task.labels)
+        if decision.experiment is not None:
+            values["experiment"] = as_word(decision.experiment)
+        if decision.arm is not None:
+            values["arm"] = as_word(decision.arm)
+        if rung is not None and rung.effort is not None:
+            values["effort"] = as_word(rung.effort)
         if outcome.stopped_by is not None:
-            values["stopped_by"] = outcome.stopped_by
+            values["stopped_by"] = as_word(outcome.stopped_by)
         if outcome.error is not None:
             values["error"] = type(outcome.error).__name__
-        if answer is not None:
-            values["finish_reason"] = answer.finish_reason
-            if (usage := answer.usage) is not None:
-                values["input_tokens"] = usage.input_tokens
-                values["output_tokens"] = usage.output_tokens
-                values["cached_tokens"] = usage.cached_tokens
-                values["cache_write_tokens"] = usage.cache_write_tokens
-                values["reasoning_tokens"] = usage.reasoning_tokens
         if task.unit is not None:
-            values["unit"] = task.unit
+            values["unit"] = as_word(task.unit)
         if task.tenant is not None:
-            values["tenant"] = task.tenant
+            values["tenant"] = as_word(task.tenant)
         if task.conversation_id is not None:
-            values["conversation_id"] = task.conversation_id
+            values["conversation_id"] = as_word(task.conversation_id)
         if log_text:
-            values["prompt_text"] = _redacted(_transcript(task.messages), redact)
-            values["answer_text"] = None if answer is None else _redacted(answer.text, redact)
+            values["prompt_text"] = as_word(redacted(transcript(task.messages), redact))
+            values["answer_text"] = None if answer is None else as_word(redacted(said(answer.text), redact))
         event = object.__new__(cls)
         object.__setattr__(event, "__dict__", values)
         return event
@@ -263,15 +309,17 @@ class Event:
     def to_line(self) -> bytes:
         """Return the event as one line of JSON in UTF-8, its newline included. Never raises on odd values.
 
-        A number that is not finite becomes null, a lone surrogate U+FFFD, any other object its text.
+        A number that is not finite becomes null, a lone surrogate U+FFFD, any other object its text; what is
+        nested too deeply is left out.
         """
         record = self.__dict__.copy()
-        for name, value in record.pop("extra").items():
-            record.setdefault(name, value)
+        if extra := record.pop("extra"):
+            for name, value in extra.items():
+                record.setdefault(name, value)
         try:
             return encoder()(record)
-        except (TypeError, ValueError):
-            return encode_json(_clean(record))
+        except Exception:  # noqa: BLE001  somebody else's object may raise anything
+            return encode_json(clean(record))
 
 
 _NAMES = frozenset(each.name for each in fields(Event)) - {"extra"}
@@ -290,7 +338,7 @@ _USUAL: dict[str, Any] = dict.fromkeys(
         *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
         "finish_reason",
     )
-)
+) | {"schema": SCHEMA, "type": "outcome"}
 
 
 def encode_json(record: Any) -> bytes:
@@ -312,31 +360,6 @@ def encoder() -> Encoder:
         return encode_json
     dumps, newline = orjson.dumps, orjson.OPT_APPEND_NEWLINE
     return lambda record: dumps(record, None, newline)
-
-
-def _clean(value: Any) -> Any:
-    """Return the nearest thing that JSON in UTF-8 can hold."""
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, int):
-        return int(value)
-    if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {_text(str(name)): _clean(each) for name, each in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_clean(each) for each in value]
-    try:
-        number = float(value)
-    except (TypeError, ValueError, OverflowError):
-        return _text(str(value))
-    return number if math.isfinite(number) else None
-
-
-def _text(value: str) -> str:
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 @functools.cache
@@ -363,13 +386,21 @@ def _reader() -> Any:
     return TypeAdapter(strict(table("Line", line)))
 
 
-def _iso(seconds: float) -> str:
-    whole, micros = divmod(int(seconds * 1e6), 1_000_000)
-    return f"{_second(whole)}.{micros:06d}Z"
+def _iso(started_at: float, latency_s: float) -> str:
+    """Return the time at which an outcome was complete; the present where its own clock tells none."""
+    try:
+        seconds = started_at + latency_s
+        whole = seconds // 1.0
+        micros = int(seconds * 1e6 - whole * 1e6)
+        if micros > 999_999:
+            whole, micros = whole + 1.0, 0
+        return "%s.%06dZ" % (_second(whole), micros)  # noqa: UP031  faster than an f-string
+    except Exception:  # noqa: BLE001  a user's clock may show anything
+        return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @functools.lru_cache(maxsize=64)
-def _second(seconds: int) -> str:
+def _second(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").zfill(19)
 
 
@@ -384,87 +415,138 @@ def _provider(outcome: Outcome) -> str | None:
     return None
 
 
+_UNANSWERED: AttemptRecord = {
+    "model": "",
+    "provider": "",
+    "purpose": "",
+    "rung": None,
+    "number": 0,
+    "cost_usd": None,
+    "latency_s": None,
+    "started_at": None,
+}
+_ANSWERED: AttemptRecord = {
+    **_UNANSWERED,
+    "input_tokens": None,
+    "output_tokens": None,
+    "cached_tokens": None,
+    "cache_write_tokens": None,
+    "reasoning_tokens": None,
+}
+"""To be copied and filled, which spares the dict from growing."""
+
+
 def _attempt(attempt: Attempt) -> AttemptRecord:
-    record: AttemptRecord = {
-        "model": attempt.model,
-        "provider": attempt.provider,
-        "purpose": attempt.purpose,
-        "rung": attempt.rung,
-        "number": attempt.number,
-        "cost_usd": attempt.cost_usd,
-        "latency_s": attempt.latency_s,
-        "started_at": attempt.started_at,
-    }
+    cost_usd = attempt.cost_usd
+    latency_s = attempt.latency_s
+    started_at = attempt.started_at
+    rung = attempt.rung
+    usage = attempt.usage
+    record = (_UNANSWERED if usage is None else _ANSWERED).copy()
+    record["model"] = model = attempt.model
+    record["provider"] = provider = attempt.provider
+    record["purpose"] = purpose = attempt.purpose
+    record["rung"] = rung
+    record["number"] = number = attempt.number
+    record["cost_usd"] = cost_usd
+    record["latency_s"] = latency_s
+    record["started_at"] = started_at
+    if not (
+        type(model) is type(provider) is type(purpose) is str
+        and type(latency_s) is type(started_at) is float
+        and type(number) is int
+        and (rung is None or type(rung) is int)
+        and (cost_usd is None or (type(cost_usd) is float and is_finite(cost_usd)))
+        and is_finite(latency_s + started_at)
+    ):
+        record["model"] = said(model)
+        record["provider"] = said(provider)
+        record["purpose"] = said(purpose)
+        record["rung"] = as_count(rung)
+        record["number"] = as_count(number) or 0
+        record["cost_usd"] = as_number(cost_usd)
+        record["latency_s"] = as_number(latency_s)
+        record["started_at"] = as_number(started_at)
     if attempt.effort is not None:
-        record["effort"] = attempt.effort
-    if (usage := attempt.usage) is not None:
-        record["input_tokens"] = usage.input_tokens
-        record["output_tokens"] = usage.output_tokens
-        record["cached_tokens"] = usage.cached_tokens
-        record["cache_write_tokens"] = usage.cache_write_tokens
-        record["reasoning_tokens"] = usage.reasoning_tokens
-    if attempt.confidence_source is not None:
-        record["confidence"] = attempt.confidence
-        record["confidence_source"] = attempt.confidence_source
-    if attempt.finish_reason is not None:
-        record["finish_reason"] = attempt.finish_reason
+        record["effort"] = as_word(attempt.effort)
+    if usage is not None:
+        (
+            record["input_tokens"],
+            record["output_tokens"],
+            record["cached_tokens"],
+            record["cache_write_tokens"],
+            record["reasoning_tokens"],
+        ) = _tokens(usage)
+    if (source := attempt.confidence_source) is not None:
+        confidence = attempt.confidence
+        sound = type(confidence) is float and is_finite(confidence)
+        record["confidence"] = confidence if sound else as_number(confidence)
+        record["confidence_source"] = source if type(source) is str and source.isascii() else as_word(source)
+    if (reason := attempt.finish_reason) is not None:
+        record["finish_reason"] = reason if type(reason) is str and reason.isascii() else as_word(reason)
     if (failure := attempt.failure) is not None:
-        record["failure"] = failure.kind
-        record["failure_status"] = failure.status
+        record["failure"] = said(failure.kind)
+        record["failure_status"] = as_count(failure.status)
     return record
 
 
-def _measure(messages: Sequence[Message], key: bytes | None) -> tuple[int, str | None]:
-    """Return the characters of text in the messages, and the keyed hash of their roles and contents.
-
-    Each content stands behind its role and its length, so no two conversations run into the same bytes.
-    """
-    chars = 0
-    parts: list[bytes] = []
-    for message in messages:
-        content = message.get("content")
-        if isinstance(content, str):
-            chars += len(content)
-        elif content:
-            chars += sum(len(part.get("text") or "") for part in content)
-        if key:
-            form, data = _canonical(content)
-            parts.append(f"{message.get('role')}\0{form}\0{len(data)}\0".encode() + data)
-    if not key:
-        return chars, None
-    return chars, hashlib.blake2b(b"".join(parts), key=key, digest_size=16).hexdigest()
-
-
-def _canonical(content: Any) -> tuple[str, bytes]:
-    """Return the form of a message's content, and its bytes."""
-    if isinstance(content, str):
-        return "text", content.encode("utf-8", "surrogatepass")
-    if not content:
-        return "none", b""
-    return "parts", json.dumps(content, sort_keys=True, skipkeys=True, default=str).encode()
-
-
-def _transcript(messages: Sequence[Message]) -> str:
-    """Return the text of the messages: a lone one as it is, several with their roles before them."""
-    texts = []
-    for message in messages:
-        content = message.get("content")
-        if isinstance(content, str) or not content:
-            texts.append(content or "")
-        else:
-            texts.append("\n".join(str(part.get("text") or f"[{part.get('type')}]") for part in content))
-    if len(texts) == 1:
-        return texts[0]
-    return "\n\n".join(
-        f"{message.get('role')}: {text}" for message, text in zip(messages, texts, strict=True)
-    )
-
-
-def _redacted(text: str, redact: Callable[[str], str] | None) -> str | None:
-    if redact is None:
-        return text
+def _total(attempts: Sequence[AttemptRecord]) -> tuple[float | None, int]:
+    """Return the sum of the known costs, and how many are unknown."""
+    if len(attempts) == 1 and (cost_usd := attempts[0]["cost_usd"]) is not None:
+        return cost_usd, 0
+    costs_usd = [cost_usd for record in attempts if (cost_usd := record["cost_usd"]) is not None]
     try:
-        return str(redact(text))
-    except Exception as error:  # noqa: BLE001  a user's function must not cost the event, nor let the text through
-        _log.warning("redact raised %s; the text stays out of the log", type(error).__name__)
-        return None
+        return math.fsum(costs_usd), len(attempts) - len(costs_usd)
+    except OverflowError:
+        return None, len(attempts)
+
+
+def _tokens(usage: Usage) -> tuple[int | None, int | None, int | None, int | None, int | None]:
+    """Return the token counts of a call, in the order of Usage."""
+    a, b, c = usage.input_tokens, usage.output_tokens, usage.cached_tokens
+    d, e = usage.cache_write_tokens, usage.reasoning_tokens
+    # Of numbers that are not negative, "or" has the highest bit of them all; of others it is negative.
+    if type(a) is type(b) is type(c) is type(d) is type(e) is int and 0 <= a | b | c | d | e <= MOST_COUNT:
+        return a, b, c, d, e
+    return as_count(a), as_count(b), as_count(c), as_count(d), as_count(e)
+
+
+def _names(ruled_out: tuple[RuledOut, ...]) -> tuple[str, ...]:
+    """Return the names of the first models that were ruled out. Requests of equal shape share one tuple."""
+    known = _named.get(id(ruled_out))
+    if known is not None and known[0] is ruled_out:
+        return known[1]
+    names = as_words([out.model for out in ruled_out[:NAMED_RULED_OUT]])
+    if len(_named) >= _MOST_NAMED:
+        _named.clear()
+    _named[id(ruled_out)] = ruled_out, names
+    return names
+
+
+_MOST_NAMED = 64
+_named: dict[int, tuple[tuple[RuledOut, ...], tuple[str, ...]]] = {}
+
+
+def _coerce(values: dict[str, Any]) -> None:
+    """Turn every value into the nearest that its field can hold, or into None."""
+    for name, value in values.items():
+        values[name] = _NEAREST[_KINDS[name]](value)
+
+
+_KINDS: dict[str, str] = Event.__annotations__
+_NEAREST: dict[str, Callable[[Any], Any]] = {
+    "int": as_it_is,
+    "Literal['outcome', 'feedback']": as_it_is,
+    "str": said,
+    "bool": as_truth,
+    "str | None": as_word,
+    "float | None": as_number,
+    "int | None": as_count,
+    "bool | None": as_flag,
+    "tuple[str, ...]": as_words,
+    "tuple[AttemptRecord, ...]": as_it_is,
+    "Mapping[str, Scalar]": as_scalars,
+    "Mapping[str, str]": as_labels,
+    "Mapping[str, Any]": as_it_is,
+}
+"""By the annotation of a field."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -100,7 +101,8 @@ def _check_types(params: Mapping[str, Any]) -> None:
 
 def _check_sendable(params: Mapping[str, Any]) -> None:
     for name, value in params.items():
-        if isinstance(value, str | int | bool):
+        kind = type(value)
+        if kind is str or kind is int or kind is bool or (kind is float and math.isfinite(value)):
             continue
         try:
             json.dumps(value, default=_as_json, allow_nan=False)

@@ -203,6 +203,7 @@ def test_the_model_for_no_complexity_is_refused(router):
         ({"sink": CapturingSink}, "sink.*not the class"),
         ({"classifier": 42}, "classifier.*42"),
         ({"estimator": 42}, "estimator.*42"),
+        ({"log_path": "a\0b"}, "log_path"),
     ],
 )
 def test_a_part_that_is_none_fails_when_the_router_is_built(setting, told):

@@ -8,6 +8,7 @@ either end, so the cost of a request of any length is bounded.
 from __future__ import annotations
 
 import functools
+import itertools
 import math
 import re
 import threading
@@ -108,6 +109,7 @@ _IMAGE_TOKENS, _LOW_IMAGE_TOKENS, _ATTACHMENT_TOKENS = 765, 85, 1_000
 _MESSAGE_TOKENS, _REPLY_TOKENS = 4, 3
 # Providers write schemas out more tersely than JSON: fitted to recorded counts of 982 requests with tools.
 _TOOLS_READ, _TOKENS_PER_SCHEMA_CHAR = 16, 0.18
+_MOST_READ, _OTHER_CHARS = 20_000, 4
 
 
 class _Collected:
@@ -456,4 +458,31 @@ def _tools(params: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _schema_tokens(schema: object) -> int:
-    return math.ceil(len(str(schema)) * _TOKENS_PER_SCHEMA_CHAR)
+    try:
+        characters = len(str(schema))
+    except Exception:  # noqa: BLE001  too deep for str, or somebody else's __repr__
+        characters = _written_length(schema)
+    return math.ceil(characters * _TOKENS_PER_SCHEMA_CHAR)
+
+
+def _written_length(value: object) -> int:
+    """Return about how long str would make a value of any depth; of a very large one a part counts."""
+    length = 0
+    pending = [value]
+    for _ in range(_MOST_READ):
+        if not pending:
+            break
+        each = pending.pop()
+        room = max(_MOST_READ - len(pending), 0)
+        if isinstance(each, str):
+            length += len(each) + 2
+        elif isinstance(each, Mapping):
+            taken = [*itertools.islice(each.items(), room)]
+            length += 2 + 4 * len(taken) - 2 * bool(taken)
+            pending.extend(itertools.chain.from_iterable(taken))
+        elif isinstance(each, list | tuple):
+            length += 2 + 2 * len(each[:room]) - 2 * bool(each)
+            pending.extend(each[:room])
+        else:
+            length += _OTHER_CHARS
+    return length

@@ -303,6 +303,7 @@ class Run:
             effort=rung.effort,
             rung=place,
             options=card.options,
+            timeout_s=self.handles.call_timeout_s,
         )
 
     def ask_each(self, asks: Sequence[Ask]) -> Generator[Calls | Wait, Replies, tuple[Reply | Failure, ...]]:
@@ -412,8 +413,9 @@ class Run:
         within_s = None if left_s is None else left_s * share
         limits = [s for s in (within_s, self.handles.call_timeout_s) if s is not None]
         reservations = [self.ledger.reserve(self._ceiling(*pair)) for pair in zip(calls, cards, strict=True)]
+        timeout_s = min(limits) if limits else None
         made = [
-            (replace(call, timeout_s=min(limits)) if limits else call, reservation)
+            (call if call.timeout_s == timeout_s else replace(call, timeout_s=timeout_s), reservation)
             for call, reservation in zip(calls, reservations, strict=True)
             if reservation is not None
         ]

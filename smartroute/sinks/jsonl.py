@@ -27,7 +27,14 @@ from typing import TYPE_CHECKING, Self
 from smartroute.clock import Clock
 from smartroute.errors import ConfigError, SinkError
 from smartroute.events import RECORD_START, Event
-from smartroute.sinks.locations import default_log_path, is_single_file, settle, simulated_beside
+from smartroute.sinks.locations import (
+    default_log_path,
+    is_single_file,
+    log_place,
+    read_small,
+    settle,
+    simulated_beside,
+)
 from smartroute.sinks.losses import Losses
 
 if TYPE_CHECKING:
@@ -65,7 +72,7 @@ class JsonlSink:
         clock: Clock | None = None,
         fsync: bool = False,
     ) -> None:
-        self.path = default_log_path(bool(simulated)) if path is None else Path(path).expanduser()
+        self.path = default_log_path(bool(simulated)) if path is None else log_place(path)
         self._simulated = simulated
         self._clock = clock or Clock()
         self._fsync = fsync
@@ -105,8 +112,14 @@ class JsonlSink:
                 self._losses.end_spell()
 
     def check(self) -> None:
-        """Raise ConfigError when the log is known to hold the other kind of traffic than declared."""
-        if self._simulated is not None and (holds := _traffic_at(self.path)) is not None:
+        """Raise ConfigError when the log holds the other kind of traffic than declared, or cannot be read."""
+        if self._simulated is None:
+            return
+        try:
+            holds = _traffic_at(self.path)
+        except OSError as error:
+            raise ConfigError(f"the log at {self.path} cannot be read: {error}") from error
+        if holds is not None:
             _refuse_mixture(self.path, holds, self._simulated)
 
     @property
@@ -224,7 +237,7 @@ class JsonlSource:
     """
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser()
+        self.path = log_place(path)
         self.bad_lines = 0
         self.foreign_lines = 0
 
@@ -256,10 +269,19 @@ class JsonlSource:
 
 
 def open_log(path: str | Path) -> EventSource:
-    """Return the source of an existing log, folder or file. Raises SinkError when there is none."""
+    """Return the source of an existing log, folder or file. Raises SinkError when there is none.
+
+    Raises ConfigError for a path that no file can have.
+    """
     source = JsonlSource(path)
-    if not source.path.exists():
-        raise SinkError(f"there is no log at {source.path}; check the path, or route a request first")
+    try:
+        source.path.stat()
+    except FileNotFoundError:
+        raise SinkError(
+            f"there is no log at {source.path}; check the path, or route a request first"
+        ) from None
+    except OSError as error:
+        raise SinkError(f"the log at {source.path} cannot be read: {error}") from error
     return source
 
 
@@ -314,7 +336,7 @@ def _settle_traffic(folder: Path, simulated: bool) -> bool:
 def _marked_traffic(folder: Path) -> bool | None:
     marker = folder / _MARKER
     try:
-        content = marker.read_bytes().strip()
+        content = read_small(marker).strip()
     except FileNotFoundError:
         return None
     if content not in (b"real", b"simulated"):
@@ -354,7 +376,8 @@ def _days(path: Path) -> Iterator[list[Path]]:
         return
     if not path.exists():
         return
-    found = sorted(path.glob("*.jsonl"), key=lambda file: (_day_of(file), file.name))
+    found = [file for file in path.glob("*.jsonl") if file.is_file()]
+    found.sort(key=lambda file: (_day_of(file), file.name))
     for _, segments in groupby(found, _day_of):
         yield list(segments)
 

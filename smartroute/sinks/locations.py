@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import logging
 import os
@@ -12,10 +13,27 @@ import sys
 import time
 from pathlib import Path
 
+from smartroute.errors import ConfigError
+
 _log = logging.getLogger("smartroute")
 
 _FILE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".log", ".txt"})
 _KEY_BYTES = 32
+_MOST_BYTES = 4_096
+
+
+def log_place(path: str | Path) -> Path:
+    """Return the path with `~` expanded. Raises ConfigError for one that no file can have."""
+    try:
+        place = Path(path).expanduser()
+        if b"\0" not in os.fsencode(place):
+            return place
+        reason = "it holds a NUL"
+    except (TypeError, RuntimeError) as error:
+        reason = str(error)
+    except UnicodeEncodeError:
+        reason = "it holds half a character"
+    raise ConfigError(f"the log's path cannot be {path!r}: {reason}; choose another log_path")
 
 
 def default_log_path(simulated: bool) -> Path:
@@ -57,8 +75,9 @@ def hash_key(path: str | Path) -> bytes:
 
     It lies in the folder as `hash.key`, or beside the file as `<file>.key`, made at random by whoever
     comes first. Where it can be neither read nor written, hashes are comparable within this process only.
+    Raises ConfigError for a path that no file can have.
     """
-    path = Path(path)
+    path = log_place(path)
     if _is_special(path):
         return _process_key()
     file = path.with_name(path.name + ".key") if is_single_file(path) else path / "hash.key"
@@ -96,6 +115,21 @@ def settle(path: Path, content: bytes) -> bytes:
     return _read_settled(path)
 
 
+def read_small(path: Path) -> bytes:
+    """Return the first bytes of a regular file. Raises OSError for a pipe or device: it might never end."""
+    handle = os.open(path, _READ_FLAGS)
+    try:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file; remove it", str(path))
+        return os.read(handle, _MOST_BYTES)
+    finally:
+        os.close(handle)
+
+
+# A pipe that nobody writes must not hold a request up.
+_READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+
+
 def _write_new(path: Path, content: bytes) -> None:
     flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags, 0o600)
@@ -113,7 +147,7 @@ def _write_new(path: Path, content: bytes) -> None:
 def _read_settled(path: Path) -> bytes:
     """Return the file's content; without hard links its maker may still be writing it, so wait a little."""
     for _ in range(20):
-        content = path.read_bytes()
+        content = read_small(path)
         if content:
             return content
         time.sleep(0.005)

@@ -273,3 +273,67 @@ def test_a_long_text_costs_no_more_than_the_scanned_part() -> None:
         return best
 
     assert seconds("lorem ipsum " * 100_000) < 4 * seconds("lorem ipsum " * 200)
+
+
+def a_deep_list(depth: int) -> list[Any]:
+    deep: list[Any] = []
+    for _ in range(depth):
+        deep = [deep]
+    return deep
+
+
+def a_deep_schema(depth: int) -> dict[str, Any]:
+    deep: dict[str, Any] = {}
+    for _ in range(depth):
+        deep = {"properties": deep}
+    return deep
+
+
+@pytest.mark.parametrize("params", ["tools", "functions", "response_format"])
+def test_no_depth_of_a_schema_is_too_much(params: str) -> None:
+    deep = a_deep_schema(100_000)
+    task = Task(
+        ({"role": "user", "content": "Hello."},),
+        params={params: deep if params == "response_format" else [deep]},
+    )
+    flat = Task(({"role": "user", "content": "Hello."},))
+    # 16 characters a level as str writes it: {'properties': }, at 0.18 tokens each, if all of it is read.
+    assert estimate_tokens(flat) + 1_000 < estimate_tokens(task) <= estimate_tokens(flat) + 288_001
+
+
+def test_a_schema_that_is_too_deep_to_be_written_counts_as_if_it_were() -> None:
+    def tools(depth: int) -> Task:
+        return Task(({"role": "user", "content": "Hello."},), params={"tools": [a_deep_schema(depth)]})
+
+    # By hand: 10 further levels are 160 characters, about 29 tokens at 0.18 each.
+    shallow, deep = estimate_tokens(tools(100)), estimate_tokens(tools(2_000))
+    assert deep - shallow == pytest.approx(1_900 * 16 * 0.18, abs=2)
+
+
+def test_a_cyclic_or_unprintable_schema_is_no_crash() -> None:
+    class Unprintable:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    cyclic = a_deep_schema(2_000)
+    cyclic["self"] = cyclic
+    wide: list[Any] = [Unprintable()]
+    wide.extend([wide] * 100_000)
+    for schema in (cyclic, {"a": Unprintable()}, {Unprintable(): 1}, {"a": wide}):
+        task = Task(({"role": "user", "content": "Hello."},), params={"tools": [schema]})
+        assert measure(task).tools == 1
+        assert 0 < estimate_tokens(task) < 10**6
+
+
+def test_deep_parts_and_calls_are_passed_by() -> None:
+    deep = a_deep_list(100_000)
+    task = Task(
+        (
+            {"role": "user", "content": [{"type": "text", "text": "Hello."}, {"type": deep}, {"text": deep}]},
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"detail": deep}}, deep]},
+            {"role": "assistant", "content": deep, "tool_calls": [{"function": {"arguments": deep}}, deep]},
+        )
+    )
+    found = measure(task)
+    assert (found.characters, found.images) == (6, 1)
+    assert RuleClassifier().classify(task).score >= 0.0

@@ -15,7 +15,7 @@ import sys
 import textwrap
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -524,12 +524,6 @@ def test_a_pipe_that_nobody_reads_does_not_hold_a_request_up(tmp_path: Path) -> 
     assert sink.lost == 1
 
 
-def test_a_path_that_no_system_accepts_is_a_loss(tmp_path: Path) -> None:
-    sink = JsonlSink(tmp_path / "a\0b")
-    sink.emit(an_event("a"))
-    assert sink.lost == 1
-
-
 @LAYOUTS
 def test_another_process_refuses_the_other_kind_with_a_cure(
     tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
@@ -665,3 +659,74 @@ def test_an_event_survives_the_disk_equal(tmp_path: Path) -> None:
     with JsonlSink(tmp_path / "log") as sink:
         sink.emit(event)
     assert list(JsonlSource(tmp_path / "log").events()) == [event]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_a_marker_that_is_no_file_is_said_and_holds_nobody_up(
+    tmp_path: Path, make: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    make(tmp_path / "holds.txt")
+    sink = JsonlSink(tmp_path, simulated=False)
+    errors: list[BaseException] = []
+
+    def use() -> None:
+        sink.emit(an_event("a"))
+        for work in (sink.check, lambda: list(JsonlSource(tmp_path).events())):
+            try:
+                work()
+            except (ConfigError, SinkError) as error:
+                errors.append(error)
+
+    user = threading.Thread(target=use, daemon=True)
+    user.start()
+    user.join(10)
+    assert not user.is_alive()
+    assert sink.lost == 1
+    said = [caplog.text, *map(str, errors)]
+    assert len(said) == 3
+    assert all("holds.txt" in text and "not a regular file" in text and "remove it" in text for text in said)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_what_is_called_like_a_segment_and_is_no_file_is_passed_by(tmp_path: Path) -> None:
+    with JsonlSink(tmp_path) as sink:
+        sink.emit(an_event("a"))
+    (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "broken.jsonl").symlink_to(tmp_path / "nowhere")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    assert ids(tmp_path) == ["a"]
+    (tmp_path / "holds.txt").unlink()
+    assert ids(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\ud800b", "~nobody-of-this-name-here/log", 5, b"log"])
+def test_a_path_that_no_system_accepts_is_refused_with_its_value(path: object) -> None:
+    for use in (JsonlSink, JsonlSource, open_log):
+        with pytest.raises(ConfigError, match="choose another log_path") as caught:
+            use(path)  # type: ignore[arg-type]
+        assert repr(path) in str(caught.value)
+
+
+def test_a_path_that_is_too_long_is_a_loss_and_a_sink_error(tmp_path: Path) -> None:
+    long = tmp_path / ("x" * 5_000)
+    sink = JsonlSink(long)
+    sink.emit(an_event("a"))
+    assert sink.lost == 1
+    with pytest.raises(SinkError):
+        list(JsonlSource(long).events())
+    with pytest.raises(SinkError):
+        open_log(long)
+
+
+def test_no_content_of_an_event_keeps_it_from_being_written() -> None:
+    class Unprintable:
+        def __str__(self) -> str:
+            raise RuntimeError("no")
+
+    deep: list[object] = []
+    for _ in range(100_000):
+        deep = [deep]
+    for odd in (Unprintable(), deep, {Unprintable(): 1}, 10**5_000):
+        line = an_event("a", extra={"odd": odd}).to_line()
+        assert Event.from_line(line).id == "a"

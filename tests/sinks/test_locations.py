@@ -6,10 +6,12 @@ import multiprocessing
 import os
 import stat
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
+from smartroute.errors import ConfigError
 from smartroute.sinks.locations import (
     default_log_path,
     hash_key,
@@ -149,3 +151,39 @@ def test_processes_that_settle_at_once_agree(
         assert len(answers) == 1
         assert Path(path).read_bytes() in answers
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("make", ["fifo", "folder", "device", "dangling"])
+def test_a_key_that_is_no_file_is_not_read(
+    tmp_path: Path, make: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    place = tmp_path / "hash.key"
+    if make == "fifo":
+        os.mkfifo(place)
+    elif make == "folder":
+        place.mkdir()
+    else:
+        place.symlink_to("/dev/zero" if make == "device" else tmp_path / "nowhere")
+    keys: list[bytes] = []
+    reader = threading.Thread(target=lambda: keys.append(hash_key(tmp_path)), daemon=True)
+    reader.start()
+    reader.join(10)
+    assert not reader.is_alive()
+    assert len(keys[0]) == 32
+    assert "this process only" in caplog.text
+
+
+def test_a_key_file_of_any_size_is_damaged_and_not_read_whole(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (tmp_path / "hash.key").open("wb") as file:
+        file.truncate(10**11)
+    assert len(hash_key(tmp_path)) == 32
+    assert "is damaged: delete it" in caplog.text
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\ud800b"])
+def test_a_key_has_no_place_beside_an_impossible_path(path: str) -> None:
+    with pytest.raises(ConfigError, match="path"):
+        hash_key(path)
