@@ -108,11 +108,12 @@ def _format(name: str, properties: Mapping[str, Any]) -> dict[str, Any]:
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema, "strict": True}}
 
 
-def read_score(text: str, script: str = "") -> float | None:
+def read_score(text: str, script: str = "", *, cut: bool = False) -> float | None:
     """Return the score that a member gave, None when it gave none from 0 to 100, or more than one.
 
     Takes JSON with a field `score`, a bare number, "85/100" and "SCORE: 85". The judged script is cut out
-    first, so that a score that it speaks of, echoed by the member, is never taken for the member's own.
+    first, so that a score that it speaks of, echoed by the member, is never taken for the member's own. Of an
+    answer that was `cut` short only whole JSON counts: of 85 perhaps no more than the 8 came through.
     """
     text = text[:_MOST_CHARACTERS]
     if script.strip():
@@ -120,6 +121,8 @@ def read_score(text: str, script: str = "") -> float | None:
     found = _json(text)
     if isinstance(found, Mapping):
         return _checked(found.get("score"))
+    if cut:
+        return None
     if found is not None:
         return _checked(found)
     alone = _ALONE.fullmatch(text.strip())

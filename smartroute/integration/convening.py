@@ -123,7 +123,7 @@ class _Votes:
     def _count(self, seat: Seat, answer: Reply | Failure) -> None:
         key = seat.member.key
         if isinstance(answer, Reply):
-            score = read_score(answer.text, self._script.text)
+            score = read_score(answer.text, self._script.text, cut=answer.finish_reason == "length")
             if score is not None:
                 self.scores[key] = score
                 return
@@ -159,10 +159,10 @@ def question(
     effort: str | None = None,
 ) -> Ask:
     """Return the question to a model, with the parameters that it takes."""
-    params: dict[str, Any] = {
-        "temperature": 0,
-        "max_tokens": min(MAX_TOKENS, card.max_output_tokens or MAX_TOKENS),
-    }
+    cap = card.max_output_tokens
+    params: dict[str, Any] = {"max_tokens": MAX_TOKENS if cap is None else min(MAX_TOKENS, cap)}
+    if not card.efforts:  # models that reason set their own
+        params["temperature"] = 0
     if "json_schema" in card.abilities:
         params["response_format"] = shape
     return Ask(card, messages, params, purpose, effort, rung)
