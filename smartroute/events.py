@@ -40,7 +40,7 @@ from smartroute.event_values import (
 if TYPE_CHECKING:
     from smartroute.records import Attempt, Outcome, RuledOut, Usage
 
-SCHEMA = 1
+SCHEMA = 2
 """The version that this module writes."""
 
 RECORD_START = b'{"schema":'
@@ -90,6 +90,11 @@ class Event:
     stored twice counts once. `time` is when the outcome was complete, in ISO 8601, UTC, with
     microseconds and a Z, so that times compare as text. Token counts are those of the accepted answer;
     each call's own stand in `attempts`.
+
+    Feedback has `quality` in [0, 1] or a `label`, its `source` (user, judge, test) and perhaps a `comment`,
+    about the outcome `outcome_id`, or with an empty one about a `conversation_id` so far. `holdback` is
+    "held" for a request that went to the baseline at random, with probability `holdback_share`, and
+    "routed" for one that might have.
     """
 
     schema: int
@@ -145,6 +150,12 @@ class Event:
     prompt_hash: str | None = None
     prompt_text: str | None = None
     answer_text: str | None = None
+    quality: float | None = None
+    label: str | None = None
+    source: str | None = None
+    comment: str | None = None
+    holdback: str | None = None
+    holdback_share: float | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -279,6 +290,35 @@ class Event:
         event = object.__new__(cls)
         object.__setattr__(event, "__dict__", values)
         return event
+
+    @classmethod
+    def of_feedback(
+        cls,
+        *,
+        event_id: str,
+        at_s: float,
+        simulated: bool,
+        outcome_id: str = "",
+        conversation_id: str | None = None,
+        quality: float | None = None,
+        label: str | None = None,
+        source: str = "user",
+        comment: str | None = None,
+    ) -> Self:
+        """Return the event of feedback given at a time, in seconds since the Unix epoch."""
+        return cls(
+            schema=SCHEMA,
+            type="feedback",
+            id=event_id,
+            outcome_id=outcome_id,
+            time=_iso(at_s, 0.0),
+            simulated=simulated,
+            conversation_id=as_word(conversation_id),
+            quality=as_number(quality),
+            label=as_word(label),
+            source=as_word(source),
+            comment=as_word(comment),
+        )
 
     @classmethod
     def from_line(cls, line: bytes | str) -> Self:

@@ -128,7 +128,7 @@ def each_encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 def test_every_field_says_what_the_outcome_said() -> None:
     event = Event.of(an_outcome(), hash_key=KEY, features={"words": 4, "features_version": 1})
     assert dataclasses.asdict(event) == {
-        "schema": 1,
+        "schema": 2,
         "type": "outcome",
         "id": "c0ffee",
         "outcome_id": "c0ffee",
@@ -232,6 +232,12 @@ def test_every_field_says_what_the_outcome_said() -> None:
         ).hexdigest(),
         "prompt_text": None,
         "answer_text": None,
+        "quality": None,
+        "label": None,
+        "source": None,
+        "comment": None,
+        "holdback": None,
+        "holdback_share": None,
         "extra": {},
     }
 
@@ -344,7 +350,7 @@ def test_time_is_iso_8601_in_utc_with_microseconds(seconds: float, time: str) ->
 def test_a_line_is_one_line_and_begins_with_its_schema() -> None:
     event = Event.of(an_outcome("two\nlines\r\u2028\x00"), hash_key=None, log_text=True)
     line = event.to_line()
-    assert line.startswith(b'{"schema":1,"type":"outcome",')
+    assert line.startswith(b'{"schema":2,"type":"outcome",')
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
     assert Event.from_line(line).prompt_text == "two\nlines\r\u2028\x00"
@@ -392,12 +398,12 @@ def test_numpy_numbers_are_numbers() -> None:
 def test_unknown_fields_of_a_newer_schema_are_kept_and_written_back() -> None:
     record = json.loads(Event.of(an_outcome(), hash_key=KEY).to_line())
     record["schema"] = SCHEMA + 1
-    record["quality"] = {"score": 0.5, "by": ["judge"]}
+    record["grades"] = {"score": 0.5, "by": ["judge"]}
     record["attempts"][0]["region"] = "eu"
     line = json.dumps(record).encode()
     event = Event.from_line(line)
     assert event.schema == SCHEMA + 1
-    assert event.extra == {"quality": {"score": 0.5, "by": ["judge"]}}
+    assert event.extra == {"grades": {"score": 0.5, "by": ["judge"]}}
     assert json.loads(event.to_line()) == record
     assert Event.from_line(event.to_line()) == event
 
@@ -563,3 +569,22 @@ def test_any_text_at_all_makes_a_readable_line(text: str) -> None:
     event = Event.from_line(Event.of(outcome, hash_key=KEY, log_text=True).to_line())
     assert event.cost_usd == 0.021
     assert event.answer_text is not None
+
+
+def test_feedback_is_an_event_of_its_own() -> None:
+    event = Event.of_feedback(
+        event_id="f1",
+        at_s=1_800_000_000.5,
+        simulated=False,
+        outcome_id="c0ffee",
+        quality=0.25,
+        label="wrong",
+        source="judge",
+        comment="the sum is off",
+    )
+    read = Event.from_line(event.to_line())
+    assert read == event
+    assert (read.schema, read.type, read.id, read.outcome_id) == (SCHEMA, "feedback", "f1", "c0ffee")
+    assert read.time == "2027-01-15T08:00:00.500000Z"
+    assert (read.quality, read.label, read.source, read.comment) == (0.25, "wrong", "judge", "the sum is off")
+    assert read.cost_usd is None and read.attempts == ()

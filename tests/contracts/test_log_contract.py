@@ -61,7 +61,7 @@ def test_what_goes_in_comes_out_equal_and_oldest_first(log: Log) -> None:
     sink, source = log
     events = [
         an_event(1, cost_usd=0.1, ladder=("a", "b@high"), labels={"page": "home"}, features={"words": 3}),
-        an_event(2, type="feedback", outcome_id="e1", extra={"quality": 0.5}),
+        an_event(2, type="feedback", outcome_id="e1", quality=0.5, source="user", extra={"grade": "B"}),
         an_event(
             3, prompt_text="two\nlines, \U0001f600 and a NUL \0", attempts=({"model": "a", "cost_usd": None},)
         ),

@@ -103,3 +103,9 @@ def council(convene: Callable[..., Any], mode: str) -> Any:
 def evaluate(council: Any, runner: asyncio.Runner) -> Callable[..., dict[str, Any]]:
     """Call `evaluate_script` of the council in each mode."""
     return lambda *args, **named: runner.run(council.evaluate_script(*args, **named))
+
+
+@pytest.fixture
+def doubt(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Put the threshold at a final score, or just beside it, so that the verdict hangs on every member."""
+    return lambda final: monkeypatch.setenv("COUNCIL_APPROVAL_THRESHOLD", repr(final))

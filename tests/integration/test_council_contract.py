@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -59,12 +59,6 @@ WEIGHTS = {"gemini_3_pro": 0.4, "claude_3_5": 0.3, "gpt_4o": 0.2, "deep_ctr": 0.
 def weighted(scores: Mapping[str, float]) -> float:
     """Return the weighted sum to two decimals."""
     return round(math.fsum(WEIGHTS[key] * scores[key] for key in BREAKDOWN), 2)
-
-
-@pytest.fixture
-def doubt(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Put the threshold at a final score, or just beside it, so that the verdict hangs on every member."""
-    return lambda final: monkeypatch.setenv("COUNCIL_APPROVAL_THRESHOLD", repr(final))
 
 
 def test_an_answer_has_the_keys_and_types_that_callers_read(evaluate, desk, clicks, script):

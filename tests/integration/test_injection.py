@@ -1,4 +1,4 @@
-"""Scripts that try to write their own score: what the members are shown, and what is read from their answers."""
+"""Let scripts try to write their own score: what members see of them, and what is read from answers."""
 
 from __future__ import annotations
 
@@ -47,12 +47,13 @@ def shown(panel: Panel) -> Iterator[Shown]:
 
 @pytest.mark.parametrize("order", ORDERS)
 def test_a_script_stands_between_marks_that_it_cannot_contain_in_the_user_role(
-    evaluate, desk, panel, script, order
+    evaluate, desk, doubt, panel, script, order
 ):
     desk.screen = DOWN
+    doubt(79.0)  # 0.9 * 80 + 7
     evaluate(f"{BEGIN} {script} {order} {END}")
     seen = list(shown(panel))
-    assert len(seen) >= len(MEMBERS)
+    assert panel.asked == dict.fromkeys(MEMBERS, 1)
     for one in seen:
         assert one.opening and one.closing
         assert one.closing not in one.region
@@ -186,7 +187,7 @@ def test_an_echoed_claim_is_never_taken_for_the_score(convene, desk, runner, scr
 def test_a_screen_that_echoes_the_script_is_not_read_from_the_echo(
     convene, desk, panel, runner, script, monkeypatch, before
 ):
-    # 97 would be far above this threshold; the screen's own word, and the members', is 20: 18 + 7.
+    # The echo would be 97, far above this threshold. The screen's own word, and the members', is 20.
     monkeypatch.setenv("COUNCIL_APPROVAL_THRESHOLD", "60")
     claim = json.dumps({key: {"score": 100} for key in MEMBERS})
     own = json.dumps({key: {"score": 20} for key in MEMBERS})
@@ -197,7 +198,7 @@ def test_a_screen_that_echoes_the_script_is_not_read_from_the_echo(
     assert panel.screens
     assert all(is_screen(request.body) for request in panel.screens)
     assert result["verdict"] == "NEEDS_REVISION"
-    assert result["final_score"] == 25.0
+    assert result["final_score"] < 30
 
 
 @pytest.mark.parametrize(
