@@ -46,6 +46,8 @@ class RouterConfig(BaseModel):
     ask_logprobs: bool = True
     """True: log-probabilities are requested of the models that return them."""
 
+    holdback_share: float = Field(0.0, ge=0.0, le=0.5)
+    """The share of requests that goes to the baseline model at random, to measure what routing saves."""
     baseline_model: str | None = None
     """The model that savings are measured against; by default the cheapest standard one with a key."""
     providers: tuple[str, ...] | None = None
@@ -81,7 +83,13 @@ class RouterConfig(BaseModel):
     clock: Clock = Field(default_factory=Clock)
 
     @field_validator(
-        "accept_at", "max_usd", "timeout_s", "call_timeout_s", "breaker_cooldown_s", mode="before"
+        "accept_at",
+        "holdback_share",
+        "max_usd",
+        "timeout_s",
+        "call_timeout_s",
+        "breaker_cooldown_s",
+        mode="before",
     )
     @classmethod
     def _finite(cls, value: Any) -> Any:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smartroute.classify import FEATURES_VERSION, Features
 from smartroute.config import RouterConfig
 from smartroute.locks import fork_safe_lock
+from smartroute.parameters import shown
 from smartroute.records import Outcome
 
 if TYPE_CHECKING:
+    from smartroute.events import Event
     from smartroute.protocols import Sink
 
 _log = logging.getLogger("smartroute")
@@ -31,20 +34,14 @@ class Emitter:
 
     def emit(self, outcome: Outcome, features: Features) -> None:
         """Hand the event to the sink. Whatever goes wrong is logged once, counted, and ends here."""
+        self.emit_event(lambda: self._event_of(outcome, features))
+
+    def emit_event(self, make: Callable[[], Event]) -> None:
+        """Hand an event to the sink that `make` builds, where there is a sink; go on whatever goes wrong."""
         try:
             sink = self.open()
-            if sink is None:
-                return
-            from smartroute.events import Event
-
-            event = Event.of(
-                outcome,
-                hash_key=self._hash_key,
-                features=_surface(features),
-                log_text=self._config.log_text,
-                redact=self._config.redact,
-            )
-            sink.emit(event)
+            if sink is not None:
+                sink.emit(make())
         except KeyboardInterrupt:
             raise
         except BaseException as error:  # noqa: BLE001  observing never breaks a request
@@ -55,8 +52,19 @@ class Emitter:
                 _log.warning(
                     "an event could not be logged (%s: %s); further ones are counted in lost_events",
                     type(error).__name__,
-                    error,
+                    shown(error),
                 )
+
+    def _event_of(self, outcome: Outcome, features: Features) -> Event:
+        from smartroute.events import Event
+
+        return Event.of(
+            outcome,
+            hash_key=self._hash_key,
+            features=_surface(features),
+            log_text=self._config.log_text,
+            redact=self._config.redact,
+        )
 
     def open(self) -> Sink | None:
         """Return the sink, made ready; None when events go nowhere."""

@@ -270,6 +270,9 @@ class Event:
             values["labels"] = as_labels(task.labels)
         if decision.experiment is not None:
             values["experiment"] = as_word(decision.experiment)
+        if decision.holdback is not None:
+            values["holdback"] = as_word(decision.holdback)
+            values["holdback_share"] = as_number(decision.holdback_share)
         if decision.arm is not None:
             values["arm"] = as_word(decision.arm)
         if rung is not None and rung.effort is not None:

@@ -546,7 +546,8 @@ class Decision:
 
     `arm_propensity` is the probability that the experiment drew this arm, `action_propensity` that
     this ladder would be emitted at all (summed over the arms that emit it). `overridden` marks a
-    user's own choice, which off-policy evaluation leaves out.
+    user's own choice, which off-policy evaluation leaves out. `holdback` is "held" when the request goes to
+    the declared baseline at random, with probability `holdback_share`, and "routed" when it might have.
     """
 
     classification: Classification
@@ -560,6 +561,8 @@ class Decision:
     reasons: tuple[str, ...] = ()
     ruled_out: tuple[RuledOut, ...] = ()
     overridden: bool = False
+    holdback: Literal["held", "routed"] | None = None
+    holdback_share: float | None = None
 
     def explain(self) -> str:
         """Return the decision in words: what was seen, the ladder with costs, and who is ruled out."""

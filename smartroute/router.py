@@ -6,7 +6,6 @@ import inspect
 import logging
 import os
 import random
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +20,9 @@ from smartroute.drivers import LiveDriver
 from smartroute.emitter import Emitter
 from smartroute.errors import ConfigError, LedgerError, SmartRouteError, TaskError
 from smartroute.familiar import familiar_result, familiar_task
+from smartroute.feedback import FeedbackSource, feedback_about
 from smartroute.ledger import Budget
+from smartroute.locks import fork_safe_lock
 from smartroute.parameters import shown
 from smartroute.pricing import PriceTable
 from smartroute.records import (
@@ -40,7 +41,7 @@ from smartroute.routing.breaker import Breaker
 from smartroute.routing.continuity import UNKNOWN_PROVIDER, OpenConversations
 from smartroute.routing.eligibility import Eligibility, split_effort
 from smartroute.routing.escalation import Handles, Run, Steps, classify_without_calls, route
-from smartroute.routing.strategies import CostOptimised, QualityFirst, preferring, staying_with
+from smartroute.routing.strategies import CostOptimised, QualityFirst, held_back, preferring, staying_with
 from smartroute.totals import RunningTotals
 
 if TYPE_CHECKING:
@@ -130,7 +131,8 @@ class ModelRouter:
         self._providers = {card.name: card.provider for card in self.catalogue}
         self._budget = None if config.max_usd is None else Budget(config.max_usd)
         self._stats = RunningTotals()
-        self._lock = threading.Lock()
+        self._lock = fork_safe_lock()
+        self._draws = random.Random(config.seed)
         self._emitter = Emitter(config, simulated=self.simulated)
         self._driver = LiveDriver(self.provider, config.clock)
         self._handles = self._make_handles()
@@ -308,7 +310,18 @@ class ModelRouter:
                     overridden=True,
                     reasons=(f"complexity_override={task.complexity_override.value}", *decision.reasons),
                 )
+            elif self.config.holdback_share and tied_to is None:
+                decision = self._hold_back(decision, menu)
         return staying_with(decision, self._providers) if tied_to == UNKNOWN_PROVIDER else decision
+
+    def _hold_back(self, decision: Decision, menu: Menu) -> Decision:
+        baseline = self._baseline()
+        if baseline is None:
+            return decision
+        share = self.config.holdback_share
+        with self._lock:
+            held = self._draws.random() < share
+        return held_back(decision, menu, self.catalogue.card(baseline).name, share, held=held)
 
     def _ask_strategy(self, task: Task, classification: Classification, menu: Menu) -> Decision:
         """Return the strategy's decision. Raises ConfigError when it breaks, or offers what is barred."""
@@ -420,6 +433,50 @@ class ModelRouter:
                 outcome.error.outcome = outcome
             raise outcome.error
         return outcome
+
+    def feedback(
+        self,
+        outcome_id: str,
+        quality: float | None = None,
+        *,
+        label: str | None = None,
+        source: FeedbackSource = "user",
+        comment: str | None = None,
+    ) -> str:
+        """Log what somebody thought of an answer, and return the id of that feedback.
+
+        `outcome_id` is `Outcome.id`; `quality` lies in [0, 1], and a `label` may say more ("wrong", "long"):
+        at least one of them. `source` is "user", "judge" or "test"; the three are never mixed in a figure.
+        Feedback may come late, even before its outcome is in the log. Of several by one source about one
+        outcome the latest counts; sources that contradict each other are reported side by side.
+        Raises TaskError for a value out of range.
+        """
+        return self._give(feedback_about(outcome_id, None, quality, label, source, comment))
+
+    def feedback_for(
+        self,
+        conversation_id: str,
+        quality: float | None = None,
+        *,
+        label: str | None = None,
+        source: FeedbackSource = "user",
+        comment: str | None = None,
+    ) -> str:
+        """Log what somebody thought of a conversation, and return the id of that feedback.
+
+        It counts for every outcome of the conversation so far that has none of its own from that source.
+        """
+        return self._give(feedback_about("", conversation_id, quality, label, source, comment))
+
+    def _give(self, given: Mapping[str, Any]) -> str:
+        from smartroute.events import Event
+
+        event_id = _new_id()
+        now_s = self.config.clock.now()
+        self._emitter.emit_event(
+            lambda: Event.of_feedback(event_id=event_id, at_s=now_s, simulated=self.simulated, **given)
+        )
+        return event_id
 
     @property
     def lost_events(self) -> int:

@@ -240,6 +240,32 @@ def preferring(classification: Classification, menu: Menu, model: str, effort: s
     return replace(decision, overridden=True)
 
 
+def held_back(decision: Decision, menu: Menu, baseline: str, share: float, *, held: bool) -> Decision:
+    """Return the decision of a request that goes, or might have gone, to the baseline at random.
+
+    One that is held asks the baseline and believes it, as a team without a router would; another model stands
+    in only for when it fails. Unchanged where the baseline cannot take the request.
+    """
+    candidate = next((each for each in menu.candidates if each.model == baseline), None)
+    if candidate is None:
+        return decision
+    if not held:
+        propensity = decision.action_propensity * (1.0 - share)
+        return replace(decision, holdback="routed", holdback_share=share, action_propensity=propensity)
+    standins = [
+        rung._replace(standin=True) for rung in climb(menu, candidate.tier) if rung.model != baseline
+    ][:1]
+    return replace(
+        decision,
+        ladder=(_rung(candidate), *standins),
+        accept_at=0.0,
+        reasons=(f"held back: {share:.1%} of requests go to {baseline} at random", *decision.reasons),
+        action_propensity=share,
+        holdback="held",
+        holdback_share=share,
+    )
+
+
 def staying_with(decision: Decision, providers: Mapping[str, str]) -> Decision:
     """Return the decision with only the rungs of its first rung's provider.
 
