@@ -214,3 +214,16 @@ def test_an_unknown_part_is_named(bench: dict[str, ModuleType], capsys: pytest.C
     with pytest.raises(SystemExit):
         bench["overhead"].main(["--only", "imports"])
     assert "there is no part imports" in capsys.readouterr().err
+
+
+def test_the_councils_table_compares_the_three_modes(
+    bench: dict[str, ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`full` asks three models for every script; what it cost is the measure of the others."""
+    council = importlib.import_module("council")
+    council.main(["--seeds", "1", "--passes", "1"])
+    printed = capsys.readouterr().out
+    assert printed.startswith("simulated: 67 scripts in each of 1 worlds")
+    assert "| `full` | 3.00 |" in printed
+    exact = next(line for line in printed.splitlines() if line.startswith("| `exact`"))
+    assert "100.0%" in exact
