@@ -104,7 +104,7 @@ class OtelSink:
             span.set_status(self._trace.StatusCode.ERROR, event.error)
         span.end(end_time=ended_ns)
         if event.latency_s is not None:
-            labels = {
+            labels: dict[str, Any] = {
                 "smartroute.kind": event.kind or "general",
                 "smartroute.escalated": bool(event.escalated),
             }

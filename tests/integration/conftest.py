@@ -41,14 +41,21 @@ def desk() -> Desk:
     return Desk()
 
 
-@pytest.fixture
-def panel(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> Iterator[Panel]:
-    """The three providers, in the environment where litellm looks for them."""
-    with Panel(desk) as panel:
-        for server in panel.servers:
-            monkeypatch.setenv(server.key_variable, server.key)
-            monkeypatch.setenv(server.base_variable, server.url)
+@pytest.fixture(scope="session")
+def hall() -> Iterator[Panel]:
+    """The three providers."""
+    with Panel() as panel:
         yield panel
+
+
+@pytest.fixture
+def panel(hall: Panel, desk: Desk | None, monkeypatch: pytest.MonkeyPatch) -> Panel:
+    """The three providers, in the environment where litellm looks for them."""
+    hall.seat(desk)
+    for server in hall.servers:
+        monkeypatch.setenv(server.key_variable, server.key)
+        monkeypatch.setenv(server.base_variable, server.url)
+    return hall
 
 
 @pytest.fixture

@@ -74,10 +74,18 @@ def is_screen(body: Any) -> bool:
 class _Seated(WireServer):
     """Answers from a desk, or as an ordinary server from its script when there is none."""
 
-    def __init__(self, desk: Desk | None) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self._desk = desk
+        self._desk: Desk | None = None
         self._one_at_a_time = threading.Lock()
+
+    def seat(self, desk: Desk | None) -> None:
+        """Begin anew, with nothing recorded and nothing queued."""
+        self._desk = desk
+        self.default = Answer()
+        self.received.clear()
+        self._script.clear()
+        self._by_model.clear()
 
     def receive(self, path: str, headers: Mapping[str, str], raw: bytes) -> Received:
         if self._desk is None:
@@ -101,12 +109,15 @@ class SeatedOpenAI(_Seated, OpenAIServer):
 
 
 class Panel:
-    """The three servers around one desk. Use as a context manager."""
+    """The three servers around one desk. Use as a context manager.
 
-    def __init__(self, desk: Desk | None = None) -> None:
-        self.gemini = SeatedGemini(desk)
-        self.anthropic = SeatedAnthropic(desk)
-        self.openai = SeatedOpenAI(desk)
+    One panel serves many tests in turn, for litellm keeps a client of every address that it has seen.
+    """
+
+    def __init__(self) -> None:
+        self.gemini = SeatedGemini()
+        self.anthropic = SeatedAnthropic()
+        self.openai = SeatedOpenAI()
         self.servers: tuple[_Seated, ...] = (self.gemini, self.anthropic, self.openai)
 
     def __enter__(self) -> Self:
@@ -117,6 +128,11 @@ class Panel:
     def __exit__(self, *_: object) -> None:
         for server in self.servers:
             server.close()
+
+    def seat(self, desk: Desk | None) -> None:
+        """Begin anew; without a desk the servers answer from their scripts."""
+        for server in self.servers:
+            server.seat(desk)
 
     @property
     def received(self) -> list[tuple[str, Received]]:
@@ -218,13 +234,17 @@ class Posted:
 
 
 class ClickService:
-    """The click-through service. `says` is a rate, or a whole document; `raw` replaces the bytes."""
+    """The click-through service. `says` is a rate, or a whole document; `raw` replaces the bytes.
+
+    `hold_s` passes before the answer, `drip_s` before each of its bytes.
+    """
 
     def __init__(self) -> None:
         self.says: Any = 0.01
         self.status = 200
         self.raw: bytes | None = None
         self.hold_s = 0.0
+        self.drip_s = 0.0
         self.posted: list[Posted] = []
         self._closing = threading.Event()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), _click_handler(self))
@@ -253,6 +273,15 @@ class ClickService:
         says = self.says if isinstance(self.says, dict | list) else {"predicted_ctr": self.says}
         return json.dumps(says).encode()
 
+    def parts(self, body: bytes) -> Iterator[bytes]:
+        """Yield the body: whole, or drop by drop."""
+        if not self.drip_s:
+            yield body
+            return
+        for byte in body:
+            self._closing.wait(self.drip_s)
+            yield bytes([byte])
+
 
 def _click_handler(service: ClickService) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
@@ -265,7 +294,9 @@ def _click_handler(service: ClickService) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Type", "application/json")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
-                self.wfile.write(body)
+                for part in service.parts(body):
+                    self.wfile.write(part)
+                    self.wfile.flush()
             except OSError:  # the client's patience ended first
                 self.close_connection = True
 
