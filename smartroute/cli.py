@@ -19,7 +19,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from smartroute.evaluation.demo import DemoReport, TaskResult
+    from smartroute.evaluation.demo_report import DemoReport
+    from smartroute.evaluation.scores import TaskResult
     from smartroute.evaluation.tasks import DemoTask
     from smartroute.records import Decision, Outcome
     from smartroute.router import ModelRouter
@@ -83,6 +84,7 @@ def demo(
             if as_json:
                 report = _run(router, tasks, live, None)
                 typer.echo(json.dumps(report.as_dict(), indent=2))
+                _leave_if_interrupted(report)
                 return
             console = console_on(sys.stdout)
             report = _run_shown(router, tasks, live, console)
@@ -91,6 +93,7 @@ def demo(
         show_explained(console, report)
         logged = "events are logged" if all_logged else "not every event could be logged"
         typer.echo(f"{logged} in {router.config.log_path}", err=True)
+        _leave_if_interrupted(report)
 
 
 @app.command()
@@ -203,6 +206,12 @@ def _ask_first(router: ModelRouter, tasks: tuple[DemoTask, ...], max_usd: float,
     typer.confirm(f"Call real models ({models}) and {cap}?", abort=True, err=True)
 
 
+def _leave_if_interrupted(report: DemoReport) -> None:
+    """Exit as a shell expects after Ctrl-C, once the bill so far is printed."""
+    if report.interrupted:
+        raise typer.Exit(130)
+
+
 def _run(
     router: ModelRouter, tasks: tuple[DemoTask, ...], live: bool, hear: Callable[[TaskResult], None] | None
 ) -> DemoReport:
@@ -283,7 +292,7 @@ def _show_decision(decision: Decision, simulated: bool, as_json: bool) -> None:
 
 
 def _outcome_dict(outcome: Outcome) -> dict[str, Any]:
-    from smartroute.evaluation.demo import attempt_dict
+    from smartroute.evaluation.demo_report import attempt_dict
 
     return {
         "simulated": outcome.simulated,

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from smartroute.evaluation.demo import DemoReport, FixedModel, TaskResult
+    from smartroute.evaluation.demo_report import DemoReport
+    from smartroute.evaluation.scores import FixedModel, TaskResult
     from smartroute.records import Attempt, Outcome
     from smartroute.stats.intervals import Interval
 

@@ -17,7 +17,9 @@ import pytest
 
 from smartroute import Catalogue, ModelCard, ModelRouter, Price, RouterConfig
 from smartroute.errors import InvalidRequestError
-from smartroute.evaluation.demo import DemoReport, TaskResult, run_demo
+from smartroute.evaluation.demo import run_demo
+from smartroute.evaluation.demo_report import DemoReport
+from smartroute.evaluation.scores import TaskResult
 from smartroute.evaluation.tasks import load_tasks
 from smartroute.providers import offline
 from smartroute.providers.offline import OfflineProvider
@@ -301,3 +303,47 @@ def test_routing_is_not_bound_to_win_on_the_simulated_pool(monkeypatch: pytest.M
     assert min(informed) < 0 < max(informed)
     assert fmean(uninformed) + 3 * stdev(uninformed) / math.sqrt(len(uninformed)) < 0
     assert fmean(informed) > fmean(uninformed)
+
+
+class Impatient(ScriptedProvider):
+    """Presses Ctrl-C at the nth call."""
+
+    def __init__(self, script: Any, at: int) -> None:
+        super().__init__(script)
+        self._at = at
+
+    def send(self, call: Call) -> Reply:
+        answer = super().send(call)
+        if len(self.calls) == self._at:
+            raise KeyboardInterrupt
+        return answer
+
+
+@pytest.mark.parametrize("at", [1, 5])
+def test_an_interrupted_run_reports_what_was_done_and_what_it_may_have_cost(at: int) -> None:
+    provider = Impatient(lambda call: "42", at)
+    sink = CapturingSink()
+    router = ModelRouter(provider=provider, catalogue=OfflineProvider.catalogue(), sink=sink, max_usd=5.0)
+    report = run_demo(router, load_tasks(), fixed=True)
+    assert report.interrupted is True
+    assert report.stopped == f"interrupted after {len(report.results)} of 64 tasks"
+    assert report.as_dict()["interrupted"] is True
+    assert len(provider.calls) == at
+    assert len(sink.captured) == len(report.results) + 1
+    assert sink.captured[-1].stopped_by == "cancelled"
+    assert report.spent_usd is not None
+    assert report.spent_usd > math.fsum(result.cost_usd for result in report.results)
+    assert all(fixed.score is None for fixed in report.fixed)
+
+
+def test_an_interruption_while_the_fixed_models_are_measured_keeps_the_routed_part() -> None:
+    tasks = load_tasks()[:4]
+    counted = ScriptedProvider(lambda call: "42")
+    run_demo(
+        ModelRouter(provider=counted, catalogue=OfflineProvider.catalogue(), sink=False), tasks, fixed=False
+    )
+    provider = Impatient(lambda call: "42", len(counted.calls) + 2)
+    router = ModelRouter(provider=provider, catalogue=OfflineProvider.catalogue(), sink=False)
+    report = run_demo(router, tasks, fixed=True)
+    assert (len(report.results), report.interrupted) == (4, True)
+    assert report.stopped == "interrupted while the fixed models were measured"

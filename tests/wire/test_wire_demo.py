@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from servers import Answer, OpenAIServer
@@ -66,3 +68,22 @@ def test_a_large_budget_measures_the_fixed_models_too(openai_server: OpenAIServe
     assert all(fixed["measured"] and fixed["n"] == document["planned"] for fixed in totals["fixed"])
     calls = sum(len(task["attempts"]) for task in document["tasks"])
     assert len(openai_server.received) == calls + document["planned"] * len(totals["fixed"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is another signal there")
+def test_ctrl_c_prints_the_bill_so_far(openai_server: OpenAIServer) -> None:
+    openai_server.default = Answer("7", input_tokens=40, output_tokens=3, delay_s=0.05)
+    command = [sys.executable, "-m", "smartroute", "demo", "--live", "--yes", "--json", "--max-usd", "50"]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
+    )
+    deadline = time.monotonic() + 120
+    while len(openai_server.received) < 5 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    printed, complained = process.communicate(timeout=60)
+    assert process.returncode == 130, complained
+    document = json.loads(printed)
+    assert document["interrupted"] is True
+    assert 4 <= len(document["tasks"]) < document["planned"]
+    assert document["spent_usd"] > 0
