@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -111,16 +112,15 @@ def _format(name: str, properties: Mapping[str, Any]) -> dict[str, Any]:
 def read_score(text: str, script: str = "", *, cut: bool = False) -> float | None:
     """Return the score that a member gave, None when it gave none from 0 to 100, or more than one.
 
-    Takes JSON with a field `score`, a bare number, "85/100" and "SCORE: 85". The judged script is cut out
-    first, so that a score that it speaks of, echoed by the member, is never taken for the member's own. Of an
-    answer that was `cut` short only whole JSON counts: of 85 perhaps no more than the 8 came through.
+    Takes JSON with a field `score`, a bare number, "85/100" and "SCORE: 85". Within other words a score that
+    stands in the judged script too, in whatever case and spacing, is taken for a quotation and not for the
+    member's own. Of an answer that was `cut` short only whole JSON counts: of 85 perhaps no more than the 8
+    came through.
     """
     text = text[:_MOST_CHARACTERS]
-    if script.strip():
-        text = text.replace(script, " ").replace(json.dumps(script, ensure_ascii=False)[1:-1], " ")
     found = _json(text)
     if isinstance(found, Mapping):
-        return _checked(found.get("score"))
+        return _checked(found.get("score")) if _squeezed(text) != _squeezed(script) else None
     if cut:
         return None
     if found is not None:
@@ -128,8 +128,20 @@ def read_score(text: str, script: str = "", *, cut: bool = False) -> float | Non
     alone = _ALONE.fullmatch(text.strip())
     if alone is not None:
         return _read(alone[1], alone[2])
-    given = [*_objects(text)] or [_read(match[1], match[2]) for match in _LABELLED.finditer(text)]
-    return given[0] if len(set(given)) == 1 else None
+    quoted = _squeezed(script)
+    for candidates in (_objects(text), _labelled(text)):
+        given = {score for told, score in candidates if _squeezed(told) not in quoted}
+        if given:
+            return given.pop() if len(given) == 1 else None
+    return None
+
+
+def _squeezed(text: str) -> str:
+    """Return a text for comparison: letters of one case and width, without spaces, quotes and asterisks."""
+    return _LOOSE.sub("", unicodedata.normalize("NFKC", text).casefold())
+
+
+_LOOSE = re.compile(r"[\s\"'*`\u2018-\u201f]+")
 
 
 def read_screen(text: str, members: Sequence[CouncilMember]) -> dict[str, float] | None:
@@ -157,10 +169,15 @@ def _json(text: str) -> Any:
         return None
 
 
-def _objects(text: str) -> list[float | None]:
-    """Return the score of each JSON object in a text that has one."""
+def _labelled(text: str) -> list[tuple[str, float | None]]:
+    """Return each "score: 85" of a text, with the score."""
+    return [(match[0], _read(match[1], match[2])) for match in _LABELLED.finditer(text)]
+
+
+def _objects(text: str) -> list[tuple[str, float | None]]:
+    """Return each JSON object of a text that has a score, as it stands there, with the score."""
     decoder = json.JSONDecoder()
-    given: list[float | None] = []
+    given: list[tuple[str, float | None]] = []
     start = text.find("{")
     tries = 0
     while start >= 0 and tries < 100:
@@ -171,7 +188,7 @@ def _objects(text: str) -> list[float | None]:
             end = start + 1
         else:
             if isinstance(found, Mapping) and "score" in found:
-                given.append(_checked(found["score"]))
+                given.append((text[start:end], _checked(found["score"])))
         start = text.find("{", end)
     return given
 

@@ -55,13 +55,19 @@ class ClickThroughScorer:
 
     async def score(self, script: str, niche: str) -> float:
         """Return the score. Raises ProviderError when the service gives no rate in [0, 1]."""
+        import asyncio
+
         import httpx
 
         body = {"content": script, "niche": niche, "return_score": True}
         try:
-            async with httpx.AsyncClient(verify=_certificates(), timeout=self.timeout_s) as client:
+            # httpx bounds each wait for data; a service that trickles is cut off by asyncio.
+            async with (
+                asyncio.timeout(self.timeout_s),
+                httpx.AsyncClient(verify=_certificates(), timeout=self.timeout_s) as client,
+            ):
                 response = await client.post(f"{self.url}/predict/ctr", json=body)
-        except httpx.TimeoutException as error:
+        except (httpx.TimeoutException, TimeoutError) as error:
             raise ProviderTimeoutError(f"no click-through rate within {self.timeout_s:g} s") from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise ProviderUnavailableError(
