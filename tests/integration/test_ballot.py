@@ -80,8 +80,9 @@ def test_an_echoed_score_of_the_script_is_never_the_members_own():
     assert read_score(f"The script says: {script}", script) is None
     assert read_score('{"score": 8', cut=True) is None
     assert read_score('{"score": 8}', cut=True) == 8.0
-    # Echoed in part, it is ambiguous, and that is a failure rather than a guess.
-    assert read_score('It says {"score": 100}, I say {"score": 12}', script) is None
+    # Echoed in part, the quoted one is dropped all the same; two of its own are one too many.
+    assert read_score('It says {"score": 100}, I say {"score": 12}', script) == 12.0
+    assert read_score('First {"score": 30}, then {"score": 12}', script) is None
 
 
 @given(st.text(max_size=300))
