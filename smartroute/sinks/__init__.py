@@ -3,5 +3,15 @@
 from smartroute.sinks.jsonl import JsonlSink, JsonlSource, open_log
 from smartroute.sinks.locations import default_log_path, simulated_beside
 from smartroute.sinks.memory import MemorySink
+from smartroute.sinks.segments import compress_segments, remove_segments
 
-__all__ = ["JsonlSink", "JsonlSource", "MemorySink", "default_log_path", "open_log", "simulated_beside"]
+__all__ = [
+    "JsonlSink",
+    "JsonlSource",
+    "MemorySink",
+    "compress_segments",
+    "default_log_path",
+    "open_log",
+    "remove_segments",
+    "simulated_beside",
+]

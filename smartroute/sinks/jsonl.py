@@ -29,6 +29,7 @@ from smartroute.errors import ConfigError, SinkError
 from smartroute.events import RECORD_START, Event
 from smartroute.sinks.locations import (
     default_log_path,
+    is_same_file,
     is_single_file,
     log_place,
     read_small,
@@ -36,6 +37,7 @@ from smartroute.sinks.locations import (
     simulated_beside,
 )
 from smartroute.sinks.losses import Losses
+from smartroute.sinks.segments import COMPRESSED, share
 
 if TYPE_CHECKING:
     from smartroute.protocols import EventSource
@@ -45,7 +47,7 @@ _EPOCH = date(1970, 1, 1).toordinal()
 _GLANCE_S = 1.0
 _BLOCK_BYTES = 65_536
 _MARKER = "holds.txt"
-_SEGMENT = re.compile(r"\d{4}-\d\d-\d\d-.+\.jsonl")
+_SEGMENT = re.compile(r"\d{4}-\d\d-\d\d-.+\.jsonl(\.gz)?")
 _FLAGS = (
     os.O_APPEND
     | os.O_CREAT
@@ -157,7 +159,7 @@ class JsonlSink:
         elif self._day is None or not self._day - 1 <= day <= self._day:
             self._file, self._day = self.path / _segment_name(day), day
         handle = self._handle
-        if handle is not None and not _is_same(handle, self._file):
+        if handle is not None and not is_same_file(handle, self._file):
             self._let_go()
             handle = None
         if handle is None:
@@ -171,9 +173,26 @@ class JsonlSink:
     def _open(self) -> int:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._handle = handle = os.open(self._file, _FLAGS, 0o600)
+        # A segment that is being compressed, or was since it was closed here, is left alone: a new one begins.
+        while self._day is not None and not self._is_ours(handle):
+            self._let_go()
+            self._file = self.path / _segment_name(self._day)
+            self._handle = handle = os.open(self._file, _FLAGS, 0o600)
         state = os.fstat(handle)
         self._torn = stat.S_ISREG(state.st_mode) and state.st_size > 0 and not _ends_whole(self._file)
         return handle
+
+    def _is_ours(self, handle: int) -> bool:
+        """Return whether the open segment is shared with nobody who would take it away."""
+        if not share(handle):
+            return False
+        packed = self._file.with_name(self._file.name + COMPRESSED)
+        if packed.exists():
+            with contextlib.suppress(OSError):
+                if os.fstat(handle).st_size == 0:
+                    self._file.unlink()  # opening it has made it again
+            return False
+        return is_same_file(handle, self._file)
 
     def _check_declared(self, simulated: bool) -> None:
         if self._simulated is not None and self._simulated is not simulated:
@@ -290,16 +309,6 @@ def _segment_name(day: int) -> str:
     return f"{date.fromordinal(_EPOCH + day)}-{host}-{os.getpid()}-{secrets.token_hex(8)}.jsonl"
 
 
-def _is_same(handle: int, file: Path) -> bool:
-    """Return whether the open file is still the one at this path."""
-    try:
-        there = file.stat()
-    except FileNotFoundError:
-        return False
-    here = os.fstat(handle)
-    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
-
-
 def _ends_whole(file: Path) -> bool:
     try:
         with file.open("rb") as stream:
@@ -376,7 +385,10 @@ def _days(path: Path) -> Iterator[list[Path]]:
         return
     if not path.exists():
         return
-    found = [file for file in path.glob("*.jsonl") if file.is_file()]
+    packed = [file for file in path.glob(f"*.jsonl{COMPRESSED}") if file.is_file()]
+    # Where a crash left both, the compressed one is whole and the plain one was about to go.
+    names = {file.name.removesuffix(COMPRESSED) for file in packed}
+    found = [file for file in path.glob("*.jsonl") if file.is_file() and file.name not in names] + packed
     found.sort(key=lambda file: (_day_of(file), file.name))
     for _, segments in groupby(found, _day_of):
         yield list(segments)
@@ -387,20 +399,9 @@ def _day_of(file: Path) -> str:
 
 
 def _lines(file: Path) -> Iterator[bytes]:
-    """Yield the lines that are there now, without their newlines.
-
-    Goes no further than the file's present end, or a reader could chase a writer for ever. Holds no file
-    open, for a day may have thousands of segments.
-    """
-    offset, end = 0, file.stat().st_size
+    """Yield the lines that are there now, without their newlines."""
     pending: list[bytes] = []
-    while offset < end:
-        with file.open("rb") as stream:
-            stream.seek(offset)
-            block = stream.read(min(_BLOCK_BYTES, end - offset))
-        if not block:
-            break
-        offset += len(block)
+    for block in _blocks(file):
         first, *others = block.split(b"\n")
         pending.append(first)
         if others:
@@ -409,6 +410,47 @@ def _lines(file: Path) -> Iterator[bytes]:
             pending = [others[-1]]
     if any(pending):
         yield b"".join(pending)
+
+
+def _blocks(file: Path) -> Iterator[bytes]:
+    """Yield the bytes that are there now.
+
+    Goes no further than the file's present end, or a reader could chase a writer for ever. Holds no plain
+    file open, for a day may have thousands of segments; one that is compressed meanwhile is read on there.
+    """
+    if file.name.endswith(COMPRESSED):
+        yield from _packed_blocks(file, 0)
+        return
+    offset = 0
+    try:
+        end = file.stat().st_size
+        while offset < end:
+            with file.open("rb") as stream:
+                stream.seek(offset)
+                block = stream.read(min(_BLOCK_BYTES, end - offset))
+            if not block:
+                break
+            offset += len(block)
+            yield block
+    except FileNotFoundError:
+        packed = file.with_name(file.name + COMPRESSED)
+        if not packed.exists():
+            raise
+        yield from _packed_blocks(packed, offset)
+
+
+def _packed_blocks(file: Path, offset: int) -> Iterator[bytes]:
+    """Yield what a compressed segment holds from an offset on. Raises OSError when it is damaged."""
+    import gzip
+    import zlib
+
+    try:
+        with gzip.open(file, "rb") as stream:
+            stream.seek(offset)
+            while block := stream.read(_BLOCK_BYTES):
+                yield block
+    except (EOFError, zlib.error) as error:
+        raise OSError(errno.EIO, f"damaged: {error}", str(file)) from error
 
 
 def _recover(line: bytes) -> Iterator[Event]:

@@ -115,6 +115,16 @@ def settle(path: Path, content: bytes) -> bytes:
     return _read_settled(path)
 
 
+def is_same_file(handle: int, path: Path) -> bool:
+    """Return whether an open file is still the one at this path."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    here = os.fstat(handle)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
 def read_small(path: Path) -> bytes:
     """Return the first bytes of a regular file. Raises OSError for a pipe or device: it might never end."""
     handle = os.open(path, _READ_FLAGS)

@@ -1,0 +1,162 @@
+"""Look after the closed segments of a log: compress them, and let go of the old ones.
+
+A writer holds a shared lock on its segment while that is open. Whoever compresses or removes one takes the
+exclusive lock first and leaves alone what it cannot get, so that no event is written into a file that is
+going away. Where the system has no such locks (Windows), only segments of earlier days are touched.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gzip
+import os
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from smartroute.clock import Clock
+from smartroute.errors import ConfigError, SinkError
+from smartroute.sinks.locations import is_same_file, is_single_file, log_place
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+COMPRESSED = ".gz"
+_DATE_CHARACTERS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Tended:
+    """What was done: how many segments, and their size in bytes before and after. `busy` were still open."""
+
+    segments: int
+    bytes_before: int
+    bytes_after: int
+    busy: int
+
+
+def share(handle: int) -> bool:
+    """Take the shared lock on an open segment, which its writer keeps until it closes the file.
+
+    False when somebody is compressing or removing it just now. Never waits.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks: nobody else gets one either
+    return True
+
+
+def compress_segments(path: str | Path, *, clock: Clock | None = None) -> Tended:
+    """Compress the closed segments of a log with gzip; sources read them all the same.
+
+    A crash in between loses nothing: the compressed segment appears whole, under its own name, before the
+    plain one goes. Raises ConfigError when the log is one file, SinkError when it cannot be read or written.
+    """
+    done = busy = before = after = 0
+    try:
+        for file in _segments(path, "*.jsonl"):
+            with _alone(file, _today(clock)) as free:
+                if not free:
+                    busy += file.exists()
+                    continue
+                size, smaller = _compress(file)
+                done, before, after = done + 1, before + size, after + smaller
+    except OSError as error:
+        raise SinkError(f"the log at {path} cannot be compressed: {error}") from error
+    return Tended(done, before, after, busy)
+
+
+def remove_segments(path: str | Path, *, keep_days: int, clock: Clock | None = None) -> Tended:
+    """Remove the closed segments whose day lies more than `keep_days` days back. Their events are gone.
+
+    Raises ConfigError when the log is one file or `keep_days` is less than 1, SinkError when it cannot be
+    read or written.
+    """
+    if isinstance(keep_days, bool) or not isinstance(keep_days, int) or keep_days < 1:
+        raise ConfigError(f"keep_days must be a whole number of at least 1, got {keep_days!r:.40}")
+    oldest = (_today(clock) - timedelta(days=keep_days)).isoformat()
+    done = busy = before = 0
+    try:
+        for file in (*_segments(path, "*.jsonl"), *_segments(path, f"*.jsonl{COMPRESSED}")):
+            if file.name[:_DATE_CHARACTERS] >= oldest:
+                continue
+            with _alone(file, _today(clock)) as free:
+                if not free:
+                    busy += file.exists()
+                    continue
+                before += file.stat().st_size
+                file.unlink()
+                done += 1
+    except OSError as error:
+        raise SinkError(f"segments of the log at {path} cannot be removed: {error}") from error
+    return Tended(done, before, 0, busy)
+
+
+def _segments(path: str | Path, pattern: str) -> list[Path]:
+    place = log_place(path)
+    if is_single_file(place):
+        raise ConfigError(f"{place} is one file, which has no segments; use a folder as log_path")
+    found = [file for file in place.glob(pattern) if file.is_file() and _is_dated(file)]
+    return sorted(found, key=lambda file: file.name)
+
+
+def _is_dated(file: Path) -> bool:
+    try:
+        date.fromisoformat(file.name[:_DATE_CHARACTERS])
+    except ValueError:
+        return False
+    return True
+
+
+def _today(clock: Clock | None) -> date:
+    return date(1970, 1, 1) + timedelta(days=int((clock or Clock()).now() // 86_400))
+
+
+@contextlib.contextmanager
+def _alone(file: Path, today: date) -> Iterator[bool]:
+    """Hold the exclusive lock on a segment; yield whether nobody has it open, and it is still there."""
+    if fcntl is None:
+        yield file.name[:_DATE_CHARACTERS] < today.isoformat()
+        return
+    try:
+        handle = os.open(file, os.O_RDONLY)
+    except FileNotFoundError:  # somebody else was here
+        yield False
+        return
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+            return
+        yield is_same_file(handle, file)
+    finally:
+        os.close(handle)
+
+
+def _compress(file: Path) -> tuple[int, int]:
+    packed = file.with_name(file.name + COMPRESSED)
+    draft = file.with_name(f".{packed.name}.{os.getpid()}.tmp")
+    try:
+        handle = os.open(draft, os.O_CREAT | os.O_EXCL | os.O_WRONLY | getattr(os, "O_BINARY", 0), 0o600)
+        with os.fdopen(handle, "wb") as raw, file.open("rb") as plain:
+            # No name and no time in the header: equal events make equal bytes.
+            with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as stream:
+                shutil.copyfileobj(plain, stream, 1 << 20)
+            raw.flush()
+            os.fsync(raw.fileno())
+        size = file.stat().st_size
+        draft.replace(packed)
+        file.unlink()
+        return size, packed.stat().st_size
+    finally:
+        draft.unlink(missing_ok=True)
