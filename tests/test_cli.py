@@ -21,7 +21,7 @@ from smartroute.dashboard.terminal import printable
 from smartroute.evaluation.checks import passes
 from smartroute.evaluation.tasks import load_tasks
 from smartroute.providers.offline import OfflineProvider
-from smartroute.sinks.jsonl import open_log
+from smartroute.sinks import open_log
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

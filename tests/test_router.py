@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from smartroute import Catalogue, ModelCard, ModelRouter, Price, SmartRouteError, TaskError
-from smartroute.sinks.jsonl import JsonlSource
+from smartroute.sinks import JsonlSource
 from smartroute.testing import CapturingSink, ScriptedProvider, reply
 
 CATALOGUE = Catalogue.of(

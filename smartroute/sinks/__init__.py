@@ -1,6 +1,7 @@
 """Keep events, and give them back. Each module here is one place to keep them."""
 
-from smartroute.sinks.jsonl import JsonlSink, JsonlSource, open_log
+from smartroute.sinks.jsonl import JsonlSink
+from smartroute.sinks.jsonl_source import JsonlSource, open_log
 from smartroute.sinks.locations import default_log_path, simulated_beside
 from smartroute.sinks.memory import MemorySink
 from smartroute.sinks.segments import compress_segments, remove_segments

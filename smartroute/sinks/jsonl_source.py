@@ -1,0 +1,204 @@
+"""Read a JSONL log back, whatever happened to its files meanwhile: a folder of segments, or one file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import heapq
+import re
+from collections.abc import Iterator
+from itertools import groupby, pairwise
+from operator import attrgetter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from smartroute.errors import ConfigError, SinkError
+from smartroute.events import RECORD_START, Event
+from smartroute.sinks.locations import is_single_file, log_place, read_small
+from smartroute.sinks.segments import COMPRESSED
+
+if TYPE_CHECKING:
+    from smartroute.protocols import EventSource
+
+MARKER = "holds.txt"
+"""The file that says whether a folder holds real or simulated traffic."""
+
+_BLOCK_BYTES = 65_536
+_SEGMENT = re.compile(r"\d{4}-\d\d-\d\d-.+\.jsonl(\.gz)?")
+
+
+class JsonlSource:
+    """The events of a log: a folder of segments, or a file. A log that does not exist yet has none.
+
+    Oldest first: days follow one another and the segments of a day are merged by time; within a segment
+    events stand as they were written. After a pass `bad_lines` says how many lines were torn, damaged or
+    not events, and `foreign_lines` how many were skipped for mixing simulated with real traffic. Two
+    records that were glued together by a crash count as one bad line and are both read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = log_place(path)
+        self.bad_lines = 0
+        self.foreign_lines = 0
+
+    def events(self) -> Iterator[Event]:
+        """Yield the whole events. Raises SinkError when the log cannot be read."""
+        self.bad_lines = self.foreign_lines = 0
+        try:
+            holds = traffic_at(self.path)
+            for event in self._merged():
+                if holds is None or event.simulated is holds:
+                    yield event
+                else:
+                    self.foreign_lines += 1
+        except (OSError, ConfigError) as error:
+            raise SinkError(f"the log at {self.path} cannot be read: {error}") from error
+
+    def _merged(self) -> Iterator[Event]:
+        for segments in _days(self.path):
+            yield from heapq.merge(*map(self._read, segments), key=attrgetter("time"))
+
+    def _read(self, file: Path) -> Iterator[Event]:
+        for line in _lines(file):
+            try:
+                yield Event.from_line(line)
+            except SinkError:
+                if line.strip():
+                    self.bad_lines += 1
+                    yield from _recover(line)
+
+
+def open_log(path: str | Path) -> EventSource:
+    """Return the source of an existing log, folder or file. Raises SinkError when there is none.
+
+    Raises ConfigError for a path that no file can have.
+    """
+    source = JsonlSource(path)
+    try:
+        source.path.stat()
+    except FileNotFoundError:
+        raise SinkError(
+            f"there is no log at {source.path}; check the path, or route a request first"
+        ) from None
+    except OSError as error:
+        raise SinkError(f"the log at {source.path} cannot be read: {error}") from error
+    return source
+
+
+def marked_traffic(folder: Path) -> bool | None:
+    marker = folder / MARKER
+    try:
+        content = read_small(marker).strip()
+    except FileNotFoundError:
+        return None
+    if content not in (b"real", b"simulated"):
+        raise ConfigError(
+            f"{marker} must say real or simulated, got {content[:40]!r}; write the right word into it"
+        )
+    return content == b"simulated"
+
+
+def traffic_at(path: Path) -> bool | None:
+    """Return whether the log holds simulated events, None when it holds nothing yet."""
+    if not is_single_file(path) and (marked := marked_traffic(path)) is not None:
+        return marked
+    for segments in _days(path):
+        for segment in segments:
+            if (traffic := first_traffic(segment)) is not None:
+                return traffic
+    return None
+
+
+def first_traffic(file: Path) -> bool | None:
+    """Return whether the first event of a file is simulated, None when there is none to be read."""
+    try:
+        if not file.is_file():
+            return None
+        source = JsonlSource(file)
+        return next((event.simulated for event in source._read(file)), None)
+    except PermissionError:
+        return None
+
+
+def _days(path: Path) -> Iterator[list[Path]]:
+    """Yield the segments of a log, day by day; files of other names come first, as one day."""
+    if is_single_file(path):
+        if path.exists():
+            yield [path]
+        return
+    if not path.exists():
+        return
+    packed = [file for file in path.glob(f"*.jsonl{COMPRESSED}") if file.is_file()]
+    # Where a crash left both, the compressed one is whole and the plain one was about to go.
+    names = {file.name.removesuffix(COMPRESSED) for file in packed}
+    found = [file for file in path.glob("*.jsonl") if file.is_file() and file.name not in names] + packed
+    found.sort(key=lambda file: (_day_of(file), file.name))
+    for _, segments in groupby(found, _day_of):
+        yield list(segments)
+
+
+def _day_of(file: Path) -> str:
+    return file.name[:10] if _SEGMENT.fullmatch(file.name) else ""
+
+
+def _lines(file: Path) -> Iterator[bytes]:
+    """Yield the lines that are there now, without their newlines."""
+    pending: list[bytes] = []
+    for block in _blocks(file):
+        first, *others = block.split(b"\n")
+        pending.append(first)
+        if others:
+            yield b"".join(pending)
+            yield from others[:-1]
+            pending = [others[-1]]
+    if any(pending):
+        yield b"".join(pending)
+
+
+def _blocks(file: Path) -> Iterator[bytes]:
+    """Yield the bytes that are there now.
+
+    Goes no further than the file's present end, or a reader could chase a writer for ever. Holds no plain
+    file open, for a day may have thousands of segments; one that is compressed meanwhile is read on there.
+    """
+    if file.name.endswith(COMPRESSED):
+        yield from _packed_blocks(file, 0)
+        return
+    offset = 0
+    try:
+        end = file.stat().st_size
+        while offset < end:
+            with file.open("rb") as stream:
+                stream.seek(offset)
+                block = stream.read(min(_BLOCK_BYTES, end - offset))
+            if not block:
+                break
+            offset += len(block)
+            yield block
+    except FileNotFoundError:
+        packed = file.with_name(file.name + COMPRESSED)
+        if not packed.exists():
+            raise
+        yield from _packed_blocks(packed, offset)
+
+
+def _packed_blocks(file: Path, offset: int) -> Iterator[bytes]:
+    """Yield what a compressed segment holds from an offset on. Raises OSError when it is damaged."""
+    import gzip
+    import zlib
+
+    try:
+        with gzip.open(file, "rb") as stream:
+            stream.seek(offset)
+            while block := stream.read(_BLOCK_BYTES):
+                yield block
+    except (EOFError, zlib.error) as error:
+        raise OSError(errno.EIO, f"damaged: {error}", str(file)) from error
+
+
+def _recover(line: bytes) -> Iterator[Event]:
+    """Yield the whole records in a bad line: a torn write may stand before, behind or between them."""
+    starts = [found.start() for found in re.finditer(re.escape(RECORD_START), line)]
+    for start, end in pairwise([*starts, len(line)]):
+        with contextlib.suppress(SinkError):
+            yield Event.from_line(line[start:end].rstrip(b"\0\r\t "))
