@@ -20,7 +20,10 @@ from smartroute.testing import ScriptedProvider, reply
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "MIGRATION_GUIDE.md", *sorted((ROOT / "docs").glob("*.md"))]
 
-RUN_BY = {"classification.md": "tests/classify/test_classify_docs.py"}
+RUN_BY = {
+    "classification.md": "tests/classify/test_classify_docs.py",
+    "MIGRATION_GUIDE.md": "tests/test_migration_guide.py",
+}
 """Pages whose snippets need a world of their own, and the test that gives it to them."""
 
 
@@ -41,9 +44,9 @@ def blocks(page: str) -> list[Block]:
     return found
 
 
-def run(page: str, path: str = "a page") -> None:
+def run(page: str, path: str = "a page", **known: object) -> None:
     """Run a page's Python blocks from top to bottom in one namespace; compare what they print."""
-    names: dict[str, object] = {"__name__": "page"}
+    names: dict[str, object] = {"__name__": "page", **known}
     printed: str | None = None
     for info, text, line in blocks(page):
         if info == "output":
@@ -81,7 +84,7 @@ def test_every_snippet_runs_and_prints_what_the_page_says(
     if path.name in RUN_BY:
         runner = (ROOT / RUN_BY[path.name]).read_text("utf-8")
         assert path.name in runner
-        assert "exec(" in runner
+        assert "exec(" in runner or "run(PAGE" in runner
         return
     run(path.read_text("utf-8"), str(path.relative_to(ROOT)))
 
