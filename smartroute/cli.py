@@ -1,4 +1,4 @@
-"""Take commands from a shell: `demo` and `route`. Knows what goes to which stream, and the exit codes.
+"""Take commands from a shell: `demo`, `route`, and those of `log`. Knows what goes to which stream.
 
 Answers and reports go to standard output, bills and errors to standard error. A mistake of the user's, or a
 request without an answer, is one line and exit code 2.
@@ -6,15 +6,16 @@ request without an answer, is one line and exit code 2.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
-import math
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from smartroute.cli_log import log_app
+from smartroute.shell import for_stream, one_clear_line
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +36,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(log_app, name="log")
 
 
 def _show_version(wanted: bool) -> None:
@@ -75,7 +78,7 @@ def demo(
     from smartroute.dashboard.terminal import console_on, show_explained, show_totals
     from smartroute.evaluation.tasks import load_tasks
 
-    with _one_clear_line():
+    with one_clear_line():
         tasks = load_tasks()
         router = _live_router(max_usd) if live else _simulated_router(seed)
         with router:
@@ -118,7 +121,7 @@ def route(
     from smartroute.dashboard.terminal import console_on, show_bill, show_explanation
     from smartroute.router import ModelRouter
 
-    with _one_clear_line():
+    with one_clear_line():
         options: dict[str, Any] = {
             "kind": kind, "preferred_model": model, "max_usd": max_usd, "max_tokens": max_tokens
         }  # fmt: skip
@@ -134,29 +137,11 @@ def route(
                 document["explanation"] = outcome.decision.explain()
             typer.echo(json.dumps(document, indent=2))
             return
-        typer.echo(_for(sys.stdout, outcome.text))
+        typer.echo(for_stream(sys.stdout, outcome.text))
         console = console_on(sys.stderr)
         show_bill(console, outcome)
         if explain:
             show_explanation(console, outcome)
-
-
-@contextlib.contextmanager
-def _one_clear_line() -> Iterator[None]:
-    """Turn an error that smartroute raises on purpose into one line on standard error and exit code 2."""
-    from smartroute.errors import SmartRouteError
-
-    try:
-        yield
-    except SmartRouteError as error:
-        line = " ".join(str(error).split()) or type(error).__name__
-        attempts = getattr(error, "attempts", ())
-        if attempts:
-            costs = [attempt.cost_usd for attempt in attempts]
-            line += f" (spent ${math.fsum(usd for usd in costs if usd is not None):.6f} in {len(costs)} calls"
-            line += f", {costs.count(None)} of unknown cost)" if None in costs else ")"
-        typer.echo(_for(sys.stderr, f"error: {line}"), err=True)
-        raise typer.Exit(2) from None
 
 
 def _simulated_pool(seed: int) -> dict[str, Any]:
@@ -263,16 +248,9 @@ def _read_stdin() -> str:
     return sys.stdin.read()
 
 
-def _for(stream: Any, text: str) -> str:
-    """Return the text as it is for a pipe, and without control characters for a terminal."""
-    from smartroute.dashboard.terminal import printable
-
-    return printable(text) if stream.isatty() else text
-
-
 def _show_decision(decision: Decision, simulated: bool, as_json: bool) -> None:
     if not as_json:
-        typer.echo(_for(sys.stdout, decision.explain()))
+        typer.echo(for_stream(sys.stdout, decision.explain()))
         if simulated:
             typer.echo("simulated: this is the simulated pool", err=True)
         return
