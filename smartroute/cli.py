@@ -1,4 +1,4 @@
-"""Take commands from a shell: `demo`, `route`, and those of `log`. Knows what goes to which stream.
+"""Take commands from a shell: `demo`, `route`, and others'. Knows what goes to which stream.
 
 Answers and reports go to standard output, bills and errors to standard error. A mistake of the user's, or a
 request without an answer, is one line and exit code 2.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from smartroute.cli_log import log_app
+from smartroute.cli_report import export, report
 from smartroute.shell import for_stream, one_clear_line
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ app = typer.Typer(
 )
 
 app.add_typer(log_app, name="log")
+app.command()(report)
+app.command()(export)
 
 
 def _show_version(wanted: bool) -> None:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
-from smartroute.evaluation.scores import FixedModel, Mix, Saving, Score, TaskResult, frontier
+from smartroute.evaluation.scores import FixedModel, Mix, Saving, Score, TaskResult
 from smartroute.records import Attempt
+from smartroute.stats.frontier import concave_frontier, lottery_of_cost
 from smartroute.stats.intervals import Interval, paired_difference, paired_ratio
 
 _ENOUGH_FOR_AN_INTERVAL = 2
@@ -68,30 +68,30 @@ class DemoReport:
     def _mix(self) -> Mix | str:
         """Find the mix, or say why there is none.
 
-        Of the fixed models, those on the upper concave frontier of quality q over cost c are kept. With
-        the routed cost C between neighbours, c1 <= C <= c2, the dearer one is drawn with probability
-        w = (C - c1) / (c2 - c1): the expected cost is (1 - w) c1 + w c2 = C, the quality (1 - w) q1 + w q2.
+        Of the fixed models, those on the upper concave frontier of quality over cost are kept.
         """
         if any(fixed.score is None for fixed in self.fixed) or not self.results:
             return "the fixed models were not measured"
         if self.routed.unpriced_attempts:
             return "the routed cost is incomplete: some attempts have no known price"
-        points = frontier(
-            [(fixed.cost_usd, fixed.score.right, fixed.model) for fixed in self.fixed
-             if fixed.score is not None and fixed.cost_usd is not None]
-        )  # fmt: skip
+        known = [
+            (fixed.cost_usd, fixed.score.right, fixed.model)
+            for fixed in self.fixed
+            if fixed.score is not None and fixed.cost_usd is not None
+        ]
         cost = self.routed.cost_usd
-        for (low, low_right, cheaper), (high, high_right, dearer) in pairwise(points):
-            if low <= cost <= high:
-                share = (cost - low) / (high - low)
-                right = (1 - share) * low_right + share * high_right
-                return Mix(cheaper, dearer, share, (1 - share) * low + share * high, right, self.routed.n)
+        drawn = lottery_of_cost(known, cost)
+        if drawn is not None:
+            low, high, share, right = drawn
+            mixed_usd = (1 - share) * low.cost + share * high.cost
+            return Mix(low.name, high.name, share, mixed_usd, right, self.routed.n)
+        points = concave_frontier(known)
         if len(points) == 0:
             return "no fixed model has a known cost"
         bottom, top = points[0], points[-1]
-        if cost < bottom[0]:
-            return f"routing cost less than {bottom[2]}, the cheapest model on the frontier"
-        return f"routing cost more than {top[2]}, the dearest model on the frontier"
+        if cost < bottom.cost:
+            return f"routing cost less than {bottom.name}, the cheapest model on the frontier"
+        return f"routing cost more than {top.name}, the dearest model on the frontier"
 
     def saving(self, other: FixedModel) -> Saving | None:
         """Return what routing saves against a fixed model, signed; None when either cost is unknown or 0."""

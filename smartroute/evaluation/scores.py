@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from smartroute.records import Attempt, Decision
@@ -145,20 +144,3 @@ class Mix:
     def quality_interval(self) -> Interval:
         """Return the Wilson interval at the expected number of right answers, which errs on the wide side."""
         return wilson(self.right, self.n)
-
-
-def frontier(points: Sequence[tuple[float, int, str]]) -> list[tuple[float, int, str]]:
-    """Return the points on the upper concave frontier of quality over cost, cheapest first."""
-    kept: list[tuple[float, int, str]] = []
-    for point in sorted(points, key=lambda p: (p[0], -p[1], p[2])):
-        if kept and point[1] <= kept[-1][1]:
-            continue
-        while len(kept) > 1 and _slope(kept[-2], kept[-1]) <= _slope(kept[-1], point):
-            kept.pop()
-        kept.append(point)
-    return kept
-
-
-def _slope(one: tuple[float, int, str], other: tuple[float, int, str]) -> float:
-    run = other[0] - one[0]
-    return math.inf if run == 0 else (other[1] - one[1]) / run

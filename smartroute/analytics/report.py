@@ -1,0 +1,355 @@
+"""Compose everything that a report says into one record. Whatever shows it computes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, NamedTuple
+
+from smartroute.analytics.figures import CONFIDENCE_BINS, Figures, Moments
+from smartroute.analytics.query import Analytics, Filter
+from smartroute.analytics.savings import (
+    FixedModel,
+    Saving,
+    against_declared,
+    fixed_models,
+    measured,
+    mix_of_cost,
+)
+from smartroute.pricing import PriceTable
+from smartroute.stats.intervals import Interval, wilson
+
+LEVEL = 0.95
+ENOUGH_LABELS = 30
+"""How many labels a mean needs before an interval stands beside it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One measure of success: its value, the target in words, and whether it is met; None: open."""
+
+    name: str
+    value: float | None
+    target: str
+    met: bool | None
+    n: int
+    interval: Interval | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The figures of one group. Shares are of the group's requests; quantiles are within 5%."""
+
+    group: tuple[str | None, ...]
+    requests: int
+    cost_usd: float
+    cost_share: float | None
+    mean_cost_usd: float | None
+    escalation_rate: float | None
+    error_rate: float | None
+    mean_confidence: float | None
+    latency_p50_s: float | None
+    latency_p95_s: float | None
+    unpriced: int
+    saved_share: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What one source said of the answers: the mean quality over `n` labels, and its interval."""
+
+    source: str
+    n: int
+    mean: float | None
+    interval: Interval | None
+    words: dict[str, int]
+    calibration: tuple[tuple[float, float, int], ...]
+    """By tenth of confidence: the mean confidence, the mean quality, and how many labels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a log says about a period. Money is USD, time seconds, shares lie in [0, 1]."""
+
+    population: str
+    first: str | None
+    last: str | None
+    simulated: bool | None
+    requests: int
+    answered: int
+    cost_usd: float
+    unpriced: int
+    overhead_usd: dict[str, float]
+    rejected_usd: float
+    metrics: tuple[Metric, ...]
+    savings: tuple[Saving, ...]
+    fixed: tuple[FixedModel, ...]
+    best_fixed: str | None
+    mix: str | None
+    latency_s: dict[str, float | None]
+    quality: tuple[Quality, ...]
+    rows: dict[str, tuple[Row, ...]]
+    notes: tuple[str, ...] = ()
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the report for JSON."""
+        return asdict(self)
+
+
+def compose(
+    analytics: Analytics,
+    where: Filter | None = None,
+    *,
+    prices: PriceTable | None = None,
+    group_by: Sequence[str] = ("model", "complexity", "kind"),
+    label_source: str = "user",
+) -> Report:
+    """Return the report on the outcomes that count.
+
+    With `prices` the models of the log are repriced, for the dearest, the best fixed one and the mix. The
+    best fixed model is the one whose answers `label_source` thought best: without such labels there is none.
+    """
+    where = where or Filter()
+    wanted = dict.fromkeys(((), ("model",), ("baseline",), ("simulated",), *((name,) for name in group_by)))
+    tables = analytics.several(wanted, where)
+    figures = tables[()].get((), Figures())
+    span = _span(tables, figures)
+    first, last, simulated = span.first, span.last, span.simulated
+    grouped = {name: tables[name,] for name in group_by}
+    fixed = _fixed(analytics, where, prices, tables["model",], label_source)
+    best = _best(fixed)
+    mix = mix_of_cost(fixed, figures.compared.cost) if fixed else None
+    declared = against_declared(figures, span.baseline)
+    savings = [declared, *_others(figures, fixed, best), *filter(None, (measured(figures),))]
+    return Report(
+        population=_population(where, figures),
+        first=first,
+        last=last,
+        simulated=simulated,
+        requests=figures.requests,
+        answered=figures.answered,
+        cost_usd=figures.cost_usd,
+        unpriced=figures.unpriced,
+        overhead_usd=dict(figures.overhead_usd),
+        rejected_usd=figures.rejected_usd,
+        metrics=_metrics(figures, declared, _before(analytics, where, first, last)),
+        savings=tuple(savings),
+        fixed=fixed,
+        best_fixed=None if best is None else best.model,
+        mix=None
+        if mix is None
+        else f"{mix.dearer.name} for {mix.share:.0%} of requests, else {mix.cheaper.name}: "
+        f"quality {mix.quality:.3f}",
+        latency_s={f"p{round(100 * q)}": figures.latencies.quantile(q) for q in (0.5, 0.95, 0.99)},
+        quality=tuple(_quality(source, figures) for source in sorted(figures.labels)),
+        rows={
+            name: tuple(_row(key, each, figures) for key, each in sorted(groups.items(), key=_by_cost))
+            for name, groups in grouped.items()
+        },
+        notes=_notes(figures, fixed, best, label_source),
+    )
+
+
+class _Span(NamedTuple):
+    """When the outcomes were, whether they are simulated, and what their declared baseline is called."""
+
+    first: str | None
+    last: str | None
+    simulated: bool | None
+    baseline: str
+
+
+def _span(
+    tables: Mapping[tuple[str, ...], Mapping[tuple[str | None, ...], Figures]], figures: Figures
+) -> _Span:
+    names = sorted(
+        key[0] for key, group in tables["baseline",].items() if key[0] is not None and group.compared.n
+    )
+    told = f"the declared baseline, {', '.join(names)}" if names else "no declared baseline"
+    kinds = [key[0] for key in tables["simulated",]]
+    return _Span(figures.first, figures.last, kinds[0] == "True" if kinds else None, told)
+
+
+def _before(analytics: Analytics, where: Filter, first: str | None, last: str | None) -> Figures | None:
+    """Return the figures of the period of equal length before this one, None where there is none."""
+    if where.since is None or first is None or last is None:
+        return None
+    since = datetime.fromisoformat(str(where.since).replace("Z", "+00:00"))
+    until = datetime.fromisoformat(str(where.until or last).replace("Z", "+00:00"))
+    earlier = replace(where, since=since - (until - since), until=since)
+    figures = analytics.figures(earlier)
+    return figures if figures.requests else None
+
+
+def _fixed(
+    analytics: Analytics,
+    where: Filter,
+    prices: PriceTable | None,
+    by_model: dict[tuple[str | None, ...], Figures],
+    label_source: str,
+) -> tuple[FixedModel, ...]:
+    models = [key[0] for key in by_model if key[0] is not None]
+    if prices is None or not models:
+        return ()
+    quality = {
+        key[0]: figures.labels[label_source].quality
+        for key, figures in by_model.items()
+        if key[0] is not None and label_source in figures.labels and figures.labels[label_source].quality.n
+    }
+    return fixed_models(analytics.outcomes(where), prices, models, quality)
+
+
+def _best(fixed: Sequence[FixedModel]) -> FixedModel | None:
+    known = [
+        f for f in fixed if f.quality is not None and f.cost_usd is not None and f.labels >= ENOUGH_LABELS
+    ]
+    return max(known, key=lambda f: (f.quality or 0.0, -(f.cost_usd or 0.0)), default=None)
+
+
+def _others(figures: Figures, fixed: Sequence[FixedModel], best: FixedModel | None) -> list[Saving]:
+    found = []
+    priced = [f for f in fixed if f.cost_usd is not None]
+    dearest = max(priced, key=lambda f: f.cost_usd or 0.0, default=None)
+    for name, model in (("the best fixed model", best), ("the dearest model", dearest)):
+        if model is None or not model.cost_usd:
+            continue
+        share = None if figures.unpriced else 1.0 - figures.cost_usd / model.cost_usd
+        note = "the answers' tokens at its prices; no interval"
+        found.append(
+            Saving(
+                f"{name}, {model.model}", "repriced", share, None, figures.cost_usd, model.cost_usd,
+                figures.answered, note,
+            )
+        )  # fmt: skip
+    return found
+
+
+def _metrics(figures: Figures, declared: Saving, before: Figures | None) -> tuple[Metric, ...]:
+    n = figures.requests
+    rate = figures.escalated / n if n else None
+    errors = figures.failures / n if n else None
+    confidence = figures.confidence
+    return (
+        Metric(
+            "savings", declared.share, "at least 70%", _at_least(declared.share, 0.70), declared.n,
+            declared.interval, f"against {declared.baseline}, repriced",
+        ),
+        Metric(
+            "confidence", confidence.mean, "at least 0.75", _at_least(confidence.mean, 0.75), confidence.n,
+            _mean_interval(confidence), f"known for {confidence.n} of {figures.answered} answers",
+        ),
+        Metric(
+            "escalations", rate, "at most 25%", None if rate is None else rate <= 0.25, n,
+            wilson(figures.escalated, n, LEVEL) if n else None,
+        ),
+        _error_metric(figures, errors, before),
+        _latency_metric(figures, before),
+    )  # fmt: skip
+
+
+def _error_metric(figures: Figures, errors: float | None, before: Figures | None) -> Metric:
+    interval = wilson(figures.failures, figures.requests, LEVEL) if figures.requests else None
+    if before is None or errors is None:
+        return Metric("errors", errors, "no more than before", None, figures.requests, interval, _NO_BEFORE)
+    earlier = before.failures / before.requests
+    return Metric(
+        "errors", errors, "no more than before", errors <= earlier, figures.requests, interval,
+        f"before: {earlier:.2%} of {before.requests}",
+    )  # fmt: skip
+
+
+def _latency_metric(figures: Figures, before: Figures | None) -> Metric:
+    mean, n = figures.latency.mean, figures.latency.n
+    interval = _mean_interval(figures.latency, bounded=False)
+    earlier = None if before is None else before.latency.mean
+    if mean is None or not earlier:
+        return Metric("latency", mean, "at most 10% more than before", None, n, interval, _NO_BEFORE)
+    return Metric(
+        "latency", mean, "at most 10% more than before", mean <= 1.1 * earlier, n, interval,
+        f"before: {earlier:.3f} s on average",
+    )  # fmt: skip
+
+
+_NO_BEFORE = "no earlier period of the same length: ask for one with since"
+
+
+def _at_least(value: float | None, target: float) -> bool | None:
+    return None if value is None else value >= target
+
+
+def _mean_interval(moments: Moments, *, bounded: bool = True) -> Interval | None:
+    """Return the large-sample interval of a mean; None for fewer than 30 values."""
+    from statistics import NormalDist
+
+    mean, variance = moments.mean, moments.variance
+    if mean is None or variance is None or moments.n < ENOUGH_LABELS:
+        return None
+    half = NormalDist().inv_cdf((1 + LEVEL) / 2) * (variance / moments.n) ** 0.5
+    low, high = mean - half, mean + half
+    return Interval(max(0.0, low), min(1.0, high), LEVEL) if bounded else Interval(max(0.0, low), high, LEVEL)
+
+
+def _quality(source: str, figures: Figures) -> Quality:
+    labels = figures.labels[source]
+    curve = []
+    for place in range(CONFIDENCE_BINS):
+        said, had = labels.by_confidence.get(place), labels.confidence.get(place)
+        if said is not None and had is not None and said.mean is not None and had.mean is not None:
+            curve.append((had.mean, said.mean, said.n))
+    return Quality(
+        source,
+        labels.quality.n,
+        labels.quality.mean,
+        _mean_interval(labels.quality),
+        dict(labels.words),
+        tuple(curve),
+    )
+
+
+def _row(group: tuple[str | None, ...], figures: Figures, total: Figures) -> Row:
+    n, pairs = figures.requests, figures.compared
+    return Row(
+        group=group,
+        requests=n,
+        cost_usd=figures.cost_usd,
+        cost_share=figures.cost_usd / total.cost_usd if total.cost_usd else None,
+        mean_cost_usd=figures.cost.mean,
+        escalation_rate=figures.escalated / n,
+        error_rate=figures.failures / n,
+        mean_confidence=figures.confidence.mean,
+        latency_p50_s=figures.latencies.quantile(0.5),
+        latency_p95_s=figures.latencies.quantile(0.95),
+        unpriced=figures.unpriced,
+        saved_share=1.0 - pairs.cost / pairs.baseline if pairs.baseline > 0 else None,
+    )
+
+
+def _by_cost(item: tuple[tuple[str | None, ...], Figures]) -> tuple[float, str]:
+    return -item[1].cost_usd, str(item[0])
+
+
+def _population(where: Filter, figures: Figures) -> str:
+    given = [f"{name} {value}" for name, value in asdict(where).items() if value is not None]
+    return f"{figures.requests} requests" + (f" with {', '.join(given)}" if given else "")
+
+
+def _notes(
+    figures: Figures, fixed: Sequence[FixedModel], best: FixedModel | None, label_source: str
+) -> tuple[str, ...]:
+    notes = []
+    if figures.unpriced:
+        notes.append(
+            f"{figures.unpriced} of {figures.requests} requests "
+            f"({figures.unpriced / figures.requests:.1%}) have a call of unknown cost: totals are at least "
+            "what they say"
+        )
+    if fixed and best is None:
+        notes.append(
+            f"no best fixed model yet: that needs {ENOUGH_LABELS} labels by {label_source} "
+            "for the answers of a model"
+        )
+    if figures.requests and not figures.held.n:
+        notes.append("nothing is held back, so savings are estimated and not measured: see holdback_share")
+    return tuple(notes)

@@ -1,0 +1,254 @@
+"""Put a report into words and tables, the same for every medium. Computes no figure."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from smartroute.analytics.report import Metric, Quality, Report, Row
+    from smartroute.analytics.savings import Saving
+    from smartroute.stats.intervals import Interval
+
+_UNKNOWN = "-"
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A part of a report: its title, a table (perhaps without rows), and lines below it."""
+
+    title: str
+    columns: tuple[str, ...] = ()
+    rows: tuple[tuple[str, ...], ...] = ()
+    lines: tuple[str, ...] = ()
+
+
+def pages(report: Report) -> tuple[Page, ...]:
+    """Return the parts of a report, the most important first."""
+    if not report.requests:
+        return (
+            Page(_title("Report", report), lines=(f"{report.population}: there is nothing to report yet",)),
+        )
+    return (
+        _first_page(report),
+        Page(
+            "Savings, against what",
+            ("baseline", "how", "saved", "95% interval", "it", "we", "n"),
+            tuple(_saving_row(saving) for saving in report.savings),
+            tuple(f"{saving.baseline}: {saving.note}" for saving in report.savings if saving.note),
+        ),
+        *([_fixed_page(report)] if report.fixed else []),
+        *(_group_page(name, rows) for name, rows in report.rows.items()),
+        *([_quality_page(report)] if report.quality else []),
+        *([Page("Notes", lines=report.notes)] if report.notes else []),
+    )
+
+
+def _title(text: str, report: Report) -> str:
+    return f"{text} (simulated)" if report.simulated else text
+
+
+def _first_page(report: Report) -> Page:
+    overhead = ", ".join(f"{purpose} {_usd(usd)}" for purpose, usd in sorted(report.overhead_usd.items()))
+    latency = ", ".join(f"{name} {_seconds(value)}" for name, value in report.latency_s.items())
+    return Page(
+        _title("Report", report),
+        ("measure", "value", "95% interval", "target", "met", "n"),
+        tuple(_metric_row(metric) for metric in report.metrics),
+        (
+            f"{report.population}, from {report.first} to {report.last}",
+            f"cost {'at least ' if report.unpriced else ''}{_usd(report.cost_usd)}, "
+            f"{report.answered} of {report.requests} answered",
+            f"of it: answers that were not good enough {_usd(report.rejected_usd)}"
+            + (f"; {overhead}" if overhead else ""),
+            f"latency {latency} (quantiles within 5%)",
+            *(f"{metric.name}: {metric.note}" for metric in report.metrics if metric.note),
+        ),
+    )
+
+
+def _metric_row(metric: Metric) -> tuple[str, ...]:
+    show = _seconds if metric.name == "latency" else _number if metric.name == "confidence" else _share
+    met = {True: "yes", False: "no", None: "open"}[metric.met]
+    return (
+        metric.name,
+        show(metric.value),
+        _range(metric.interval, plain=metric.name in ("latency", "confidence")),
+        metric.target,
+        met,
+        str(metric.n),
+    )
+
+
+def _saving_row(saving: Saving) -> tuple[str, ...]:
+    return (
+        saving.baseline,
+        saving.how,
+        _share(saving.share),
+        _range(saving.interval),
+        _usd(saving.baseline_usd),
+        _usd(saving.cost_usd),
+        str(saving.n),
+    )
+
+
+def _fixed_page(report: Report) -> Page:
+    lines = [] if report.mix is None else [f"a random mix of the same cost: {report.mix}"]
+    lines.append("repriced: our answers' tokens at each model's prices; another model writes other lengths")
+    return Page(
+        "Everything to one model",
+        ("model", "cost", "quality", "labels"),
+        tuple((f.model, _usd(f.cost_usd), _number(f.quality), str(f.labels)) for f in report.fixed),
+        tuple(lines),
+    )
+
+
+def _group_page(name: str, rows: tuple[Row, ...]) -> Page:
+    return Page(
+        f"By {name}",
+        (
+            name,
+            "requests",
+            "cost",
+            "of all",
+            "each",
+            "escalated",
+            "errors",
+            "confidence",
+            "p50",
+            "p95",
+            "saved",
+        ),
+        tuple(
+            (
+                ", ".join(value or _UNKNOWN for value in row.group),
+                str(row.requests),
+                _usd(row.cost_usd),
+                _share(row.cost_share),
+                _usd(row.mean_cost_usd),
+                _share(row.escalation_rate),
+                _share(row.error_rate),
+                _number(row.mean_confidence),
+                _seconds(row.latency_p50_s),
+                _seconds(row.latency_p95_s),
+                _share(row.saved_share),
+            )
+            for row in rows
+        ),
+    )
+
+
+def _quality_page(report: Report) -> Page:
+    return Page(
+        "Quality, by who said so",
+        ("source", "mean", "95% interval", "n", "labels"),
+        tuple(_quality_row(quality) for quality in report.quality),
+        tuple(
+            f"{quality.source}: confidence {had:.2f} had quality {said:.2f} (n = {n})"
+            for quality in report.quality
+            for had, said, n in quality.calibration
+        ),
+    )
+
+
+def _quality_row(quality: Quality) -> tuple[str, ...]:
+    words = ", ".join(f"{word} {count}" for word, count in sorted(quality.words.items()))
+    return (
+        quality.source,
+        _number(quality.mean),
+        _range(quality.interval, plain=True),
+        str(quality.n),
+        words or _UNKNOWN,
+    )
+
+
+def show_report(console: Console, report: Report) -> None:
+    """Print a report on a terminal."""
+    from rich.table import Table
+
+    for page in pages(report):
+        console.print()
+        console.rule(page.title)
+        if page.rows:
+            table = Table(box=None, pad_edge=False, header_style="bold")
+            for place, column in enumerate(page.columns):
+                table.add_column(column, justify="left" if place == 0 else "right", overflow="fold")
+            for row in page.rows:
+                table.add_row(*row)
+            console.print(table)
+        for line in page.lines:
+            console.print(line, soft_wrap=True)
+
+
+def markdown(report: Report) -> str:
+    """Return a report as markdown."""
+    parts = []
+    for place, page in enumerate(pages(report)):
+        parts.append(f"{'#' if place == 0 else '##'} {page.title}\n")
+        if page.rows:
+            parts.append(_line(page.columns))
+            parts.append(_line(("---",) * len(page.columns)))
+            parts += [_line(row) for row in page.rows]
+            parts.append("")
+        parts += [f"- {line}" for line in page.lines]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def comma_separated(report: Report) -> str:
+    """Return the groups of a report as CSV: one row for each, full figures, empty where unknown."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    fields = (
+        "requests",
+        "cost_usd",
+        "cost_share",
+        "mean_cost_usd",
+        "escalation_rate",
+        "error_rate",
+        "mean_confidence",
+        "latency_p50_s",
+        "latency_p95_s",
+        "unpriced",
+        "saved_share",
+    )
+    writer.writerow(("dimension", "group", *fields))
+    for name, rows in report.rows.items():
+        for row in rows:
+            group = " / ".join(value or "" for value in row.group)
+            # A cell that begins like a formula would be run by a spreadsheet.
+            safe = f"'{group}" if group[:1] in ("=", "+", "-", "@", "\t") else group
+            writer.writerow((name, safe, *("" if (v := getattr(row, f)) is None else v for f in fields)))
+    return text.getvalue()
+
+
+def _share(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.1%}"
+
+
+def _number(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.3f}"
+
+
+def _seconds(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"{value:.3g} s"
+
+
+def _usd(value: float | None) -> str:
+    return _UNKNOWN if value is None else f"${value:,.6f}"
+
+
+def _range(interval: Interval | None, *, plain: bool = False) -> str:
+    if interval is None:
+        return "too few" if not plain else _UNKNOWN
+    if plain:
+        return f"{interval.low:.3g} to {interval.high:.3g}"
+    return f"{interval.low:.1%} to {interval.high:.1%}"

@@ -1,0 +1,258 @@
+"""Figures of random logs, held against a recomputation that knows nothing of the code."""
+
+import math
+import random
+
+import oracle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from smartroute.analytics import Analytics, Filter, LogHistogram
+from smartroute.analytics.figures import Moments
+from smartroute.errors import ConfigError
+from smartroute.events import Event
+from smartroute.sinks import JsonlSink, JsonlSource
+
+money = st.floats(0, 10).map(lambda usd: round(usd, 9))
+maybe = st.none() | st.floats(0, 1)
+models = st.sampled_from(["mini", "top", None])
+attempts = st.lists(
+    st.fixed_dictionaries(
+        {
+            "model": st.sampled_from(["mini", "top"]),
+            "purpose": st.sampled_from(["answer", "judge", "sample", "screen"]),
+            "cost_usd": st.none() | money,
+            "failure": st.sampled_from([None, "timeout"]),
+        }
+    ),
+    max_size=4,
+)
+
+
+@st.composite
+def outcome(draw):
+    number = draw(st.integers(0, 30))
+    called = tuple(draw(attempts))
+    model = draw(models)
+    return Event(
+        2,
+        "outcome",
+        f"o{number}",
+        f"o{number}",
+        f"2026-11-{draw(st.integers(10, 12))}T{draw(st.integers(0, 23)):02d}:00:00.000000Z",
+        False,
+        kind=draw(st.sampled_from(["score", "general"])),
+        complexity=draw(st.sampled_from(["simple", "complex"])),
+        strategy="s",
+        tenant=draw(st.sampled_from([None, "acme"])),
+        model=model,
+        error=None if model else "AllModelsFailedError",
+        escalated=draw(st.booleans()),
+        cost_usd=math.fsum(a["cost_usd"] for a in called if a["cost_usd"] is not None),
+        unpriced_attempts=sum(a["cost_usd"] is None for a in called),
+        baseline_cost_usd=draw(st.none() | money),
+        latency_s=draw(st.none() | st.floats(0, 100)),
+        confidence=draw(maybe),
+        attempts=called,
+        conversation_id=draw(st.sampled_from([None, "talk"])),
+        holdback=draw(st.sampled_from([None, "held", "routed"])),
+    )
+
+
+@st.composite
+def said(draw):
+    about_talk = draw(st.booleans())
+    return Event(
+        2,
+        "feedback",
+        f"f{draw(st.integers(0, 999))}",
+        "" if about_talk else f"o{draw(st.integers(0, 30))}",
+        f"2026-11-{draw(st.integers(10, 12))}T{draw(st.integers(0, 23)):02d}:30:00.000000Z",
+        False,
+        conversation_id="talk" if about_talk else None,
+        quality=draw(st.none() | st.floats(0, 1)),
+        label=draw(st.sampled_from([None, "good", "bad"])),
+        source=draw(st.sampled_from(["user", "judge"])),
+    )
+
+
+class Lines:
+    """A source of these events, and their lines."""
+
+    def __init__(self, events):
+        self.lines = [event.to_line() for event in events]
+        self._events = events
+
+    def events(self):
+        yield from self._events
+
+
+def unique_feedback(events):
+    """Feedback ids are unique in a log; drop what the strategy drew twice."""
+    seen, kept = set(), []
+    for event in events:
+        if event.type == "outcome" or event.id not in seen:
+            seen.add(event.id)
+            kept.append(event)
+    return kept
+
+
+def agree(figures, records, lines):
+    wanted = oracle.totals(records)
+    near = {"rel": 1e-9, "abs": 1e-9}
+    for name in ("requests", "answered", "escalated", "attempts", "failed_attempts", "unpriced"):
+        assert getattr(figures, name) == wanted[name], name
+    assert figures.cost_usd == pytest.approx(wanted["cost_usd"], **near)
+    assert figures.latency.total == pytest.approx(wanted["latency_s"], **near)
+    assert figures.confidence.n == len(wanted["confidence"])
+    assert figures.confidence.total == pytest.approx(math.fsum(wanted["confidence"]), **near)
+    assert figures.compared.n == wanted["compared_n"]
+    assert figures.compared.cost == pytest.approx(wanted["compared_cost"], **near)
+    assert figures.compared.baseline == pytest.approx(wanted["compared_baseline"], **near)
+    assert figures.held.total == pytest.approx(math.fsum(wanted["held"]), **near)
+    assert figures.overhead_usd == pytest.approx(wanted["overhead"], **near)
+    qualities = {}
+    for record in records:
+        for source, word in oracle.feedback(lines, record).items():
+            qualities.setdefault(source, []).append(word.get("quality"))
+    for source, values in qualities.items():
+        known = [value for value in values if value is not None]
+        assert figures.labels[source].quality.n == len(known)
+        assert figures.labels[source].quality.total == pytest.approx(math.fsum(known), **near)
+    assert set(figures.labels) == set(qualities)
+
+
+@settings(max_examples=120, deadline=None)
+@given(st.lists(st.one_of(outcome(), said()), max_size=40))
+def test_the_figures_of_any_log_are_those_of_a_recomputation(events):
+    source = Lines(unique_feedback(events))
+    analytics = Analytics(source)
+    agree(analytics.figures(), oracle.outcomes(source.lines), source.lines)
+    for name in ("kind", "complexity", "model"):
+        groups = analytics.grouped(name)
+        values = {r.get(name) for r in oracle.outcomes(source.lines)}
+        assert {key[0] for key in groups} == values
+        for value in values:
+            records = [r for r in oracle.outcomes(source.lines) if r.get(name) == value]
+            agree(groups[value,], records, source.lines)
+    where = Filter(kind="score", tenant="acme")
+    agree(analytics.figures(where), oracle.outcomes(source.lines, kind="score", tenant="acme"), source.lines)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(outcome(), max_size=20), st.lists(outcome(), max_size=20))
+def test_figures_of_two_parts_merge_into_those_of_the_whole(one, other):
+    ids = {event.id for event in one}
+    other = [event for event in other if event.id not in ids]
+    first, second = Analytics(Lines(one)).figures(), Analytics(Lines(other)).figures()
+    whole = Analytics(Lines(one + other)).figures()
+    first.merge(second)
+    assert first.requests == whole.requests
+    assert first.cost.squares == pytest.approx(whole.cost.squares, rel=1e-9, abs=1e-9)
+    assert first.compared.products == pytest.approx(whole.compared.products, rel=1e-9, abs=1e-9)
+    assert first.latencies.counts == whole.latencies.counts
+    assert first.overhead_usd == pytest.approx(whole.overhead_usd)
+
+
+@given(
+    st.lists(st.floats(1e-9, 1e6), min_size=1, max_size=300), st.sampled_from([0.01, 0.5, 0.9, 0.95, 0.99])
+)
+def test_quantiles_are_within_five_percent(values, share):
+    histogram = LogHistogram()
+    for value in values:
+        histogram.add(value)
+    exact = sorted(values)[max(1, math.ceil(share * len(values))) - 1]
+    assert histogram.quantile(share) == pytest.approx(exact, rel=0.05)
+
+
+def test_a_histogram_of_nothing_has_no_quantile_and_zeros_are_zero():
+    histogram = LogHistogram()
+    assert histogram.quantile(0.5) is None
+    for value in (0.0, 0.0, 3.0):
+        histogram.add(value)
+    assert histogram.quantile(0.5) == 0.0
+    assert histogram.quantile(0.9) == pytest.approx(3.0, rel=0.05)
+
+
+@given(st.lists(st.floats(-100, 100), min_size=2, max_size=50))
+def test_moments_give_the_sample_variance(values):
+    import statistics
+
+    moments = Moments()
+    for value in values:
+        moments.add(value)
+    assert moments.variance == pytest.approx(statistics.variance(values), rel=1e-6, abs=1e-6)
+
+
+def an_outcome(name, time, **fields):
+    return Event(
+        2, "outcome", name, name, time, False, model="m", cost_usd=0.1, unpriced_attempts=0, **fields
+    )
+
+
+def test_series_have_an_entry_for_every_hour_up_to_the_newest():
+    events = [
+        an_outcome("a", "2026-11-23T08:10:00.000000Z"),
+        an_outcome("b", "2026-11-23T08:50:00.000000Z"),
+        an_outcome("c", "2026-11-23T11:00:00.000000Z"),
+    ]
+    series = Analytics(Lines(events)).series(hours=5)
+    assert [(hour, figures.requests) for hour, figures in series] == [
+        ("2026-11-23T07", 0),
+        ("2026-11-23T08", 2),
+        ("2026-11-23T09", 0),
+        ("2026-11-23T10", 0),
+        ("2026-11-23T11", 1),
+    ]
+    assert Analytics(Lines([])).series() == []
+
+
+def test_the_newest_come_first():
+    events = [an_outcome(f"o{n}", f"2026-11-23T08:{n:02d}:00.000000Z") for n in range(30)]
+    random.Random(3).shuffle(events)
+    assert [event.id for event in Analytics(Lines(events)).newest(3)] == ["o29", "o28", "o27"]
+
+
+def test_filters_take_moments_of_any_zone_and_their_end_is_exclusive():
+    events = [an_outcome("a", "2026-11-23T08:00:00.000000Z"), an_outcome("b", "2026-11-23T09:00:00.000000Z")]
+    analytics = Analytics(Lines(events))
+    assert analytics.figures(Filter(since="2026-11-23T09:00:00+01:00")).requests == 2
+    assert analytics.figures(Filter(since="2026-11-23T08:00:00.000001")).requests == 1
+    assert analytics.figures(Filter(until="2026-11-23T09:00:00Z")).requests == 1
+
+
+@pytest.mark.parametrize("moment", ["soon", 5, "2026-13-01"])
+def test_a_moment_that_is_none_is_told(moment):
+    with pytest.raises(ConfigError, match="since"):
+        Filter(since=moment)
+
+
+def test_an_unknown_dimension_is_told():
+    with pytest.raises(ConfigError, match="colour"):
+        Analytics(Lines([])).grouped("colour")
+
+
+def test_the_summary_speaks_as_get_stats_does(tmp_path):
+    from smartroute import Catalogue, ModelCard, ModelRouter, Price
+    from smartroute.testing import ScriptedProvider
+
+    catalogue = Catalogue.of(
+        [
+            ModelCard("mini", tier="mini", target="x/mini", price=Price(1.0, 2.0)),
+            ModelCard("mid", tier="standard", target="x/mid", price=Price(5.0, 9.0)),
+        ]
+    )
+    with ModelRouter(
+        catalogue=catalogue,
+        provider=ScriptedProvider(lambda call: "82"),
+        sink=JsonlSink(tmp_path / "log", simulated=True),
+    ) as router:
+        for prompt in ("What is 2+2?", "Is P equal to NP?", "Rate it: 5"):
+            router.run(prompt)
+        stats = router.get_stats()
+    summary = Analytics(JsonlSource(tmp_path / "log")).summary()
+    shared = set(stats) & set(summary)
+    assert set(stats) - shared == {"unpriced_attempts"}
+    for name in shared:
+        assert summary[name] == (stats[name] if stats[name] is None else pytest.approx(stats[name])), name

@@ -1,0 +1,210 @@
+"""One composed report, and what terminal, markdown and CSV make of it."""
+
+import csv
+import io
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from smartroute.analytics import Analytics, Filter, compose
+from smartroute.cli import app
+from smartroute.dashboard.report_pages import comma_separated, markdown, pages
+from smartroute.events import Event
+from smartroute.pricing import Price, PriceTable
+from smartroute.sinks import JsonlSink, MemorySink
+
+PRICES = PriceTable({"mini": Price(1, 1), "top": Price(10, 10)}, fill_gaps=False)
+
+
+def an_outcome(number, model="mini", **fields):
+    """An answer of 100 tokens in and out: $0.0002 by mini, $0.002 by top, which is also the baseline."""
+    usd = {"mini": 2e-4, "top": 2e-3, None: 0.0}[model]
+    usual = {
+        "kind": "score",
+        "complexity": "simple",
+        "model": model,
+        "cost_usd": usd,
+        "unpriced_attempts": 0,
+        "baseline_model": "top",
+        "baseline_cost_usd": None if model is None else 2e-3,
+        "confidence": 0.8,
+        "latency_s": 1.0,
+        "escalated": False,
+        "input_tokens": 100,
+        "output_tokens": 100,
+        "error": "AllModelsFailedError" if model is None else None,
+        "attempts": ({"model": model or "mini", "purpose": "answer", "cost_usd": usd},),
+    }
+    time = fields.pop("time", f"2026-11-23T{number // 60:02d}:{number % 60:02d}:00.000000Z")
+    return Event(2, "outcome", f"o{number}", f"o{number}", time, False, **{**usual, **fields})
+
+
+def a_log(*events):
+    sink = MemorySink()
+    for event in events:
+        sink.emit(event)
+    return sink
+
+
+def test_the_first_page_holds_the_success_metrics():
+    """30 answers by mini, 10 by top: 60% saved against top alone; one escalated, one in 41 failed."""
+    log = a_log(
+        *(an_outcome(n) for n in range(30)),
+        *(an_outcome(n, "top", escalated=n == 30) for n in range(30, 40)),
+        an_outcome(40, None),
+    )
+    report = compose(Analytics(log), prices=PRICES)
+    metrics = {metric.name: metric for metric in report.metrics}
+    assert metrics["savings"].value == pytest.approx(1 - (30 * 2e-4 + 10 * 2e-3) / (40 * 2e-3))
+    assert metrics["savings"].met is False and metrics["savings"].n == 40
+    assert metrics["confidence"].value == pytest.approx(0.8) and metrics["confidence"].met is True
+    assert metrics["escalations"].value == pytest.approx(1 / 41) and metrics["escalations"].met is True
+    assert metrics["errors"].value == pytest.approx(1 / 41) and metrics["errors"].met is None
+    assert report.cost_usd == pytest.approx(0.026)
+    assert report.savings[0].baseline == "the declared baseline, top"
+    assert report.latency_s["p50"] == pytest.approx(1.0, rel=0.05)
+
+
+def test_the_period_before_is_what_errors_and_latency_are_held_against():
+    before = [
+        an_outcome(n, None if n < 2 else "mini", time=f"2026-11-20T00:{n:02d}:00.000000Z") for n in range(10)
+    ]
+    now = [an_outcome(100 + n, time=f"2026-11-22T00:{n:02d}:00.000000Z", latency_s=1.2) for n in range(10)]
+    report = compose(Analytics(a_log(*before, *now)), Filter(since="2026-11-21", until="2026-11-23"))
+    metrics = {metric.name: metric for metric in report.metrics}
+    assert report.requests == 10
+    assert metrics["errors"].met is True and "20.00% of 10" in metrics["errors"].note
+    assert metrics["latency"].met is False and "1.000 s" in metrics["latency"].note
+
+
+def test_baselines_stand_side_by_side_and_the_best_fixed_model_needs_labels():
+    answers = [an_outcome(n) for n in range(40)] + [an_outcome(n, "top") for n in range(40, 80)]
+    said = [
+        Event.of_feedback(
+            event_id=f"f{n}",
+            at_s=1_800_000_000,
+            simulated=False,
+            outcome_id=f"o{n}",
+            quality=float(n % 2 or n >= 40),
+        )
+        for n in range(80)
+    ]
+    unlabelled = compose(Analytics(a_log(*answers)), prices=PRICES)
+    assert unlabelled.best_fixed is None and any(
+        "no best fixed model yet" in note for note in unlabelled.notes
+    )
+    report = compose(Analytics(a_log(*answers, *said)), prices=PRICES)
+    assert report.best_fixed == "top"
+    assert [saving.baseline for saving in report.savings] == [
+        "the declared baseline, top",
+        "the best fixed model, top",
+        "the dearest model, top",
+    ]
+    assert {f.model: f.cost_usd for f in report.fixed} == {
+        "mini": pytest.approx(0.016),
+        "top": pytest.approx(0.16),
+    }
+    assert report.mix.startswith("top for 50% of requests, else mini: quality 0.750")
+    (quality,) = report.quality
+    assert (quality.source, quality.n, quality.mean) == ("user", 80, 0.75)
+    assert quality.calibration == ((pytest.approx(0.8), 0.75, 80),)
+
+
+def test_an_unknown_cost_is_said_and_spoils_no_comparison():
+    log = a_log(an_outcome(1), an_outcome(2, cost_usd=0.0, unpriced_attempts=1))
+    report = compose(Analytics(log), prices=PRICES)
+    assert report.unpriced == 1
+    assert any("1 of 2 requests (50.0%) have a call of unknown cost" in note for note in report.notes)
+    assert report.savings[0].n == 1 and "1 answered requests" in report.savings[0].note
+    assert all(saving.share is None for saving in report.savings[1:])
+    assert "cost at least $" in markdown(report)
+
+
+def test_a_router_that_loses_is_reported_as_losing():
+    log = a_log(*(an_outcome(n, "top", baseline_model="mini", baseline_cost_usd=2e-4) for n in range(40)))
+    report = compose(Analytics(log))
+    assert report.metrics[0].value == pytest.approx(-9.0)
+    assert "-900.0%" in markdown(report)
+
+
+def test_judges_calls_and_rejected_answers_are_told_apart_in_the_cost():
+    calls = (
+        {"model": "mini", "purpose": "answer", "cost_usd": 1e-4},
+        {"model": "judge", "purpose": "judge", "cost_usd": 5e-5},
+        {"model": "top", "purpose": "answer", "cost_usd": 2e-3},
+    )
+    report = compose(Analytics(a_log(an_outcome(1, "top", attempts=calls, cost_usd=2.15e-3))))
+    assert report.overhead_usd == {"judge": 5e-5}
+    assert report.rejected_usd == pytest.approx(1e-4)
+
+
+def test_an_empty_log_has_nothing_to_report():
+    report = compose(Analytics(a_log()))
+    (page,) = pages(report)
+    assert page.lines == ("0 requests: there is nothing to report yet",)
+
+
+def test_simulated_figures_say_so():
+    log = MemorySink()
+    event = an_outcome(1)
+    log.emit(Event(**{**event.__dict__, "simulated": True}))
+    assert markdown(compose(Analytics(log))).startswith("# Report (simulated)")
+
+
+def test_csv_has_a_row_for_each_group_and_no_formula():
+    log = a_log(an_outcome(1, kind="=cmd()"), an_outcome(2))
+    rows = list(csv.DictReader(io.StringIO(comma_separated(compose(Analytics(log), group_by=("kind",))))))
+    assert sorted(row["group"] for row in rows) == ["'=cmd()", "score"]
+    assert {row["requests"] for row in rows} == {"1"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    with JsonlSink(tmp_path / "log") as sink:
+        for number in range(5):
+            sink.emit(an_outcome(number))
+    return tmp_path / "log"
+
+
+def typed(*arguments):
+    return CliRunner().invoke(app, list(map(str, arguments)))
+
+
+def test_the_command_prints_a_report_in_three_ways(folder):
+    shown = typed("report", "--path", folder)
+    assert shown.exit_code == 0, shown.output
+    assert "Savings, against what" in shown.stdout and "90.0%" in shown.stdout
+    document = json.loads(typed("report", "--path", folder, "--json", "--group-by", "day").stdout)
+    assert document["requests"] == 5 and list(document["rows"]) == ["day"]
+    assert typed("report", "--path", folder, "--markdown").stdout.startswith("# Report\n")
+    assert json.loads(typed("report", "--path", folder, "--json", "--kind", "other").stdout)["requests"] == 0
+    assert json.loads(typed("report", "--path", folder, "--json", "--since", "1h").stdout)["requests"] == 0
+
+
+def test_an_export_is_written_as_its_name_says(folder, tmp_path):
+    for name, begins in (("a.json", "{"), ("a.csv", "dimension,group"), ("a.md", "# Report")):
+        done = typed("export", tmp_path / name, "--path", folder)
+        assert done.exit_code == 0, done.output
+        assert (tmp_path / name).read_text("utf-8").startswith(begins)
+    assert typed("export", "-", "--format", "csv", "--path", folder).stdout.startswith("dimension")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("report", "--group-by", "colour"), "colour"),
+        (("report", "--since", "soon"), "since"),
+        (("export", "a.txt"), "says no format"),
+        (("export", "/nowhere/a.json"), "cannot be written"),
+    ],
+)
+def test_a_mistake_is_one_line(folder, arguments, told):
+    done = typed(*arguments, "--path", folder)
+    assert done.exit_code == 2
+    assert told in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_log_that_is_not_there_is_told(tmp_path):
+    done = typed("report", "--path", tmp_path / "nowhere")
+    assert done.exit_code == 2 and "there is no log" in done.stderr
