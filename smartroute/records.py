@@ -11,6 +11,14 @@ from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
 from smartroute.errors import ConfigError, ProviderError, SmartRouteError, TaskError, TransientError
 from smartroute.parameters import checked_params, shown
+from smartroute.request_checks import (
+    checked_kind,
+    checked_labels,
+    checked_messages,
+    checked_name,
+    checked_requirements,
+    checked_text,
+)
 
 Message: TypeAlias = Mapping[str, Any]
 """One message in OpenAI chat format."""
@@ -18,7 +26,6 @@ Message: TypeAlias = Mapping[str, Any]
 Purpose: TypeAlias = Literal["answer", "classify", "judge", "sample", "screen", "audit", "repair", "shadow"]
 StoppedBy: TypeAlias = Literal["top", "budget", "deadline", "breaker", "cancelled"]
 
-_ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 _NOTHING: Mapping[str, Any] = {}
 _MOST = 1e12
 
@@ -124,53 +131,23 @@ class Task:
         Raises TaskError when anything is empty or of a wrong type.
         """
         return cls(
-            messages=_messages(prompt),
-            kind=_kind(kind),
-            requirements=_requirements(requirements),
+            messages=checked_messages(prompt),
+            kind=checked_kind(kind),
+            requirements=checked_requirements(requirements),
             params={} if params is None else checked_params(params),
             complexity_override=_complexity(complexity_override),
-            preferred_model=_name(preferred_model, "preferred_model"),
-            subject=None if subject is None else _text(subject, "subject"),
-            unit=_name(unit, "unit"),
-            tenant=_name(tenant, "tenant"),
-            conversation_id=_name(conversation_id, "conversation_id"),
-            labels=_labels(labels),
+            preferred_model=checked_name(preferred_model, "preferred_model"),
+            subject=None if subject is None else checked_text(subject, "subject"),
+            unit=checked_name(unit, "unit"),
+            tenant=checked_name(tenant, "tenant"),
+            conversation_id=checked_name(conversation_id, "conversation_id"),
+            labels=checked_labels(labels),
             limits=_limits(limits),
             repair=bool(repair),
         )
 
     def __repr__(self) -> str:
         return f"Task(kind={self.kind!r}, {len(self.messages)} messages, {len(self.params)} parameters)"
-
-
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise TaskError(f"{name} must be a string, got {type(value).__name__}")
-    if value.isascii():
-        return value
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
-
-
-def _name(value: object, name: str) -> str | None:
-    if value is None:
-        return None
-    text = _text(value, name)
-    if not text.strip():
-        raise TaskError(f"{name} must not be empty; leave it out instead")
-    return text
-
-
-def _kind(value: object) -> str:
-    if value is None:
-        return "general"
-    if isinstance(value, StrEnum):
-        value = value.value
-    text = _text(value, "kind").strip().lower()
-    return text or "general"
 
 
 def _complexity(value: object) -> TaskComplexity | None:
@@ -182,82 +159,6 @@ def _complexity(value: object) -> TaskComplexity | None:
         raise TaskError(
             f"complexity_override must be one of {[c.value for c in TaskComplexity]}, got {shown(value)}"
         ) from None
-
-
-def _requirements(value: object) -> frozenset[str]:
-    if not value:
-        return frozenset()
-    if isinstance(value, str):
-        return frozenset({value})
-    if isinstance(value, Mapping):
-        return frozenset(str(name) for name, wanted in value.items() if wanted)
-    if isinstance(value, Sequence | frozenset | set) and all(isinstance(name, str) for name in value):
-        return frozenset(value)
-    raise TaskError(f"requirements must be a dict of booleans or a list of names, got {shown(value)}")
-
-
-def _labels(value: object) -> Mapping[str, str]:
-    if not value:
-        return {}
-    if not isinstance(value, Mapping) or not all(
-        isinstance(name, str) and isinstance(label, str) for name, label in value.items()
-    ):
-        raise TaskError(f"labels must be a dict from text to text, got {shown(value)}")
-    return {name: _text(label, f"labels[{name!r}]") for name, label in value.items()}
-
-
-def _messages(prompt: object) -> tuple[Message, ...]:
-    if isinstance(prompt, str):
-        text = _text(prompt, "prompt")
-        if not text.strip():
-            raise TaskError("the prompt is empty; pass some text, or messages=[...] in OpenAI chat format")
-        return ({"role": "user", "content": text},)
-    if prompt is None or isinstance(prompt, Mapping | bytes) or not isinstance(prompt, Sequence):
-        raise TaskError(
-            "the prompt must be a string or a list of messages in OpenAI chat format, "
-            f"got {type(prompt).__name__}"
-        )
-    if not prompt:
-        raise TaskError("messages is empty; pass at least one message")
-    messages = tuple(_message(message, index) for index, message in enumerate(prompt))
-    if all(not message.get("content") and not message.get("tool_calls") for message in messages):
-        raise TaskError("every message is empty; at least one needs content")
-    return messages
-
-
-def _message(message: object, index: int) -> Message:
-    if not isinstance(message, Mapping):
-        raise TaskError(
-            f"messages[{index}] must be a dict with role and content, got {type(message).__name__}"
-        )
-    role = message.get("role")
-    if not isinstance(role, str) or role not in _ROLES:
-        raise TaskError(f"messages[{index}] has role {shown(role)}; use one of {sorted(_ROLES)}")
-    if not all(isinstance(key, str) for key in message):
-        raise TaskError(f"messages[{index}] has a key that is not text")
-    calls = message.get("tool_calls")
-    if calls is not None and not (
-        isinstance(calls, Sequence) and all(isinstance(call, Mapping) for call in calls)
-    ):
-        raise TaskError(f"messages[{index}].tool_calls must be a list of dicts, got {shown(calls)}")
-    content = message.get("content")
-    if isinstance(content, str):
-        return {**message, "content": _text(content, f"messages[{index}].content")}
-    if content is None:
-        return dict(message)
-    if isinstance(content, Sequence) and all(isinstance(part, Mapping) for part in content):
-        return {**message, "content": [_part(part, f"messages[{index}].content") for part in content]}
-    raise TaskError(
-        f"messages[{index}].content must be a string, a list of parts or None, got {type(content).__name__}"
-    )
-
-
-def _part(part: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    kind = part.get("type")
-    if kind is not None and not isinstance(kind, str):
-        raise TaskError(f"{where} has a part of type {shown(kind)}; a type is text, such as 'image_url'")
-    text = part.get("text")
-    return {**part, "text": _text(text, where)} if text is not None else dict(part)
 
 
 class Signal(NamedTuple):
