@@ -1,8 +1,26 @@
-"""Read a log: figures, savings, reports. Knows events and nothing of routers."""
+"""Read a log: figures, savings, reports, alerts. Knows events and nothing of routers."""
 
+from smartroute.analytics.alerts import DEFAULT_RULES, Alert, AlertSink, Rule, Watch, budget_rule, log_alert
 from smartroute.analytics.figures import Figures, LogHistogram
 from smartroute.analytics.query import Analytics, Filter
 from smartroute.analytics.report import Report, compose
 from smartroute.analytics.savings import Saving
+from smartroute.analytics.webhook import Webhook
 
-__all__ = ["Analytics", "Figures", "Filter", "LogHistogram", "Report", "Saving", "compose"]
+__all__ = [
+    "DEFAULT_RULES",
+    "Alert",
+    "AlertSink",
+    "Analytics",
+    "Figures",
+    "Filter",
+    "LogHistogram",
+    "Report",
+    "Rule",
+    "Saving",
+    "Watch",
+    "Webhook",
+    "budget_rule",
+    "compose",
+    "log_alert",
+]
