@@ -1,5 +1,6 @@
 """Keep events, and give them back. Each module here is one place to keep them."""
 
+from smartroute.sinks.fan_out import FanOut
 from smartroute.sinks.jsonl import JsonlSink
 from smartroute.sinks.jsonl_source import JsonlSource, open_log
 from smartroute.sinks.locations import default_log_path, simulated_beside
@@ -7,6 +8,7 @@ from smartroute.sinks.memory import MemorySink
 from smartroute.sinks.segments import compress_segments, remove_segments
 
 __all__ = [
+    "FanOut",
     "JsonlSink",
     "JsonlSource",
     "MemorySink",
