@@ -93,6 +93,27 @@ def remove(
     typer.echo(f"{done.segments} segments removed, {done.bytes_before:,} bytes; {done.busy} are still open")
 
 
+@log_app.command()
+def copy(
+    source: Annotated[Path, typer.Argument(help="The log to read.")],
+    target: Annotated[Path, typer.Argument(help="Where to write it: a folder, or a file.")],
+    merge: Annotated[
+        bool, typer.Option("--merge", help="Add to a log that is there already; what it has is skipped.")
+    ] = False,
+) -> None:
+    """Copy a log, each event once."""
+    from smartroute.errors import ConfigError
+    from smartroute.sinks import JsonlSink, JsonlSource, copy_events, open_log
+
+    with one_clear_line():
+        origin, there = open_log(source), JsonlSource(target)
+        if not merge and next(iter(there.events()), None) is not None:
+            raise ConfigError(f"{target} holds events already; pass --merge to add to them")
+        with JsonlSink(target) as sink:
+            done = copy_events(origin, sink, known=there)
+    typer.echo(f"{done.written:,} events copied, {done.skipped:,} skipped")
+
+
 def _place(path: Path | None) -> Path:
     from smartroute.sinks import default_log_path
 

@@ -6,13 +6,16 @@ from smartroute.sinks.jsonl_source import JsonlSource, open_log
 from smartroute.sinks.locations import default_log_path, simulated_beside
 from smartroute.sinks.memory import MemorySink
 from smartroute.sinks.segments import compress_segments, remove_segments
+from smartroute.sinks.transfer import Copied, copy_events
 
 __all__ = [
+    "Copied",
     "FanOut",
     "JsonlSink",
     "JsonlSource",
     "MemorySink",
     "compress_segments",
+    "copy_events",
     "default_log_path",
     "open_log",
     "remove_segments",

@@ -1,0 +1,49 @@
+"""Copy a log from one place to another, event by event, without losing or doubling any."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from smartroute.errors import SinkError
+
+if TYPE_CHECKING:
+    from smartroute.protocols import EventSource, Sink
+
+
+@dataclass(frozen=True, slots=True)
+class Copied:
+    """How many events were read, written, and skipped because they were there already."""
+
+    read: int
+    written: int
+    skipped: int
+
+
+def copy_events(source: EventSource, sink: Sink, *, known: EventSource | None = None) -> Copied:
+    """Copy every event of a source to a sink, each id once; skip those that `known` has.
+
+    Give the target's own source as `known` to go on with a copy that was cut off. Fields that this version
+    does not know are copied as they are. The sink is flushed at the end. Raises SinkError when an event
+    could not be written: what was written until then stays.
+    """
+    seen = set() if known is None else {event.id for event in known.events()}
+    before = _lost(sink)
+    read = written = 0
+    for event in source.events():
+        read += 1
+        if event.id in seen:
+            continue
+        seen.add(event.id)
+        sink.emit(event)
+        if _lost(sink) > before:
+            raise SinkError(f"event {event.id} could not be written; {written} were, of {read} read")
+        written += 1
+    flush = getattr(sink, "flush", None)
+    if flush is not None:
+        flush()
+    return Copied(read, written, read - written)
+
+
+def _lost(sink: Sink) -> int:
+    return int(getattr(sink, "lost", 0) or 0)
