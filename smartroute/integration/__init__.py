@@ -10,6 +10,7 @@ from smartroute.integration.executor import SmartSingleModelExecutor
 from smartroute.integration.members import DEFAULT_COUNCIL, CouncilMember
 from smartroute.integration.scorers import ClickThroughScorer, Scorer
 from smartroute.integration.side_by_side import Comparison
+from smartroute.integration.traces import comparison_in
 
 smart_council = SmartEnsembleEvaluator()
 smart_executor = SmartSingleModelExecutor()
@@ -27,6 +28,7 @@ __all__ = [
     "Scorer",
     "SmartEnsembleEvaluator",
     "SmartSingleModelExecutor",
+    "comparison_in",
     "get_approval_threshold",
     "smart_council",
     "smart_executor",

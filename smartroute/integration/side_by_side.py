@@ -67,6 +67,53 @@ class Comparison:
         return "\n".join(lines)
 
 
+class Tally:
+    """The sums over some comparisons. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self.failed = self.abandoned = 0
+        self._n = self._agreed = self._unpriced = 0
+        self._cost_usd = self._new_cost_usd = 0.0
+        self._with_score = 0
+        self._difference = self._difference_squared = 0.0
+
+    def add(self, compared: Compared) -> None:
+        """Add one comparison."""
+        self._n += 1
+        self._agreed += compared.agreed
+        self._new_cost_usd += compared.new_cost_usd
+        if compared.cost_usd is None:
+            self._unpriced += 1
+        else:
+            self._cost_usd += compared.cost_usd
+        if compared.score_difference is not None:
+            self._with_score += 1
+            self._difference += compared.score_difference
+            self._difference_squared += compared.score_difference**2
+
+    def comparison(self) -> Comparison:
+        """Return what the comparisons say."""
+        n, scored = self._n, self._with_score
+        mean = self._difference / scored if scored else None
+        error = None
+        if scored > 1 and mean is not None:
+            variance = max(0.0, self._difference_squared - scored * mean**2) / (scored - 1)
+            error = math.sqrt(variance / scored)
+        return Comparison(
+            n=n,
+            agreed=self._agreed,
+            agreement=self._agreed / n if n else None,
+            interval=wilson(self._agreed, n) if n else None,
+            mean_difference=mean,
+            standard_error=error,
+            cost_usd=self._cost_usd,
+            unpriced=self._unpriced,
+            new_cost_usd=self._new_cost_usd,
+            failed=self.failed,
+            abandoned=self.abandoned,
+        )
+
+
 class SideBySide:
     """Asks the old council in the background. Whatever it does, no request waits for it or fails with it.
 
@@ -81,10 +128,7 @@ class SideBySide:
         self._timeout_s = timeout_s
         self._lock = fork_safe_lock()
         self._tasks: set[Any] = set()
-        self._n = self._agreed = self._failed = self._abandoned = self._unpriced = 0
-        self._cost_usd = self._new_cost_usd = 0.0
-        self._with_score = 0
-        self._difference = self._difference_squared = 0.0
+        self._tally = Tally()
 
     def start(self, new: Mapping[str, Any], asked: Mapping[str, Any], log: Callable[[Compared], Any]) -> None:
         """Begin a comparison with an answer of the new council, if it is drawn. Returns at once."""
@@ -109,19 +153,19 @@ class SideBySide:
             compared = _compared(new, old, time.perf_counter() - started)
         except asyncio.CancelledError:
             with self._lock:
-                self._abandoned += 1
+                self._tally.abandoned += 1
             raise
         except Exception as error:  # noqa: BLE001  the old council may raise anything
             with self._lock:
-                self._failed += 1
-                first = self._failed == 1
+                self._tally.failed += 1
+                first = self._tally.failed == 1
             if first:
                 _log.warning(
                     "the council compared with failed (%s); further ones are counted", type(error).__name__
                 )
             return
         with self._lock:
-            self._count(compared)
+            self._tally.add(compared)
         try:
             logged = log(compared)
             if inspect.isawaitable(logged):
@@ -137,19 +181,6 @@ class SideBySide:
         answer = await asyncio.to_thread(self._call, **asked)
         return await answer if inspect.isawaitable(answer) else answer
 
-    def _count(self, compared: Compared) -> None:
-        self._n += 1
-        self._agreed += compared.agreed
-        self._new_cost_usd += compared.new_cost_usd
-        if compared.cost_usd is None:
-            self._unpriced += 1
-        else:
-            self._cost_usd += compared.cost_usd
-        if compared.score_difference is not None:
-            self._with_score += 1
-            self._difference += compared.score_difference
-            self._difference_squared += compared.score_difference**2
-
     async def wait(self) -> None:
         """Wait for the comparisons of this event loop that are under way."""
         import asyncio
@@ -162,25 +193,7 @@ class SideBySide:
     def report(self) -> Comparison:
         """Return what the comparisons so far say."""
         with self._lock:
-            n, scored = self._n, self._with_score
-            mean = self._difference / scored if scored else None
-            error = None
-            if scored > 1 and mean is not None:
-                variance = max(0.0, self._difference_squared - scored * mean**2) / (scored - 1)
-                error = math.sqrt(variance / scored)
-            return Comparison(
-                n=n,
-                agreed=self._agreed,
-                agreement=self._agreed / n if n else None,
-                interval=wilson(self._agreed, n) if n else None,
-                mean_difference=mean,
-                standard_error=error,
-                cost_usd=self._cost_usd,
-                unpriced=self._unpriced,
-                new_cost_usd=self._new_cost_usd,
-                failed=self._failed,
-                abandoned=self._abandoned,
-            )
+            return self._tally.comparison()
 
 
 def _compared(new: Mapping[str, Any], old: Any, latency_s: float) -> Compared:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from smartroute.integration.audits import Audit
 from smartroute.integration.convening import Convening, Council, Script
-from smartroute.integration.side_by_side import Compared
+from smartroute.integration.side_by_side import Compared, Comparison, Tally
 from smartroute.records import Decision, Outcome
 
 if TYPE_CHECKING:
     from smartroute.events import Event
+    from smartroute.protocols import EventSource
 
 
 def model_used(convening: Convening, council: Council) -> str:
@@ -95,9 +96,36 @@ def labels_of(convening: Convening, answer: Mapping[str, Any], mode: str) -> dic
 def comparison_labels(compared: Compared, script: Script) -> dict[str, str]:
     """Return the labels of the event about a script that the old council judged as well."""
     labels = script_labels(script) | {"council_agreed": str(compared.agreed).lower()}
+    labels["council_new_cost_usd"] = repr(compared.new_cost_usd)
     if compared.score_difference is not None:
         labels["council_score_difference"] = repr(round(compared.score_difference, 2))
     return labels
+
+
+def comparison_in(source: EventSource) -> Comparison:
+    """Return how the councils compared, from the events of a log: over all processes, and after a restart.
+
+    Comparisons that failed or were cut off leave no event, and are 0 here.
+    """
+    tally = Tally()
+    for event in source.events():
+        if event.kind != "council_comparison":
+            continue
+        difference = event.labels.get("council_score_difference")
+        shadow: Mapping[str, Any] = next(iter(event.attempts), {})
+        try:
+            tally.add(
+                Compared(
+                    agreed=event.labels["council_agreed"] == "true",
+                    score_difference=None if difference is None else float(difference),
+                    latency_s=shadow.get("latency_s") or 0.0,
+                    cost_usd=shadow.get("cost_usd"),
+                    new_cost_usd=float(event.labels.get("council_new_cost_usd", "0")),
+                )
+            )
+        except (KeyError, ValueError):
+            continue
+    return tally.comparison()
 
 
 def audits_in(events: Iterable[Event]) -> Iterable[Audit]:

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from smartroute import Catalogue, ConfigError, ModelCard, Price
-from smartroute.integration import CouncilMember, SmartEnsembleEvaluator
+from smartroute.integration import CouncilMember, SmartEnsembleEvaluator, comparison_in
 from smartroute.testing import CapturingSink, ScriptedProvider
 
 MEMBERS = (CouncilMember("only", 1.0, rubric="all of it", model="a"),)
@@ -66,6 +66,20 @@ def test_agreement_is_counted_with_its_interval():
     assert old.asked == [(script, "fitness") for script in ("one", "two", "three", "four")]
     text = report.explain()
     assert "3 of 4" in text and "old unknown for 4 of 4" in text
+
+
+def test_a_log_tells_the_same_to_another_process():
+    old = Old([("APPROVED", 88.0), ("NEEDS_REVISION", 80.0), ("APPROVED", 94.0)])
+    council = council_of(old)
+    run_all(council, ["one", "two", "three"])
+    told, read = council.comparison(), comparison_in(council.router.config.sink)
+    assert (
+        (read.n, read.agreed, read.interval) == (told.n, told.agreed, told.interval) == (3, 2, told.interval)
+    )
+    assert read.mean_difference == pytest.approx(told.mean_difference)
+    assert read.standard_error == pytest.approx(told.standard_error)
+    assert read.new_cost_usd == pytest.approx(told.new_cost_usd)
+    assert (read.unpriced, told.unpriced) == (3, 3)
 
 
 def test_each_comparison_is_an_event_and_no_request():
