@@ -138,7 +138,7 @@ class SmartEnsembleEvaluator:
     async def evaluate_script(
         self,
         script_content: str | None = None,
-        niche: str | Mapping[str, Any] = "fitness",
+        niche: str | Mapping[str, Any] | None = "fitness",
         user_id: str | None = None,
         *,
         script: str | None = None,
@@ -158,6 +158,7 @@ class SmartEnsembleEvaluator:
         """
         if isinstance(niche, Mapping):
             visual_features, niche = niche, "fitness"
+        niche = "fitness" if niche is None else niche
         text = script_content if script_content is not None else script
         if script_content is not None and script is not None and script != script_content:
             raise TaskError("script is another name of script_content; pass one of them")
@@ -165,15 +166,17 @@ class SmartEnsembleEvaluator:
             raise TaskError(f"a script must be text, got {type(text).__name__}")
         if not isinstance(niche, str):
             raise TaskError(f"niche must be text, got {type(niche).__name__}")
-        judged = Script(text, niche, self.get_approval_threshold(niche), visual_features or None)
         task = Task.of(
             text,
             kind="council",
             params={"max_tokens": MAX_TOKENS},
             subject=text,
             unit=None if user_id is None else str(user_id),
-            labels=script_labels(judged),
         )
+        # As the task has it: without lone surrogates, which no request could carry.
+        text = task.messages[0]["content"]
+        judged = Script(text, niche, self.get_approval_threshold(niche), visual_features or None)
+        task = replace(task, labels=script_labels(judged))
         decision = self.router.decide_task(task)
         mode = self._mode_of(decision)
         key = (mode, decision.arm, judged.threshold, _canonical(visual_features), text, niche)

@@ -429,6 +429,14 @@ def test_a_script_that_is_none_is_refused(script):
         asyncio.run(council_of().evaluate_script(script))
 
 
+def test_no_niche_is_the_usual_one_and_odd_characters_reach_the_members_mended():
+    council = council_of("full", lambda call: '{"score": 90}')
+    found = asyncio.run(council.evaluate_script("script \ud800 90", None))
+    assert found["_routing_metadata"]["threshold"] == 85.0
+    assert all("\ud800" not in call.messages[1]["content"] for call in council.router.provider.calls)
+    assert "script \ufffd 90" in council.router.provider.calls[0].messages[1]["content"]
+
+
 def test_two_scripts_are_one_too_many():
     with pytest.raises(TaskError, match="another name"):
         asyncio.run(council_of().evaluate_script("one", script="two"))
