@@ -1,29 +1,43 @@
-"""Answer for the models of a council from the bundled scripts' merits, with noise. A simulation."""
+"""Simulate the models of a council, from the bundled scripts' merits and noise. Knows how far each one errs.
+
+Nothing here measures a real model: merits are inventions, and so are the errors around them. A reply depends
+on the seed, the script and the question: not on the order of calls, threads, or the hash seed of the process.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
-from smartroute.errors import ProviderUnavailableError
+from smartroute.errors import ConfigError, InvalidRequestError, ProviderUnavailableError
 from smartroute.evaluation.scripts import AdScript, load_scripts
 from smartroute.records import Call, Reply, Usage
 
-_CHARACTERS_PER_TOKEN = 4
-_UNKNOWN_MERIT = NormalDist(70.0, 15.0)
+CHARACTERS_PER_TOKEN = 4
+MEMBER_OUTPUT_TOKENS = 40
+SCREEN_OUTPUT_TOKENS = 60
+
+UNKNOWN_MERIT = NormalDist(70.0, 15.0)
+"""Where the merits of texts that are no bundled script come from."""
+
+_UNKNOWN_CTR = 0.02
+_NORMAL = NormalDist()
 
 
 class SimulatedCouncil:
     """A provider whose models think of a script what its merit says, give or take.
 
     `members` tells which member a model answers for, by the model's name. A member's score is the merit plus
-    noise of `member_sd`; a screen's is the merit plus noise of `screen_sd` for each rubric, noise of
-    `screen_shared_sd` common to all of them, and `drift`, by which it reads every script wrong. The models in
-    `failing` are never there. Draws depend on seed, script and question alone, not on order.
+    noise of standard deviation `member_sd`. A screen's scores are the merits plus `drift`, by which it reads
+    every script wrong, noise of `screen_shared_sd` common to all of them, and noise of `screen_sd` for each.
+    All are in points and end up in [0, 100]. The models in `failing` are never there. `scripts` takes the
+    place of the bundled ones. Safe in any thread and event loop.
+
+    Raises ConfigError when a standard deviation is negative or a number is not finite.
     """
 
     simulated = True
@@ -38,41 +52,57 @@ class SimulatedCouncil:
         screen_sd: float = 6.0,
         screen_shared_sd: float = 4.0,
         drift: float = 0.0,
-        failing: Iterable[str] = (),
+        failing: Iterable[str] = frozenset(),
         scripts: Iterable[AdScript] | None = None,
     ) -> None:
+        spreads = {"member_sd": member_sd, "screen_sd": screen_sd, "screen_shared_sd": screen_shared_sd}
+        for name, value in spreads.items():
+            if not 0.0 <= value < math.inf:
+                raise ConfigError(f"{name} must be a finite number of at least 0, got {value!r}")
+        if not math.isfinite(drift):
+            raise ConfigError(f"drift must be a finite number of points, got {drift!r}")
+        self._members = dict(members)
         self._seed = seed
         self._member_sd = member_sd
         self._screen_sd = screen_sd
         self._screen_shared_sd = screen_shared_sd
         self._drift = drift
-        self._members = dict(members)
         self._failing = frozenset(failing)
-        self._scripts = tuple(load_scripts() if scripts is None else scripts)
+        known = load_scripts() if scripts is None else tuple(scripts)
+        # One script can be the beginning of another, and the longer one is then meant.
+        self._longest_first = sorted(known, key=lambda script: len(script.text), reverse=True)
 
     def send(self, call: Call) -> Reply:
-        """Return the simulated answer. Raises ProviderUnavailableError for a model that is failing."""
+        """Return the simulated answer.
+
+        Raises ProviderUnavailableError for a model that is failing, and InvalidRequestError when a model
+        that answers for no member is asked for a member's score.
+        """
         if call.model in self._failing:
-            raise ProviderUnavailableError(f"{call.model} is down, by arrangement", model=call.model)
-        text = "\n".join(str(message.get("content") or "") for message in call.messages)
-        keys = [*_properties(call)]
-        if call.purpose == "screen":
-            answer: dict[str, Any] = {
-                key: {"score": score} for key, score in self._screened(text, keys or self._keys()).items()
-            }
+            raise ProviderUnavailableError(
+                f"{call.model} is failing, as the simulation was told to let it; take it out of failing",
+                model=call.model,
+            )
+        judged = self._judged(call.messages)
+        properties = _properties(call)
+        answer: dict[str, Any]
+        if self._is_screen(call, properties):
+            answer, output_tokens = self._screen(judged, call.number, properties), SCREEN_OUTPUT_TOKENS
         else:
-            answer = {
-                "score": self._scored(text, self._members.get(call.model, call.model)),
-                "reason": "simulated",
-            }
-        said = json.dumps(answer)
-        usage = Usage(_tokens(text), _tokens(said))
-        raw = {
-            "choices": [
-                {"index": 0, "finish_reason": "stop", "message": {"role": "assistant", "content": said}}
-            ]
-        }
-        return Reply(said, usage=usage, finish_reason="stop", raw=raw, model=call.model)
+            answer, output_tokens = self._member(judged, call), MEMBER_OUTPUT_TOKENS
+        text = json.dumps(answer)
+        message = {"role": "assistant", "content": text}
+        characters = sum(len(_text(message)) for message in call.messages)
+        return Reply(
+            text,
+            usage=Usage(math.ceil(characters / CHARACTERS_PER_TOKEN), output_tokens),
+            finish_reason="stop",
+            raw={
+                "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
+                "simulated": True,
+            },
+            model=call.model,
+        )
 
     async def asend(self, call: Call) -> Reply:
         """Return what `send` does."""
@@ -81,51 +111,90 @@ class SimulatedCouncil:
     def click_through(self, text: str) -> float:
         """Return the score that a click-through service would give a script, for a scorer of one's own."""
         script = self._script(text)
-        rate = 0.02 if script is None else script.ctr
-        return min(100.0, max(0.0, 50.0 + (rate - 0.01) * 1500.0))
+        rate = _UNKNOWN_CTR if script is None else script.ctr
+        return _clamped(50.0 + (rate - 0.01) * 1500.0)
 
-    def _keys(self) -> list[str]:
-        return [*self._members.values()]
+    def _is_screen(self, call: Call, properties: Mapping[str, Any]) -> bool:
+        if not properties.keys().isdisjoint(self._members.values()):
+            return True
+        # A model that takes no schema is asked in words alone, and the purpose is all there is to go by.
+        return "score" not in properties and call.purpose == "screen"
 
-    def _scored(self, text: str, key: str) -> float:
-        return _clamped(self._merit(text, key) + self._member_sd * self._draw(text, "member", key))
+    def _member(self, judged: _Judged, call: Call) -> dict[str, Any]:
+        key = self._members.get(call.model)
+        if key is None:
+            raise InvalidRequestError(
+                f"{call.model} answers for no member of the simulated council, only "
+                f"{', '.join(self._members) or 'nobody'} do; add it to members",
+                model=call.model,
+            )
+        noise = self._member_sd * self._draw(judged, "member", key, call.number)
+        return {"score": _rounded(self._merit(judged, key) + noise), "reason": "simulated"}
 
-    def _screened(self, text: str, keys: Iterable[str]) -> dict[str, float]:
-        shared = self._drift + self._screen_shared_sd * self._draw(text, "screen")
-        return {
-            key: _clamped(self._merit(text, key) + shared + self._screen_sd * self._draw(text, "screen", key))
-            for key in keys
-        }
+    def _screen(self, judged: _Judged, number: int, properties: Mapping[str, Any]) -> dict[str, Any]:
+        shared = self._drift + self._screen_shared_sd * self._draw(judged, "screen", "", number)
+        answer: dict[str, Any] = {}
+        for key in properties or dict.fromkeys(self._members.values()):
+            noise = self._screen_sd * self._draw(judged, "screen", key, number)
+            score = _rounded(self._merit(judged, key) + shared + noise)
+            answer[key] = score if _wants_number(properties.get(key)) else {"score": score}
+        return answer
 
-    def _merit(self, text: str, key: str) -> float:
-        script = self._script(text)
-        if script is not None and key in script.merit:
-            return script.merit[key]
-        return _UNKNOWN_MERIT.mean + _UNKNOWN_MERIT.stdev * self._draw(text, "merit", key)
+    def _merit(self, judged: _Judged, key: str) -> float:
+        if judged.script is not None and key in judged.script.merit:
+            return judged.script.merit[key]
+        merit = UNKNOWN_MERIT.mean + UNKNOWN_MERIT.stdev * self._draw(judged, "merit", key, 1)
+        return _clamped(merit)
+
+    def _judged(self, messages: Sequence[Mapping[str, Any]]) -> _Judged:
+        script = self._script("\n".join(_text(message) for message in messages))
+        if script is not None:
+            return _Judged(script.id, script)
+        # Members and screens quote a script in equal words, but are told their rubrics in others.
+        said = next((_text(message) for message in messages if message.get("role") == "user"), "")
+        return _Judged(hashlib.blake2b(said.encode("utf-8", "replace"), digest_size=16).hexdigest(), None)
 
     def _script(self, text: str) -> AdScript | None:
-        return next((script for script in self._scripts if script.text in text), None)
+        return next((script for script in self._longest_first if script.text in text), None)
 
-    def _draw(self, text: str, *words: str) -> float:
-        """Return a standard normal draw that belongs to this script and this question."""
-        script = self._script(text)
-        name = hashlib.blake2b(text.encode("utf-8", "replace")).hexdigest() if script is None else script.id
-        told = "\0".join((str(self._seed), name, *words))
-        bits = int.from_bytes(hashlib.blake2b(told.encode(), digest_size=8).digest(), "big")
-        return NormalDist().inv_cdf((bits + 0.5) / 2**64) if 0 < bits < 2**64 - 1 else 0.0
+    def _draw(self, judged: _Judged, purpose: str, key: str, number: int) -> float:
+        """Return a standard normal draw of this question. `number` tells a repeated call from the first."""
+        name = json.dumps((self._seed, judged.name, purpose, key, number)).encode("ascii")
+        bits = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
+        # 52 bits and a half lie strictly between 0 and 1 without rounding.
+        return _NORMAL.inv_cdf(((bits >> 12) + 0.5) / 2**52)
+
+
+class _Judged(NamedTuple):
+    name: str
+    script: AdScript | None
+
+
+def _text(message: Mapping[str, Any]) -> str:
+    content = message.get("content")
+    if isinstance(content, str):
+        return content
+    if isinstance(content, Sequence):
+        return "\n".join(
+            str(part["text"]) for part in content if isinstance(part, Mapping) and "text" in part
+        )
+    return ""
 
 
 def _properties(call: Call) -> Mapping[str, Any]:
-    shape = call.params.get("response_format")
-    described = shape.get("json_schema") if isinstance(shape, Mapping) else None
-    schema = described.get("schema") if isinstance(described, Mapping) else None
-    found = schema.get("properties") if isinstance(schema, Mapping) else None
+    found: Any = call.params.get("response_format")
+    for name in ("json_schema", "schema", "properties"):
+        found = found.get(name) if isinstance(found, Mapping) else None
     return found if isinstance(found, Mapping) else {}
 
 
+def _wants_number(schema: object) -> bool:
+    return isinstance(schema, Mapping) and schema.get("type") in ("number", "integer")
+
+
 def _clamped(score: float) -> float:
-    return round(min(100.0, max(0.0, score)), 1)
+    return min(100.0, max(0.0, score))
 
 
-def _tokens(text: str) -> int:
-    return math.ceil(len(text) / _CHARACTERS_PER_TOKEN)
+def _rounded(score: float) -> float:
+    return round(_clamped(score), 1)
