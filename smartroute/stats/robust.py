@@ -1,0 +1,137 @@
+"""Judge an hour by hours like it, with medians, so that one wild hour neither hides nor makes another.
+
+Hours are counted from the Unix epoch in UTC: seconds // 3600.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Literal
+
+from smartroute.errors import ConfigError, InsufficientDataError
+
+Basis = Literal["hour_of_week", "hour_of_day_of_its_kind", "hour_of_day"]
+
+MAD_TO_SIGMA = 1.482602218505602
+_LEAST_SPREAD = 0.1
+_LEAST_ERRORS = 24
+_LEAST_PEERS = 4
+_BASES: tuple[Basis, ...] = ("hour_of_week", "hour_of_day_of_its_kind", "hour_of_day")
+
+
+@dataclass(frozen=True, slots=True)
+class Anomaly:
+    """How far an hour lies from what its peers make likely.
+
+    `score` counts robust standard deviations on a logarithmic scale, positive when dearer; above 3.5 is
+    commonly called an outlier. `n` is how many peers made `expected`; `basis` says which hours they were.
+    `spread` is the standard deviation in that scale, about relative: 0.3 is 30%.
+    """
+
+    score: float
+    expected: float
+    n: int
+    basis: Basis
+    spread: float
+
+
+def median_absolute_deviation(values: Sequence[float]) -> float:
+    """Return the median distance from the median, scaled to estimate a normal's standard deviation.
+
+    Raises InsufficientDataError without a value.
+    Source: Hampel (1974), Journal of the American Statistical Association 69, 383-393.
+    """
+    if not values:
+        raise InsufficientDataError("a median needs at least 1 value, got 0", needed=1, have=0)
+    centre = median(values)
+    return MAD_TO_SIGMA * median(abs(value - centre) for value in values)
+
+
+def hourly_anomaly(history: Mapping[int, float], hour: int, value: float) -> Anomaly:
+    """Return how unusual `value`, the total of one hour, is after the hours of `history` before it.
+
+    An hour that had no traffic belongs into the history as 0; one that is missing is unknown. Peers are hours
+    of the same hour of the week while there are four; with fewer weeks the same hour of the days of its kind
+    (weekday or weekend), then the same hour of any day. Values are compared as log(value + a tenth of the
+    median hour with traffic), so that a quiet hour's small change is none. The spread is the median absolute
+    error of foretelling each hour of the history from its peers, itself left out, pooled over all hours, and
+    never less than 0.1. Scaling all values changes `expected` alone.
+    With few weeks there is no telling a trend or a holiday from an anomaly.
+    Raises InsufficientDataError with fewer than 4 peers or 24 foretold hours (four whole days give both).
+    Source: the score: Iglewicz and Hoaglin (1993), How to Detect and Handle Outliers, section 3.3.
+    """
+    past = {when: amount for when, amount in history.items() if when < hour}
+    for amount in (value, *past.values()):
+        if not 0 <= amount < math.inf:
+            raise ConfigError(f"an hour's total must be finite and not negative, got {amount!r}")
+    busy = [amount for amount in past.values() if amount > 0]
+    floor = median(busy) / 10 if busy else 1.0
+    logs = {when: math.log(amount + floor) for when, amount in past.items()}
+    groups = _group(logs)
+    basis, peers = _peers(groups, hour)
+    if basis is None:
+        raise InsufficientDataError(
+            f"an hour needs at least {_LEAST_PEERS} earlier hours like it, got {len(peers)}",
+            needed=_LEAST_PEERS,
+            have=len(peers),
+        )
+    errors = list(_errors(groups, logs))
+    if len(errors) < _LEAST_ERRORS:
+        raise InsufficientDataError(
+            f"the usual spread needs {_LEAST_ERRORS} hours that have others like them, got {len(errors)}",
+            needed=_LEAST_ERRORS,
+            have=len(errors),
+        )
+    spread = max(_LEAST_SPREAD, MAD_TO_SIGMA * median(abs(error) for error in errors))
+    centre = median(peers)
+    return Anomaly(
+        score=(math.log(value + floor) - centre) / spread,
+        expected=max(0.0, math.exp(centre) - floor),
+        n=len(peers),
+        basis=basis,
+        spread=spread,
+    )
+
+
+_Groups = dict[tuple[Basis, int], list[float]]
+
+
+def _group(logs: Mapping[int, float]) -> _Groups:
+    groups: _Groups = {}
+    for when, amount in logs.items():
+        for basis in _BASES:
+            groups.setdefault((basis, _key(basis, when)), []).append(amount)
+    return groups
+
+
+def _key(basis: Basis, hour: int) -> int:
+    if basis == "hour_of_week":
+        return hour % 168
+    if basis == "hour_of_day":
+        return hour % 24
+    # The epoch began on a Thursday, three days after a Monday.
+    weekend = (hour // 24 + 3) % 7 >= 5
+    return hour % 24 + (24 if weekend else 0)
+
+
+def _peers(groups: _Groups, hour: int) -> tuple[Basis | None, list[float]]:
+    """Return the closest peers of which there are enough; no basis, and the last kind, if none are."""
+    peers: list[float] = []
+    for basis in _BASES:
+        peers = groups.get((basis, _key(basis, hour)), [])
+        if len(peers) >= _LEAST_PEERS:
+            return basis, peers
+    return None, peers
+
+
+def _errors(groups: _Groups, logs: Mapping[int, float]) -> Iterable[float]:
+    """Yield each hour less the median of its peers, itself left out."""
+    for when, amount in logs.items():
+        basis, peers = _peers(groups, when)
+        if basis is not None:
+            others = list(peers)
+            others.remove(amount)
+            yield amount - median(others)
