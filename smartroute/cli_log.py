@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -15,25 +15,25 @@ from smartroute.shell import one_clear_line
 log_app = typer.Typer(help="Look after the event log.", no_args_is_help=True)
 
 _PathOption = Annotated[
-    Path | None,
-    typer.Option("--path", help="The log: a folder or a file; by default the one that is in use."),
+    str | None,
+    typer.Option("--path", help="The log: a folder, a file or a database; by default the one in use."),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Status:
-    """What is in a log. Times are ISO 8601 in UTC; None for a log without events."""
+    """What is in a log. Times are ISO 8601 in UTC, None without events; a database has no segments."""
 
     path: str
     holds: str
     events: dict[str, int]
     first: str | None
     last: str | None
-    segments: int
-    compressed_segments: int
-    bytes: int
-    bad_lines: int
-    foreign_lines: int
+    segments: int | None = None
+    compressed_segments: int | None = None
+    bytes: int | None = None
+    bad_lines: int = 0
+    foreign_lines: int = 0
 
 
 @log_app.command()
@@ -51,10 +51,11 @@ def status(
     typer.echo(f"{found.path} holds {counts} of {found.holds} traffic")
     if found.first is not None:
         typer.echo(f"from {found.first} to {found.last}")
-    typer.echo(
-        f"{found.segments} segments, {found.compressed_segments} of them compressed, "
-        f"{found.bytes:,} bytes in all"
-    )
+    if found.segments is not None:
+        typer.echo(
+            f"{found.segments} segments, {found.compressed_segments} of them compressed, "
+            f"{found.bytes:,} bytes in all"
+        )
     if found.bad_lines or found.foreign_lines:
         typer.echo(
             f"{found.bad_lines} lines could not be read, {found.foreign_lines} are of the other traffic"
@@ -67,7 +68,7 @@ def compress(path: _PathOption = None) -> None:
     from smartroute.sinks import compress_segments
 
     with one_clear_line():
-        done = compress_segments(_place(path))
+        done = compress_segments(_folder(path))
     typer.echo(
         f"{done.segments} segments packed, {done.bytes_before:,} bytes into {done.bytes_after:,}; "
         f"{done.busy} are still open"
@@ -84,7 +85,7 @@ def remove(
     from smartroute.sinks import remove_segments
 
     with one_clear_line():
-        place = _place(path)
+        place = _folder(path)
         if not yes:
             typer.confirm(
                 f"Remove what lies more than {keep_days} days back in {place}?", abort=True, err=True
@@ -95,32 +96,43 @@ def remove(
 
 @log_app.command()
 def copy(
-    source: Annotated[Path, typer.Argument(help="The log to read.")],
-    target: Annotated[Path, typer.Argument(help="Where to write it: a folder, or a file.")],
+    source: Annotated[str, typer.Argument(help="The log to read: a folder, a file, or a database.")],
+    target: Annotated[str, typer.Argument(help="Where to write it: a folder, a file, or a database.")],
     merge: Annotated[
         bool, typer.Option("--merge", help="Add to a log that is there already; what it has is skipped.")
     ] = False,
 ) -> None:
     """Copy a log, each event once."""
     from smartroute.errors import ConfigError
-    from smartroute.sinks import JsonlSink, JsonlSource, copy_events, open_log
+    from smartroute.sinks import copy_events, open_log, open_sink, source_of
 
     with one_clear_line():
-        origin, there = open_log(source), JsonlSource(target)
+        origin, there = open_log(source), source_of(target)
         if not merge and next(iter(there.events()), None) is not None:
-            raise ConfigError(f"{target} holds events already; pass --merge to add to them")
-        with JsonlSink(target) as sink:
+            raise ConfigError(f"{there} holds events already; pass --merge to add to them")
+        with open_sink(target) as sink:
             done = copy_events(origin, sink, known=there)
     typer.echo(f"{done.written:,} events copied, {done.skipped:,} skipped")
 
 
-def _place(path: Path | None) -> Path:
-    from smartroute.sinks import default_log_path
+def _place(path: str | None) -> str | Path:
+    from smartroute.sinks import default_log
 
-    return default_log_path(simulated=False) if path is None else path
+    return default_log(simulated=False) if path is None else path
 
 
-def _status(place: Path) -> _Status:
+def _folder(path: str | None) -> Path:
+    """Return the place of a log that has files. Raises ConfigError for a database."""
+    from smartroute.errors import ConfigError
+    from smartroute.sinks.locations import is_database
+
+    place = _place(path)
+    if is_database(place):
+        raise ConfigError("a database has no segments; this is for a log of files")
+    return Path(place)
+
+
+def _status(place: str | Path) -> _Status:
     from smartroute.sinks import JsonlSource, open_log
 
     source = open_log(place)
@@ -132,14 +144,20 @@ def _status(place: Path) -> _Status:
         simulated = event.simulated
         first = event.time if first is None else min(first, event.time)
         last = event.time if last is None else max(last, event.time)
-    files = [place] if place.is_file() else [*place.glob("*.jsonl"), *place.glob("*.jsonl.gz")]
-    assert isinstance(source, JsonlSource)
-    return _Status(
-        path=str(place),
+    found = _Status(
+        path=repr(source),
         holds="unknown" if simulated is None else "simulated" if simulated else "real",
         events=dict(counts),
         first=first,
         last=last,
+    )
+    if not isinstance(source, JsonlSource):
+        return found
+    folder = source.path
+    files = [folder] if folder.is_file() else [*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")]
+    return replace(
+        found,
+        path=str(folder),
         segments=len(files),
         compressed_segments=sum(file.suffix == ".gz" for file in files),
         bytes=sum(file.stat().st_size for file in files),

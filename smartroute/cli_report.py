@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from smartroute.protocols import EventSource
 
 _Log = Annotated[
-    Path | None, typer.Option("--path", help="The log: a folder or a file; the one in use by default.")
+    str | None,
+    typer.Option("--path", help="The log: a folder, a file or a database; the one in use by default."),
 ]
 _Since = Annotated[
     str | None,
@@ -106,11 +107,11 @@ def export(
 _FORMATS = {".json": Format.JSON, ".csv": Format.CSV, ".md": Format.MARKDOWN}
 
 
-def _composed(path: Path | None, since: str | None, group_by: str, **fields: str | None) -> Report:
+def _composed(path: str | None, since: str | None, group_by: str, **fields: str | None) -> Report:
     from smartroute.analytics import Analytics, Filter, compose
-    from smartroute.sinks import default_log_path, open_log
+    from smartroute.sinks import default_log, open_log
 
-    source = open_log(default_log_path(simulated=False) if path is None else path)
+    source = open_log(default_log(simulated=False) if path is None else path)
     names = tuple(name.strip() for name in group_by.split(",") if name.strip())
     where = Filter(since=_moment(since), **fields)
     return compose(Analytics(source), where, prices=_prices(source), group_by=names)

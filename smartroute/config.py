@@ -17,7 +17,7 @@ from smartroute.clock import Clock
 from smartroute.errors import ConfigError
 from smartroute.pricing import PriceTable
 from smartroute.routing.retries import RetryPolicy
-from smartroute.sinks.locations import log_place
+from smartroute.sinks.locations import is_database, log_place
 
 _log = logging.getLogger("smartroute")
 
@@ -62,8 +62,8 @@ class RouterConfig(BaseModel):
     provider: Any = None
     sink: Any = None
     """Where events go; False for nowhere, None for the JSONL log at `log_path`."""
-    log_path: str | Path | None = None
-    """A folder, or a file; by default the user's state directory."""
+    log_path: str | Path | None = Field(None, repr=False)
+    """A folder, a file or a database's address; by default the user's state directory."""
     log_text: bool = False
     """True: prompts and answers go into the log, through `redact`."""
     redact: Any = None
@@ -128,7 +128,12 @@ class RouterConfig(BaseModel):
     @field_validator("log_path")
     @classmethod
     def _place(cls, value: Any) -> Any:
-        if value is not None:
+        if value is None:
+            return None
+        if is_database(value):
+            if not value.startswith(_DATABASES):
+                raise ValueError("must be a path, or the address of a PostgreSQL or SQLite database")
+        else:
             log_place(value)
         return value
 
@@ -206,7 +211,7 @@ class RouterConfig(BaseModel):
         if isinstance(found.get("retry"), Mapping):
             found["retry"] = _retry(found["retry"], file)
         for name in ("catalogue", "log_path"):
-            if isinstance(found.get(name), str):
+            if isinstance(found.get(name), str) and not is_database(found[name]):
                 found[name] = file.parent / Path(found[name]).expanduser()
         try:
             return cls(**{**found, **settings})
@@ -247,6 +252,7 @@ def _warn_of_experiments(environ: Mapping[str, str]) -> None:
         _log.warning("%s is true, but this version has no experiments yet: it has no effect", _EXPERIMENTS)
 
 
+_DATABASES = ("postgresql", "postgres:", "sqlite")
 _VARIABLES: Mapping[str, tuple[str, Any]] = {
     "ROUTER_ESCALATION_THRESHOLD": ("accept_at", float),
     "ROUTER_ENABLE_ESCALATION": ("escalate", _flag),

@@ -73,23 +73,21 @@ class Emitter:
         with self._lock:
             if self._ready:
                 return self._sink
-            from smartroute.sinks.locations import default_log_path, hash_key
+            from smartroute.sinks.locations import default_log, default_log_path, hash_key, is_database
 
-            path = Path(self._config.log_path or default_log_path(self._simulated))
+            place = self._config.log_path or default_log(self._simulated)
             if self._config.sink is False:
                 self._sink = None
-            elif self._config.sink is not None:
-                self._sink = self._config.sink
-                self._hash_key = hash_key(
-                    path if self._config.log_path else default_log_path(self._simulated)
-                )
             else:
-                from smartroute.sinks.jsonl import JsonlSink
-
-                self._sink = JsonlSink(path, simulated=self._simulated, clock=self._config.clock)
-                self._hash_key = hash_key(path)
+                self._sink = self._config.sink or self._opened(place)
+                self._hash_key = hash_key(default_log_path(self._simulated) if is_database(place) else place)
             self._ready = True
             return self._sink
+
+    def _opened(self, place: str | Path) -> Sink:
+        from smartroute.sinks.opening import open_sink
+
+        return open_sink(place, simulated=self._simulated, clock=self._config.clock)
 
     @property
     def lost(self) -> int:

@@ -20,6 +20,8 @@ _FOREIGN = re.compile(
 for _name in [name for name in os.environ if _FOREIGN.search(name.upper())]:
     del os.environ[_name]
 
+from postgres import Server, binaries  # noqa: E402
+
 from smartroute.testing import no_network  # noqa: E402
 
 
@@ -34,3 +36,14 @@ def _own_state_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     directory = tmp_path_factory.mktemp("state")
     monkeypatch.setenv("XDG_STATE_HOME", str(directory))
     return directory
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server of the tests' own."""
+    folder = binaries()
+    if folder is None:
+        pytest.skip("PostgreSQL is not installed")
+    server = Server(folder)
+    yield server
+    server.remove()

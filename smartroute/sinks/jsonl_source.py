@@ -10,15 +10,11 @@ from collections.abc import Iterator
 from itertools import groupby, pairwise
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from smartroute.errors import ConfigError, SinkError
 from smartroute.events import RECORD_START, Event
 from smartroute.sinks.locations import is_single_file, log_place, read_small
 from smartroute.sinks.segments import COMPRESSED
-
-if TYPE_CHECKING:
-    from smartroute.protocols import EventSource
 
 MARKER = "holds.txt"
 """The file that says whether a folder holds real or simulated traffic."""
@@ -54,6 +50,9 @@ class JsonlSource:
         except (OSError, ConfigError) as error:
             raise SinkError(f"the log at {self.path} cannot be read: {error}") from error
 
+    def __repr__(self) -> str:
+        return f"JsonlSource({str(self.path)!r})"
+
     def _merged(self) -> Iterator[Event]:
         for segments in _days(self.path):
             yield from heapq.merge(*map(self._read, segments), key=attrgetter("time"))
@@ -66,23 +65,6 @@ class JsonlSource:
                 if line.strip():
                     self.bad_lines += 1
                     yield from _recover(line)
-
-
-def open_log(path: str | Path) -> EventSource:
-    """Return the source of an existing log, folder or file. Raises SinkError when there is none.
-
-    Raises ConfigError for a path that no file can have.
-    """
-    source = JsonlSource(path)
-    try:
-        source.path.stat()
-    except FileNotFoundError:
-        raise SinkError(
-            f"there is no log at {source.path}; check the path, or route a request first"
-        ) from None
-    except OSError as error:
-        raise SinkError(f"the log at {source.path} cannot be read: {error}") from error
-    return source
 
 
 def marked_traffic(folder: Path) -> bool | None:

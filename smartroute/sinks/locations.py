@@ -7,6 +7,7 @@ import errno
 import functools
 import logging
 import os
+import re
 import secrets
 import stat
 import sys
@@ -19,6 +20,7 @@ _log = logging.getLogger("smartroute")
 
 _FILE_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json", ".log", ".txt"})
 _KEY_BYTES = 32
+_ADDRESS = re.compile(r"[a-z][a-z0-9+]*://", re.IGNORECASE)
 _MOST_BYTES = 4_096
 
 
@@ -36,6 +38,11 @@ def log_place(path: str | Path) -> Path:
     raise ConfigError(f"the log's path cannot be {path!r}: {reason}; choose another log_path")
 
 
+def is_database(place: str | Path) -> bool:
+    """Return whether a log's place is the address of a database, as in "postgresql://host/base"."""
+    return isinstance(place, str) and _ADDRESS.match(place) is not None
+
+
 def default_log_path(simulated: bool) -> Path:
     """Return where events go by default.
 
@@ -43,11 +50,24 @@ def default_log_path(simulated: bool) -> Path:
     events go beside the real ones. Never fails: without a usable home directory the place is in the
     system's folder for temporary files.
     """
-    configured = os.environ.get("ROUTING_ANALYTICS_PATH", "").strip()
-    if configured:
+    configured = _configured()
+    if configured and not is_database(configured):
         path = Path(os.path.expanduser(configured))  # noqa: PTH111  the Path method raises without a home
         return simulated_beside(path) if simulated else path
     return _state_directory() / "smartroute" / ("log-simulated" if simulated else "log")
+
+
+def default_log(simulated: bool) -> str | Path:
+    """Return where events go by default: a path, or the database that `ROUTING_ANALYTICS_PATH` names.
+
+    Simulated events never go to the database.
+    """
+    configured = _configured()
+    return configured if is_database(configured) and not simulated else default_log_path(simulated)
+
+
+def _configured() -> str:
+    return os.environ.get("ROUTING_ANALYTICS_PATH", "").strip()
 
 
 def simulated_beside(path: Path) -> Path:

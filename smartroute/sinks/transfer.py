@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from smartroute.protocols import EventSource, Sink
 
 
+_FLUSH_EVERY = 10_000
+
+
 @dataclass(frozen=True, slots=True)
 class Copied:
     """How many events were read, written, and skipped because they were there already."""
@@ -29,6 +32,7 @@ def copy_events(source: EventSource, sink: Sink, *, known: EventSource | None = 
     """
     seen = set() if known is None else {event.id for event in known.events()}
     before = _lost(sink)
+    flush = getattr(sink, "flush", lambda: None)
     read = written = 0
     for event in source.events():
         read += 1
@@ -39,9 +43,9 @@ def copy_events(source: EventSource, sink: Sink, *, known: EventSource | None = 
         if _lost(sink) > before:
             raise SinkError(f"event {event.id} could not be written; {written} were, of {read} read")
         written += 1
-    flush = getattr(sink, "flush", None)
-    if flush is not None:
-        flush()
+        if written % _FLUSH_EVERY == 0:  # a sink that queues must not be outrun
+            flush()
+    flush()
     return Copied(read, written, read - written)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,8 +12,9 @@ from smartroute.errors import SinkError
 from smartroute.events import Event
 from smartroute.protocols import EventSource, Sink
 from smartroute.sinks import JsonlSink, JsonlSource, MemorySink
+from smartroute.sinks.sql import SqlSink, SqlSource
 
-Log = tuple[MemorySink | JsonlSink, EventSource]
+Log = tuple[MemorySink | JsonlSink | SqlSink, EventSource]
 
 
 def in_memory(tmp_path: Path) -> Log:
@@ -29,10 +30,36 @@ def in_a_file(tmp_path: Path) -> Log:
     return JsonlSink(tmp_path / "events.jsonl"), JsonlSource(tmp_path / "events.jsonl")
 
 
-@pytest.fixture(params=[in_memory, in_a_folder, in_a_file])
-def log(request: pytest.FixtureRequest, tmp_path: Path) -> Log:
-    make: Callable[[Path], Log] = request.param
-    return make(tmp_path)
+class Committed(SqlSink):
+    """Waits for each event's commit, so that its source has it at once."""
+
+    def emit(self, event: Event) -> None:
+        super().emit(event)
+        with self._changed:
+            assert self._changed.wait_for(lambda: not self._pending, timeout=30)
+
+
+def in_sqlite(tmp_path: Path) -> Log:
+    url = f"sqlite:///{tmp_path / 'events.sqlite'}"
+    return Committed(url, linger_s=0.0), SqlSource(url)
+
+
+def in_postgres(url: str) -> Log:
+    return Committed(url, linger_s=0.0), SqlSource(url)
+
+
+@pytest.fixture(params=[in_memory, in_a_folder, in_a_file, in_sqlite, in_postgres])
+def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
+    if request.param is in_postgres:
+        made = in_postgres(request.getfixturevalue("postgres").url())
+    else:
+        make: Callable[[Path], Log] = request.param
+        made = make(tmp_path)
+    yield made
+    for part in made:
+        close = getattr(part, "close", None)
+        if close is not None:
+            close()
 
 
 def an_event(number: int, **fields: object) -> Event:

@@ -1,0 +1,310 @@
+"""Keep events in a database: PostgreSQL for many hosts, SQLite in one file. Needs the extra `sql`."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+from smartroute.errors import ConfigError, SinkError
+from smartroute.event_values import utf8_text
+from smartroute.events import Event
+from smartroute.sinks.losses import Losses
+from smartroute.sinks.sql_schema import COLUMNS, Schema, engine_for, printable_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_log = logging.getLogger("smartroute")
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
+_AT_EXIT_S = 10.0
+
+
+class SqlSink:
+    """A sink whose events a thread of its own writes, in batches.
+
+    `emit` only queues, and never waits for the database nor raises. An event is acknowledged when the commit
+    of its batch returned; `flush` waits for that. Each id is stored once. While the database is away events
+    wait, at most `most_pending` of them; then the newest are lost, counted and said. What waits is written
+    at exit, and when SIGTERM ends the process (the handler is set with the first event of the main thread,
+    and calls the one that was there). `simulated` declares what the log is for; None leaves it to the first
+    event.
+
+    `url` is SQLAlchemy's: "postgresql://user:password@host/base", "sqlite:///events.sqlite".
+    Raises ImportError naming the extra, and ConfigError for a url that is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        simulated: bool | None = None,
+        batch: int = 500,
+        linger_s: float = 0.5,
+        most_pending: int = 100_000,
+    ) -> None:
+        if batch < 1 or most_pending < 1 or linger_s < 0:
+            raise ConfigError(
+                f"batch and most_pending must be at least 1 and linger_s at least 0, got {batch!r}, "
+                f"{most_pending!r} and {linger_s!r}"
+            )
+        self._engine = engine_for(url)
+        self._schema = Schema(self._engine)
+        self._simulated = simulated
+        self._batch = batch
+        self._linger_s = linger_s
+        self._most_pending = most_pending
+        self._begin()
+        _sinks.add(self)
+
+    def _begin(self) -> None:
+        self._changed = threading.Condition()
+        self._pending: deque[Event] = deque()
+        self._losses = Losses()
+        self._thread: threading.Thread | None = None
+        self._hurried = False
+        self._closing = False
+        self._ready = False
+        self._holds: bool | None = None
+
+    def emit(self, event: Event) -> None:
+        """Queue the event. Returns at once."""
+        with self._changed:
+            if len(self._pending) >= self._most_pending:
+                self._losses.add(f"{len(self._pending)} events are waiting for {printable_url(self._engine)}")
+                return
+            self._pending.append(event)
+            if len(self._pending) == 1 or len(self._pending) >= self._batch:
+                self._changed.notify_all()
+            if self._thread is None or not self._thread.is_alive():
+                self._closing = False
+                self._thread = threading.Thread(target=self._work, name="smartroute-sql", daemon=True)
+                self._thread.start()
+                _catch_sigterm()
+
+    @property
+    def lost(self) -> int:
+        """Return how many events this process could not keep."""
+        return self._losses.count
+
+    def flush(self, timeout_s: float = 30.0) -> None:
+        """Wait until every event is committed. Raises SinkError when it takes longer, or some were lost."""
+        ends = time.monotonic() + timeout_s
+        with self._changed:
+            self._hurried = True
+            self._changed.notify_all()
+            while self._pending:
+                left = ends - time.monotonic()
+                if left <= 0 or self._thread is None or not self._thread.is_alive():
+                    raise SinkError(
+                        f"{len(self._pending)} events still wait for {printable_url(self._engine)}; "
+                        "see the log for why"
+                    )
+                self._changed.wait(min(left, 0.5))
+            self._losses.report()
+
+    def close(self) -> None:
+        """Write what waits, and let the connection go. The next event opens it again."""
+        try:
+            if self._pending:
+                self.flush()
+        finally:
+            with self._changed:
+                self._closing = True
+                self._changed.notify_all()
+                thread = self._thread
+            if thread is not None and thread is not threading.current_thread():
+                thread.join(5.0)
+            self._engine.dispose()
+            self._ready = False
+
+    def _work(self) -> None:
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            batch = self._next_batch()
+            if not batch:
+                return
+            try:
+                strangers = self._write(batch)
+            except Exception as error:  # noqa: BLE001  whatever a driver raises; the events wait for it to pass
+                self._ready = False  # it may come back without its tables
+                if pause_s == _FIRST_PAUSE_S:
+                    _log.warning("events wait: %s (%s)", printable_url(self._engine), type(error).__name__)
+                with self._changed:
+                    if self._closing:
+                        return
+                    self._changed.wait(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+            else:
+                pause_s = _FIRST_PAUSE_S
+                self._settle(len(batch), strangers)
+
+    def _next_batch(self) -> list[Event]:
+        """Wait for a batch to fill, or to linger; none when the sink is closing and nothing is left."""
+        with self._changed:
+            while not self._pending and not self._closing:
+                self._hurried = False
+                self._changed.wait()
+            ends = time.monotonic() + self._linger_s
+            while len(self._pending) < self._batch and not self._closing and not self._hurried:
+                left_s = ends - time.monotonic()
+                if left_s <= 0:
+                    break
+                self._changed.wait(left_s)
+            return [self._pending[place] for place in range(min(self._batch, len(self._pending)))]
+
+    def _settle(self, n: int, strangers: int) -> None:
+        """Take the written events off the queue, and count those that the log does not take."""
+        with self._changed:
+            for _ in range(n):
+                self._pending.popleft()
+            for _ in range(strangers):
+                word = "real" if self._holds is False else "simulated"
+                self._losses.add(
+                    f"{printable_url(self._engine)} holds {word} events and this one is not; use another "
+                    "database for it"
+                )
+            if not strangers and self._losses.spell:
+                self._losses.end_spell()
+            self._changed.notify_all()
+
+    def _write(self, batch: Sequence[Event]) -> int:
+        """Commit a batch; return how many of it are of the other traffic, and were left out."""
+        if not self._ready:
+            self._schema.migrate()
+            declared = batch[0].simulated if self._simulated is None else self._simulated
+            self._holds = self._schema.settle(declared)
+            self._ready = True
+        rows = [_row(event) for event in batch if event.simulated is self._holds]
+        if rows:
+            self._insert(rows)
+        return len(batch) - len(rows)
+
+    def _insert(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Commit rows. One that the database will never take must not hold up the others: it is lost."""
+        try:
+            self._schema.insert(rows)
+        except self._schema.refusals as error:
+            if len(rows) == 1:
+                with self._changed:
+                    self._losses.add(f"{printable_url(self._engine)} refuses it: {type(error).__name__}")
+                return
+            for row in rows:
+                self._insert([row])
+
+    def _after_fork(self) -> None:
+        """Begin anew in a forked child: what waits is the parent's to write."""
+        self._engine.dispose(close=False)
+        self._begin()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"SqlSink({printable_url(self._engine)!r})"
+
+
+class SqlSource:
+    """The events of a database, oldest first. One without tables yet has none.
+
+    `url` is as for `SqlSink`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._engine = engine_for(url)
+        self._schema = Schema(self._engine)
+
+    def events(self) -> Iterator[Event]:
+        """Yield the events, in constant memory. Raises SinkError when the database cannot be read."""
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            yield from map(Event.from_line, self._schema.lines())
+        except SQLAlchemyError as error:
+            raise self._unreadable(error) from error
+
+    def check(self) -> None:
+        """Raise SinkError when the database cannot be reached, or has no log yet."""
+        from sqlalchemy import inspect
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            found = inspect(self._engine).has_table("smartroute_events")
+        except SQLAlchemyError as error:
+            raise self._unreadable(error) from error
+        if not found:
+            raise SinkError(f"there is no log at {printable_url(self._engine)}; route a request first")
+
+    def _unreadable(self, error: Exception) -> SinkError:
+        return SinkError(f"the log at {printable_url(self._engine)} cannot be read: {type(error).__name__}")
+
+    def close(self) -> None:
+        """Let the connections go."""
+        self._engine.dispose()
+
+    def __repr__(self) -> str:
+        return f"SqlSource({printable_url(self._engine)!r})"
+
+
+def _row(event: Event) -> dict[str, Any]:
+    row = {name: getattr(event, name) for name in COLUMNS if name != "line"}
+    row["line"] = event.to_line().decode().rstrip("\n")
+    # PostgreSQL's text holds no NUL; in the line JSON writes one as an escape.
+    return {
+        name: utf8_text(value).replace("\0", "\ufffd") if isinstance(value, str) else value
+        for name, value in row.items()
+    }
+
+
+_sinks: weakref.WeakSet[SqlSink] = weakref.WeakSet()
+
+
+def _flush_all() -> None:
+    for sink in list(_sinks):
+        try:
+            if sink._pending:
+                sink.flush(_AT_EXIT_S)
+        except SinkError as error:
+            _log.warning("at exit: %s", error)
+
+
+def _after_fork_in_child() -> None:
+    for sink in list(_sinks):
+        sink._after_fork()
+
+
+atexit.register(_flush_all)
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)
+
+_caught = False
+
+
+def _catch_sigterm() -> None:
+    """Have SIGTERM write what waits before it does what it did. Only the main thread may set handlers."""
+    global _caught
+    if _caught or threading.current_thread() is not threading.main_thread():
+        return
+    _caught = True
+    before: Any = signal.getsignal(signal.SIGTERM)
+
+    def flush_and_go_on(number: int, frame: Any) -> None:
+        _flush_all()
+        if callable(before):
+            before(number, frame)
+        elif before == signal.SIG_DFL:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    handler: Callable[[int, Any], None] = flush_and_go_on
+    signal.signal(signal.SIGTERM, handler)

@@ -1,0 +1,83 @@
+"""Start a PostgreSQL server of its own for the tests: on loopback, in a temporary folder, gone afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+
+class Server:
+    """A throwaway server. `url(name)` makes an empty database and returns its address."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        self._folder = Path(tempfile.mkdtemp(prefix="smartroute-pg-"))
+        # PostgreSQL refuses to run as root; its own user is made with its packages.
+        self._as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
+        if self._as:
+            shutil.chown(self._folder, "postgres")
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self._data = self._folder / "data"
+        self._run("initdb", "-D", self._data, "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync")
+        self._made = 0
+        self.start()
+
+    def _run(self, program: str, *arguments: object) -> None:
+        command = [*self._as, self._binaries / program, *arguments]
+        subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=60, cwd=self._folder)
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        options = (
+            f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories='' -c fsync=off"
+        )
+        log = self._folder / "log"
+        # Its output must not hold our pipes open: pg_ctl hands them on to the server.
+        command = [
+            *self._as,
+            self._binaries / "pg_ctl",
+            "-D",
+            self._data,
+            "-l",
+            log,
+            "-w",
+            "-o",
+            options,
+            "start",
+        ]
+        subprocess.run(
+            list(map(str, command)), check=True, timeout=60, cwd=self._folder,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """Stop it at once, as a crash would."""
+        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+
+    def url(self) -> str:
+        """Return the address of a new, empty database."""
+        self._made += 1
+        name = f"log{self._made}"
+        self._run("createdb", "-h", "127.0.0.1", "-p", self.port, "-U", "tester", name)
+        return f"postgresql+psycopg://tester@127.0.0.1:{self.port}/{name}"
+
+    def remove(self) -> None:
+        """Stop it and delete its folder."""
+        with contextlib.suppress(subprocess.CalledProcessError):  # it is stopped already
+            self.stop()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def binaries() -> Path | None:
+    """Return the folder of PostgreSQL's programs, None when they are not installed."""
+    found = shutil.which("pg_ctl") or next(
+        (str(path) for path in sorted(Path("/usr/lib/postgresql").glob("*/bin/pg_ctl"), reverse=True)), None
+    )
+    return None if found is None else Path(found).resolve().parent
