@@ -223,7 +223,7 @@ def test_the_councils_table_compares_the_three_modes(
     council = importlib.import_module("council")
     council.main(["--seeds", "1", "--passes", "1"])
     printed = capsys.readouterr().out
-    assert printed.startswith("simulated: 67 scripts in each of 1 worlds")
+    assert printed.startswith("simulated: 72 scripts in each of 1 worlds")
     assert "| `full` | 3.00 |" in printed
     exact = next(line for line in printed.splitlines() if line.startswith("| `exact`"))
     assert "100.0%" in exact
