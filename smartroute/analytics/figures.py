@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
     from smartroute.events import Event
@@ -14,8 +15,101 @@ GROWTH = 1.1
 """How much wider each bucket of a histogram is than the one before: quantiles are within 5%."""
 
 CONFIDENCE_BINS = 10
+LONG_PROMPT = 200_000
+"""Above how many input tokens the long-context prices of the models that have any begin."""
+
+TOKEN_SUMS, TOKEN_PRODUCTS = 6, 21
 _LOG_GROWTH = math.log(GROWTH)
-_ANSWERING = frozenset({"answer"})
+_NO_TOKENS = (0.0, 0.0, 0.0, 0.0, 0.0)
+
+Tokens: TypeAlias = tuple[float, float, float, float, float]
+
+
+class Measured(NamedTuple):
+    """What one outcome adds to the figures."""
+
+    answered: bool
+    escalated: bool
+    attempts: int
+    failed_attempts: int
+    unpriced: bool
+    usd: float
+    latency_s: float | None
+    confidence: float | None
+    unanswered: bool
+    baseline_usd: float | None
+    holdback: str | None
+    tokens: Tokens | None
+    long: bool
+    overhead_usd: tuple[tuple[str, float], ...]
+    rejected_usd: float
+
+
+def measure(get: Callable[[str], Any]) -> Measured:
+    """Return what an outcome adds. `get` returns a field of its event, None for one that is not there."""
+    usd = get("cost_usd") or 0.0
+    model = get("model")
+    unpriced = bool(get("unpriced_attempts"))
+    unanswered = model is None
+    calls: Sequence[Mapping[str, Any]] = get("attempts") or ()
+    failed, rejected = 0, 0.0
+    overhead: tuple[tuple[str, float], ...] = ()
+    if len(calls) != 1 or unanswered or calls[0].get("purpose") != "answer" or "failure" in calls[0]:
+        failed, overhead, rejected = _calls(calls, unanswered, get("kind"))
+    return Measured(
+        not unanswered and get("error") is None,
+        bool(get("escalated")),
+        len(calls),
+        failed,
+        unpriced,
+        usd,
+        get("latency_s"),
+        get("confidence"),
+        unanswered,
+        None if unanswered or unpriced else get("baseline_cost_usd"),
+        None if unpriced else get("holdback"),
+        _NO_TOKENS if unanswered else None if unpriced else _tokens(get),
+        (get("input_tokens") or 0) > LONG_PROMPT,
+        overhead,
+        rejected,
+    )
+
+
+def _calls(
+    calls: Sequence[Mapping[str, Any]], unanswered: bool, kind: str | None
+) -> tuple[int, tuple[tuple[str, float], ...], float]:
+    """Return how many calls failed, what those other than answers cost, and what answers not given cost."""
+    failed = 0
+    answers: list[float] = []
+    overhead: list[tuple[str, float]] = []
+    for call in calls:
+        failed += call.get("failure") is not None
+        usd = call.get("cost_usd") or 0.0
+        purpose = call.get("purpose", "answer")
+        if purpose == "answer":
+            answers.append(usd)
+        elif usd:
+            overhead.append((purpose, usd))
+    if kind == "council":  # a council's answers are all given: none is rejected
+        return failed, tuple(overhead), 0.0
+    return failed, tuple(overhead), math.fsum(answers if unanswered else answers[:-1])
+
+
+def _tokens(get: Callable[[str], Any]) -> Tokens | None:
+    """Return the tokens of the answer as prices count them, None when they are unknown."""
+    read, written = get("input_tokens"), get("output_tokens")
+    if read is None or written is None:
+        return None
+    cached = min(get("cached_tokens") or 0, read)
+    stored = min(get("cache_write_tokens") or 0, read - cached)
+    reasoned = min(get("reasoning_tokens") or 0, written)
+    return (
+        float(read - cached - stored),
+        float(cached),
+        float(stored),
+        float(written - reasoned),
+        float(reasoned),
+    )
 
 
 class LogHistogram:
@@ -36,6 +130,13 @@ class LogHistogram:
             self.counts[math.floor(math.log(value) / _LOG_GROWTH)] += 1
         else:
             self.zeros += 1
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, LogHistogram):
+            return NotImplemented
+        return (self.counts, self.zeros) == (other.counts, other.zeros)
+
+    __hash__ = None  # type: ignore[assignment]
 
     def merge(self, other: LogHistogram) -> None:
         """Add the counts of another."""
@@ -138,6 +239,11 @@ class Paired:
         self.products += other.products
 
 
+def confidence_bin(confidence: float) -> int:
+    """Return the tenth that a confidence lies in: 0 to 9."""
+    return max(0, min(CONFIDENCE_BINS - 1, int(confidence * CONFIDENCE_BINS)))
+
+
 @dataclass(slots=True)
 class Labels:
     """What one source said of answers: quality, in all and by the tenth of confidence they had."""
@@ -155,7 +261,7 @@ class Labels:
             return
         self.quality.add(quality)
         if confidence is not None:
-            place = min(CONFIDENCE_BINS - 1, int(confidence * CONFIDENCE_BINS))
+            place = confidence_bin(confidence)
             self.by_confidence.setdefault(place, Moments()).add(quality)
             self.confidence.setdefault(place, Moments()).add(confidence)
 
@@ -169,12 +275,61 @@ class Labels:
 
 
 @dataclass(slots=True)
+class TokenSums:
+    """Sums and products of what requests cost and the tokens of their answers, to reprice them by any rates.
+
+    The tokens are fresh input, cached input, cache writes, answer and reasoning, as prices count them. With
+    v = (cost, tokens...) `sums` adds up v and `products` the upper triangle of v v', row by row.
+    """
+
+    n: int = 0
+    sums: list[float] = field(default_factory=lambda: [0.0] * TOKEN_SUMS)
+    products: list[float] = field(default_factory=lambda: [0.0] * TOKEN_PRODUCTS)
+
+    def add(self, cost: float, tokens: Tokens, *, answered: bool) -> None:
+        """Add one request; one without an answer costs, and has no tokens to reprice."""
+        self.n += answered
+        values = (cost, *tokens)
+        sums, products = self.sums, self.products
+        place = 0
+        for row, value in enumerate(values):
+            sums[row] += value
+            for other in values[row:]:
+                products[place] += value * other
+                place += 1
+
+    def merge(self, other: TokenSums) -> None:
+        """Add those of another."""
+        self.n += other.n
+        self.sums = [mine + theirs for mine, theirs in zip(self.sums, other.sums, strict=True)]
+        self.products = [mine + theirs for mine, theirs in zip(self.products, other.products, strict=True)]
+
+    def repriced(self, rates: Sequence[float]) -> Paired:
+        """Return the sums of what was paid beside what these rates (USD a token) would have charged."""
+        weights = (0.0, *rates)
+        squares = crossed = cost_squares = 0.0
+        place = 0
+        for row, weight in enumerate(weights):
+            for column in range(row, len(weights)):
+                product = self.products[place]
+                place += 1
+                twice = 1.0 if row == column else 2.0
+                squares += twice * weight * weights[column] * product
+                if row == 0:
+                    crossed += weights[column] * product
+                    cost_squares += product if column == 0 else 0.0
+        repriced = math.fsum(weight * total for weight, total in zip(weights, self.sums, strict=True))
+        return Paired(self.n, 0, self.sums[0], repriced, cost_squares, squares, crossed)
+
+
+@dataclass(slots=True)
 class Figures:
     """The sums over some outcomes. Money is USD, time seconds.
 
     `unpriced` counts requests with an attempt of unknown cost: `cost_usd` is too low by what those cost.
     `overhead_usd` is what calls other than answers cost, by purpose, and `rejected_usd` what answers cost
     that were not the one given; both are in `cost_usd`. `held` and `routed` are the costs under a holdback.
+    `long` counts answers to prompts of more than LONG_PROMPT tokens, which some models charge more for.
     """
 
     requests: int = 0
@@ -183,14 +338,17 @@ class Figures:
     attempts: int = 0
     failed_attempts: int = 0
     unpriced: int = 0
+    long: int = 0
     cost: Moments = field(default_factory=Moments)
     latency: Moments = field(default_factory=Moments)
     confidence: Moments = field(default_factory=Moments)
     compared: Paired = field(default_factory=Paired)
     held: Moments = field(default_factory=Moments)
     routed: Moments = field(default_factory=Moments)
+    tokens: TokenSums = field(default_factory=TokenSums)
     costs: LogHistogram = field(default_factory=LogHistogram)
     latencies: LogHistogram = field(default_factory=LogHistogram)
+    confidences: LogHistogram = field(default_factory=LogHistogram)
     overhead_usd: dict[str, float] = field(default_factory=dict)
     rejected_usd: float = 0.0
     labels: dict[str, Labels] = field(default_factory=dict)
@@ -209,47 +367,41 @@ class Figures:
 
     def add(self, event: Event) -> None:
         """Add one outcome's event."""
-        usd = event.cost_usd or 0.0
+        seen = measure(event.__dict__.get)
         self.requests += 1
         self.first = event.time if self.first is None else min(self.first, event.time)
         self.last = event.time if self.last is None else max(self.last, event.time)
-        self.answered += event.error is None and event.model is not None
-        self.escalated += bool(event.escalated)
-        self.attempts += len(event.attempts)
-        self.unpriced += bool(event.unpriced_attempts)
-        self.cost.add(usd)
-        self.costs.add(usd)
-        if event.latency_s is not None:
-            self.latency.add(event.latency_s)
-            self.latencies.add(event.latency_s)
-        if event.confidence is not None:
-            self.confidence.add(event.confidence)
-        if event.model is None:
-            self.compared.add_unanswered(usd)
-        elif event.baseline_cost_usd is not None and not event.unpriced_attempts:
-            self.compared.add(usd, event.baseline_cost_usd)
-        if event.holdback is not None and not event.unpriced_attempts:
-            (self.held if event.holdback == "held" else self.routed).add(usd)
-        self._add_attempts(event)
-
-    def _add_attempts(self, event: Event) -> None:
-        answers_usd: list[float] = []
-        for attempt in event.attempts:
-            self.failed_attempts += attempt.get("failure") is not None
-            usd = attempt.get("cost_usd") or 0.0
-            purpose = attempt.get("purpose", "answer")
-            if purpose in _ANSWERING:
-                answers_usd.append(usd)
-            elif usd:
-                self.overhead_usd[purpose] = self.overhead_usd.get(purpose, 0.0) + usd
-        if event.kind != "council":  # a council's answers are all given: none is rejected
-            self.rejected_usd += math.fsum(answers_usd[:-1] if event.model is not None else answers_usd)
+        self.answered += seen.answered
+        self.escalated += seen.escalated
+        self.attempts += seen.attempts
+        self.failed_attempts += seen.failed_attempts
+        self.unpriced += seen.unpriced
+        self.cost.add(seen.usd)
+        self.costs.add(seen.usd)
+        if seen.latency_s is not None:
+            self.latency.add(seen.latency_s)
+            self.latencies.add(seen.latency_s)
+        if seen.confidence is not None:
+            self.confidence.add(seen.confidence)
+            self.confidences.add(seen.confidence)
+        if seen.unanswered:
+            self.compared.add_unanswered(seen.usd)
+        elif seen.baseline_usd is not None:
+            self.compared.add(seen.usd, seen.baseline_usd)
+        if seen.holdback is not None:
+            (self.held if seen.holdback == "held" else self.routed).add(seen.usd)
+        if seen.tokens is not None:
+            self.tokens.add(seen.usd, seen.tokens, answered=not seen.unanswered)
+            self.long += seen.long
+        for purpose, usd in seen.overhead_usd:
+            self.overhead_usd[purpose] = self.overhead_usd.get(purpose, 0.0) + usd
+        self.rejected_usd += seen.rejected_usd
 
     def merge(self, other: Figures) -> None:
         """Add those of another."""
-        for name in ("requests", "answered", "escalated", "attempts", "failed_attempts", "unpriced"):
+        for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
-        for name in ("cost", "latency", "confidence", "compared", "held", "routed", "costs", "latencies"):
+        for name in (*_SUMS, *_HISTOGRAMS):
             getattr(self, name).merge(getattr(other, name))
         for purpose, usd in other.overhead_usd.items():
             self.overhead_usd[purpose] = self.overhead_usd.get(purpose, 0.0) + usd
@@ -258,3 +410,8 @@ class Figures:
         self.last = max(filter(None, (self.last, other.last)), default=None)
         for source, labels in other.labels.items():
             self.labels.setdefault(source, Labels()).merge(labels)
+
+
+_COUNTS = ("requests", "answered", "escalated", "attempts", "failed_attempts", "unpriced", "long")
+_SUMS = ("cost", "latency", "confidence", "compared", "held", "routed", "tokens")
+_HISTOGRAMS = ("costs", "latencies", "confidences")

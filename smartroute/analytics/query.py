@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from smartroute.analytics.cells import DAY, HOUR, UserSums, of_user
 from smartroute.analytics.feedback import Feedback
-from smartroute.analytics.figures import Figures, Labels
+from smartroute.analytics.figures import Figures, Labels, measure
+from smartroute.analytics.rolled import Rolled
+from smartroute.analytics.rollup_queries import can_answer, can_answer_users, several, users
 from smartroute.errors import ConfigError
 from smartroute.records import TaskComplexity
 
 if TYPE_CHECKING:
+    from smartroute.analytics.rollup import Progress
     from smartroute.events import Event
     from smartroute.protocols import EventSource
 
@@ -32,7 +36,8 @@ DIMENSIONS = (
 )
 """What figures may be grouped by. `unit` is whom the request was for; hours and days are UTC."""
 
-_HOUR, _DAY = len("2026-11-23T08"), len("2026-11-23")
+
+_MOMENT_LENGTH = len("2026-11-23T08:00:00.000000Z")
 
 
 def _moment(value: object, name: str) -> str | None:
@@ -51,7 +56,7 @@ def _moment(value: object, name: str) -> str | None:
         raise ConfigError(
             f"{name} must be a datetime with a time zone, or text in ISO 8601, got {value!r:.60}"
         )
-    return found.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return found.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(_MOMENT_LENGTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +101,24 @@ _EVERYTHING = Filter()
 
 
 class Analytics:
-    """Figures about the events of a source. Every question reads the source anew."""
+    """Figures about the events of a source.
 
-    def __init__(self, source: EventSource) -> None:
+    Beside a JSONL log stands a rollup, which is kept up to date by whoever asks; figures come from it, and
+    take the same time however long the log is. It is not used for single users or a time that cuts an hour
+    in two: those, and every question with `rollup=False`, read the log. The answers are the same.
+    """
+
+    def __init__(self, source: EventSource, *, rollup: bool = True) -> None:
         self.source = source
+        self._rolled = Rolled.of(source) if rollup else None
+
+    def catch_up(self, progress: Progress | None = None, *, anew: bool = False) -> bool:
+        """Bring the rollup up to date now, as any question does; or build it anew from the log.
+
+        `progress` is called with how much of what is new was read, and how much there is. Returns False
+        where the source has no rollup, or none can be kept.
+        """
+        return self._rolled is not None and self._rolled.catch_up(progress, anew=anew)
 
     def outcomes(self, where: Filter = _EVERYTHING) -> Iterator[Event]:
         """Yield the outcomes that count, oldest first; one that is stored twice comes once."""
@@ -124,13 +143,17 @@ class Analytics:
     def several(
         self, groupings: Iterable[tuple[str, ...]], where: Filter = _EVERYTHING
     ) -> dict[tuple[str, ...], dict[tuple[str | None, ...], Figures]]:
-        """Return what `grouped` does for each of several groupings, in one reading."""
+        """Return what `grouped` does for each of several groupings, at once."""
         tables: dict[tuple[str, ...], dict[tuple[str | None, ...], Figures]] = {}
         for names in groupings:
             for name in names:
                 if name not in DIMENSIONS:
                     raise ConfigError(f"figures cannot be grouped by {name!r}; use {', '.join(DIMENSIONS)}")
             tables[names] = {}
+        if self._rolled is not None and can_answer(tables, where):
+            answer = self._rolled.ask(lambda log: several(log, tables, where))
+            if answer is not None:
+                return answer
         said = Feedback.of(self.source.events())
         for event in self.outcomes(where):
             about = said.about(event)
@@ -150,14 +173,36 @@ class Analytics:
         """
         if isinstance(hours, bool) or not isinstance(hours, int) or hours < 1:
             raise ConfigError(f"hours must be a whole number of at least 1, got {hours!r:.40}")
-        found = {
-            key[0]: figures for key, figures in self.grouped("hour", where).items() if key[0] is not None
-        }
-        if not found:
+        newest = self.figures(where).last
+        if newest is None:
             return []
-        last = datetime.fromisoformat(f"{max(found)}:00:00+00:00")
-        names = [(last - timedelta(hours=back)).strftime("%Y-%m-%dT%H") for back in reversed(range(hours))]
-        return [(name, found.get(name, Figures())) for name in names]
+        last = datetime.fromisoformat(f"{newest[:HOUR]}:00:00+00:00")
+        starts = [last - timedelta(hours=back) for back in reversed(range(hours))]
+        since = starts[0].strftime("%Y-%m-%dT%H:00:00.000000Z")
+        found = self.grouped("hour", replace(where, since=max(since, str(where.since or since))))
+        names = [start.strftime("%Y-%m-%dT%H") for start in starts]
+        return [(name, found.get((name,), Figures())) for name in names]
+
+    def users(self, where: Filter = _EVERYTHING) -> dict[str, UserSums]:
+        """Return what the requests of each user (`unit`) add up to."""
+        if self._rolled is not None and can_answer_users(where):
+            answer = self._rolled.ask(lambda log: users(log, where))
+            if answer is not None:
+                return answer
+        found: dict[str, UserSums] = {}
+        for event in self.outcomes(where):
+            if event.unit is not None:
+                found[event.unit] = of_user(measure(event.__dict__.get), found.get(event.unit))
+        return found
+
+    def unreadable(self) -> tuple[int, int]:
+        """Return how many lines could not be read, and how many mix simulated with real traffic."""
+        known = None if self._rolled is None else self._rolled.unreadable()
+        if known is not None:
+            return known
+        for _ in self.source.events():
+            pass
+        return getattr(self.source, "bad_lines", 0), getattr(self.source, "foreign_lines", 0)
 
     def newest(self, n: int = 20, where: Filter = _EVERYTHING) -> list[Event]:
         """Return the newest outcomes that count, newest first."""
@@ -197,8 +242,8 @@ class Analytics:
 
 def _value(event: Event, name: str) -> str | None:
     if name == "hour":
-        return event.time[:_HOUR]
+        return event.time[:HOUR]
     if name == "day":
-        return event.time[:_DAY]
+        return event.time[:DAY]
     value = getattr(event, "baseline_model" if name == "baseline" else name)
     return None if value is None else str(value)

@@ -64,7 +64,7 @@ class JsonlSource:
             except SinkError:
                 if line.strip():
                     self.bad_lines += 1
-                    yield from _recover(line)
+                    yield from recover(line)
 
 
 def marked_traffic(folder: Path) -> bool | None:
@@ -102,6 +102,11 @@ def first_traffic(file: Path) -> bool | None:
         return None
 
 
+def segments_of(path: Path) -> list[Path]:
+    """Return the files of a log, oldest day first; a compressed one in place of its plain twin."""
+    return [file for day in _days(path) for file in day]
+
+
 def _days(path: Path) -> Iterator[list[Path]]:
     """Yield the segments of a log, day by day; files of other names come first, as one day."""
     if is_single_file(path):
@@ -110,10 +115,12 @@ def _days(path: Path) -> Iterator[list[Path]]:
         return
     if not path.exists():
         return
+    # Plain ones first: one that is compressed while we look is then found as both, never as neither. The
+    # compressed one is whole; the plain one was about to go.
+    plain = list(path.glob("*.jsonl"))
     packed = [file for file in path.glob(f"*.jsonl{COMPRESSED}") if file.is_file()]
-    # Where a crash left both, the compressed one is whole and the plain one was about to go.
     names = {file.name.removesuffix(COMPRESSED) for file in packed}
-    found = [file for file in path.glob("*.jsonl") if file.is_file() and file.name not in names] + packed
+    found = [file for file in plain if file.name not in names and file.is_file()] + packed
     found.sort(key=lambda file: (_day_of(file), file.name))
     for _, segments in groupby(found, _day_of):
         yield list(segments)
@@ -178,7 +185,7 @@ def _packed_blocks(file: Path, offset: int) -> Iterator[bytes]:
         raise OSError(errno.EIO, f"damaged: {error}", str(file)) from error
 
 
-def _recover(line: bytes) -> Iterator[Event]:
+def recover(line: bytes) -> Iterator[Event]:
     """Yield the whole records in a bad line: a torn write may stand before, behind or between them."""
     starts = [found.start() for found in re.finditer(re.escape(RECORD_START), line)]
     for start, end in pairwise([*starts, len(line)]):

@@ -1,0 +1,199 @@
+"""Read on in a JSONL log from where one stopped: its segments by what they are, not by where they lie."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import hashlib
+import io
+import os
+import sqlite3
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+
+from smartroute.analytics.rollup_tables import VERSION, Tables
+from smartroute.errors import ConfigError
+from smartroute.events import line_reader
+from smartroute.sinks.jsonl_source import recover, segments_of, traffic_at
+from smartroute.sinks.locations import is_single_file
+from smartroute.sinks.segments import COMPRESSED
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from smartroute.analytics.rollup import Part
+
+BLOCK_BYTES = 8 << 20
+_PATIENCE_S = 60.0
+_MOST_FIRST_LINE = 16 << 20
+_HEX = frozenset("0123456789abcdef")
+_ID_CHARACTERS = 32
+
+
+class Block(NamedTuple):
+    """Some lines of a log, and the positions before and behind them.
+
+    `torn`: the newline is not there yet, and what stands there may be half a record.
+    """
+
+    lines: list[bytes]
+    start: int
+    end: int
+    torn: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A file of the log as it is now. Its size is that on the disk, compressed or not."""
+
+    file: Path
+    size: int
+    changed_ns: int
+
+    @property
+    def name(self) -> str:
+        """Return its name, which stays when it is compressed."""
+        return self.file.name.removesuffix(COMPRESSED)
+
+    def identity(self) -> str | None:
+        """Return what it is known by wherever it lies: a hash of its first line. None before that is whole.
+
+        Raises OSError.
+        """
+        with self._open(0) as stream:
+            line = stream.readline(_MOST_FIRST_LINE)
+        return hashlib.sha256(line).hexdigest()[:_ID_CHARACTERS] if line.endswith(b"\n") else None
+
+    def shorter_than(self, position: int) -> bool:
+        """Return whether it certainly ends before a position: somebody cut it."""
+        return not self.file.name.endswith(COMPRESSED) and self.size < position
+
+    def blocks(self, start: int) -> Iterator[Block]:
+        """Yield what stands behind a position. What is written meanwhile waits. Raises OSError."""
+        most = None if self.file.name.endswith(COMPRESSED) else self.size
+        with self._open(start) as stream:
+            rest, read = b"", start
+            try:
+                while more := stream.read(
+                    BLOCK_BYTES if most is None else min(BLOCK_BYTES, max(0, most - read))
+                ):
+                    read += len(more)
+                    whole = more.rfind(b"\n") + 1
+                    if whole:
+                        end = start + len(rest) + whole
+                        yield Block(io.BytesIO(rest + more[:whole]).readlines(), start, end)
+                        start, rest = end, b""
+                    rest += more[whole:]
+            except (EOFError, zlib.error) as error:
+                raise OSError(errno.EIO, f"damaged: {error}", str(self.file)) from error
+        if rest:
+            yield Block([rest], start, start + len(rest), torn=True)
+
+    def _open(self, offset: int) -> BinaryIO:
+        """Open it at an offset into what it holds uncompressed."""
+        file = self.file
+        packed = file.name.endswith(COMPRESSED)
+        if not packed and not file.exists():  # somebody has just compressed it
+            file, packed = file.with_name(file.name + COMPRESSED), True
+        stream = gzip.open(file, "rb") if packed else file.open("rb")  # noqa: SIM115  the caller closes it
+        stream.seek(offset)
+        return cast("BinaryIO", stream)
+
+
+class JsonlLog:
+    """A log of JSONL, whose rollup stands beside it in SQLite: in its folder, or next to the single file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        name = f"rollup-{VERSION}.sqlite"
+        self.file = path.with_name(f"{path.name}.{name}") if is_single_file(path) else path / name
+
+    failures: tuple[type[Exception], ...] = (OSError, ConfigError, sqlite3.Error)
+
+    def __str__(self) -> str:
+        return f"the log at {self.path}"
+
+    def exists(self) -> bool:
+        """Return whether there is a log."""
+        return self.path.exists()
+
+    def traffic(self) -> bool | None:
+        """Return whether it holds simulated events, None when it holds none."""
+        return traffic_at(self.path)
+
+    def parts(self) -> list[Part]:
+        """Return its segments, oldest day first."""
+        found: list[Part] = []
+        for file in segments_of(self.path):
+            with contextlib.suppress(FileNotFoundError):  # removed since it was listed
+                found.append(_segment(file))
+        return found
+
+    def connect(self) -> Tables:
+        """Open the rollup; it is as private as the log is. Raises sqlite3.Error or OSError."""
+        if not self.file.exists():
+            os.close(os.open(self.file, os.O_RDWR | os.O_CREAT, 0o600))
+        connection = sqlite3.connect(self.file, timeout=_PATIENCE_S, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+        except sqlite3.Error:
+            connection.close()
+            raise
+        return Tables(connection)
+
+    def discard(self) -> None:
+        """Delete a rollup that is damaged. The log has all that was in it."""
+        for file in (self.file, *(self.file.with_name(self.file.name + end) for end in ("-wal", "-shm"))):
+            file.unlink(missing_ok=True)
+
+
+def _segment(file: Path) -> Segment:
+    try:
+        state = file.stat()
+    except FileNotFoundError:
+        if file.name.endswith(COMPRESSED):
+            raise
+        file = file.with_name(file.name + COMPRESSED)  # it has just been compressed
+        state = file.stat()
+    return Segment(file, state.st_size, state.st_mtime_ns)
+
+
+def records(lines: Iterable[bytes]) -> tuple[list[Mapping[str, Any]], int]:
+    """Return what the lines say that figures need, and how many of them are no whole events."""
+    from pydantic import ValidationError
+
+    validate = line_reader(_NAMES, _ATTEMPT_NAMES).validator.validate_json
+    found: list[Mapping[str, Any]] = []
+    bad = 0
+    for line in lines:
+        try:
+            found.append(validate(line))
+        except ValidationError:
+            if line.strip():
+                bad += 1
+                found += [event.__dict__ for event in recover(line)]
+    return found, bad
+
+
+_NAMES = frozenset(
+    (
+        *("schema", "type", "id", "outcome_id", "time", "simulated"),
+        *("kind", "complexity", "strategy", "arm", "model", "baseline_model", "tenant", "unit"),
+        *("conversation_id", "error", "holdback", "label", "source", "quality", "escalated"),
+        *("cost_usd", "baseline_cost_usd", "latency_s", "confidence", "unpriced_attempts", "attempts"),
+        *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
+    )
+)
+_ATTEMPT_NAMES = frozenset(("purpose", "cost_usd", "failure"))
+
+
+def compact(event_id: str) -> bytes:
+    """Return an id as few bytes: our own are 32 hexadecimal digits, others stay as they are."""
+    if len(event_id) == _ID_CHARACTERS and _HEX.issuperset(event_id):
+        return bytes.fromhex(event_id)
+    return b"\0" + event_id.encode()

@@ -1,0 +1,82 @@
+"""Ask a log's rollup where there is one that can be kept, and say so where there is not."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING, TypeVar
+
+from smartroute.analytics.feed import JsonlLog
+from smartroute.analytics.rollup import Rollup
+from smartroute.sinks import JsonlSource
+
+if TYPE_CHECKING:
+    from smartroute.analytics.rollup import Log, Progress
+    from smartroute.protocols import EventSource
+
+T = TypeVar("T")
+_log = logging.getLogger("smartroute")
+
+
+class Rolled:
+    """The rollup of a source, brought up to date before every question.
+
+    Where it cannot be kept (in a folder that may only be read, say) a question finds None: whoever asked
+    then reads the log. One that is damaged is made anew.
+    """
+
+    def __init__(self, log: Log) -> None:
+        self._rollup = Rollup(log)
+        self._warned = False
+
+    @classmethod
+    def of(cls, source: EventSource) -> Rolled | None:
+        """Return the rollup of a source, None for one that has none."""
+        return cls(JsonlLog(source.path)) if isinstance(source, JsonlSource) else None
+
+    def ask(self, question: Callable[[Log], T], progress: Progress | None = None) -> T | None:
+        """Return the answer of a rollup that is up to date, None where none can be kept."""
+        log = self._rollup.log
+        if not log.exists():
+            return None
+        try:
+            try:
+                self._rollup.catch_up(progress)
+                return question(log)
+            except sqlite3.DatabaseError as error:
+                if isinstance(error, sqlite3.OperationalError):
+                    raise
+                log.discard()
+                self._rollup.catch_up(progress)
+                return question(log)
+        except log.failures as error:
+            if not self._warned:
+                self._warned = True
+                _log.warning(
+                    "%s is read in full for every question, for no rollup can be kept of it: %s", log, error
+                )
+            return None
+
+    def catch_up(self, progress: Progress | None = None, *, anew: bool = False) -> bool:
+        """Read what is new, or everything anew. Returns False where no rollup can be kept."""
+        log = self._rollup.log
+        if anew and log.exists():
+            try:
+                self._rollup.rebuild(progress)
+            except sqlite3.DatabaseError:
+                log.discard()
+            except log.failures:
+                pass
+        return self.ask(lambda _: True, progress) is not None
+
+    def unreadable(self) -> tuple[int, int] | None:
+        """Return how many lines could not be read, and how many mix simulated with real traffic."""
+        return self.ask(_unreadable)
+
+
+def _unreadable(log: Log) -> tuple[int, int]:
+    with closing(log.connect()) as tables, tables.transaction(write=False):
+        stored = tables.segments().values()
+    return sum(s.bad_lines + s.torn for s in stored), sum(s.foreign_lines for s in stored)
