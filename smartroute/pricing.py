@@ -114,6 +114,20 @@ class Price:
         # Rounding each part apart may exceed the undivided product by a last digit.
         return min(exact / _PER_MILLION, self.ceiling(tokens_in, tokens_out))
 
+    def rates(self) -> tuple[float, float, float, float, float]:
+        """Return USD per token of plain, cached and written input and of plain and reasoned output.
+
+        Those of prompts below any long-context threshold.
+        """
+        plain, cached, written, answer, reasoned = self._standard_rates(None)
+        return (
+            plain / _PER_MILLION,
+            cached / _PER_MILLION,
+            written / _PER_MILLION,
+            answer / _PER_MILLION,
+            reasoned / _PER_MILLION,
+        )
+
     def plain_cost(self, input_tokens: int, output_tokens: int) -> float:
         """Return what so many tokens cost in USD when none is cached, written or reasoned: `cost`, faster."""
         long = self.long_context

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -15,6 +15,9 @@ GROWTH = 1.1
 """How much wider each bucket of a histogram is than the one before: quantiles are within 5%."""
 
 CONFIDENCE_BINS = 10
+JUDGE = "judge"
+"""The source of a model's own word on another's answers."""
+
 LONG_PROMPT = 200_000
 """Above how many input tokens the long-context prices of the models that have any begin."""
 
@@ -244,34 +247,87 @@ def confidence_bin(confidence: float) -> int:
     return max(0, min(CONFIDENCE_BINS - 1, int(confidence * CONFIDENCE_BINS)))
 
 
+def beside_judge(qualities: Mapping[str, float | None]) -> Iterator[tuple[str, float, float]]:
+    """Yield each source other than a judge that gave a quality where a judge did, with both."""
+    judged = qualities.get(JUDGE)
+    if judged is not None:
+        for source, quality in qualities.items():
+            if source != JUDGE and quality is not None:
+                yield source, quality, judged
+
+
+@dataclass(slots=True)
+class Joint:
+    """The sums of two values that belong together, their squares and their product."""
+
+    n: int = 0
+    total: float = 0.0
+    squares: float = 0.0
+    other_total: float = 0.0
+    other_squares: float = 0.0
+    products: float = 0.0
+
+    def add(self, value: float, other: float) -> None:
+        """Add a pair of values."""
+        self.n += 1
+        self.total += value
+        self.squares += value * value
+        self.other_total += other
+        self.other_squares += other * other
+        self.products += value * other
+
+    def merge(self, more: Joint) -> None:
+        """Add those of another."""
+        for name in Joint.__slots__:
+            setattr(self, name, getattr(self, name) + getattr(more, name))
+
+    @property
+    def first(self) -> Moments:
+        """Return the moments of the first value."""
+        return Moments(self.n, self.total, self.squares)
+
+    @property
+    def second(self) -> Moments:
+        """Return the moments of the second value."""
+        return Moments(self.n, self.other_total, self.other_squares)
+
+
 @dataclass(slots=True)
 class Labels:
-    """What one source said of answers: quality, in all and by the tenth of confidence they had."""
+    """What one source said of answers: their quality in all, and by what is known of them.
+
+    `by_confidence` holds quality beside confidence, by the tenth of confidence; `with_judge` people's
+    quality beside a judge's, of the answers that both have seen; `held` and `routed` those under a holdback.
+    """
 
     quality: Moments = field(default_factory=Moments)
     words: Counter[str] = field(default_factory=Counter)
-    by_confidence: dict[int, Moments] = field(default_factory=dict)
-    confidence: dict[int, Moments] = field(default_factory=dict)
+    by_confidence: dict[int, Joint] = field(default_factory=dict)
+    held: Moments = field(default_factory=Moments)
+    routed: Moments = field(default_factory=Moments)
+    with_judge: Joint = field(default_factory=Joint)
 
-    def add(self, quality: float | None, label: str | None, confidence: float | None) -> None:
-        """Add one word of feedback about an answer of this confidence."""
+    def add(
+        self, quality: float | None, label: str | None, confidence: float | None, holdback: str | None
+    ) -> None:
+        """Add one word of feedback about an answer."""
         if label is not None:
             self.words[label] += 1
         if quality is None:
             return
         self.quality.add(quality)
         if confidence is not None:
-            place = confidence_bin(confidence)
-            self.by_confidence.setdefault(place, Moments()).add(quality)
-            self.confidence.setdefault(place, Moments()).add(confidence)
+            self.by_confidence.setdefault(confidence_bin(confidence), Joint()).add(quality, confidence)
+        if holdback is not None:
+            (self.held if holdback == "held" else self.routed).add(quality)
 
     def merge(self, other: Labels) -> None:
         """Add those of another."""
-        self.quality.merge(other.quality)
         self.words.update(other.words)
-        for mine, theirs in ((self.by_confidence, other.by_confidence), (self.confidence, other.confidence)):
-            for place, moments in theirs.items():
-                mine.setdefault(place, Moments()).merge(moments)
+        for name in ("quality", "held", "routed", "with_judge"):
+            getattr(self, name).merge(getattr(other, name))
+        for place, sums in other.by_confidence.items():
+            self.by_confidence.setdefault(place, Joint()).merge(sums)
 
 
 @dataclass(slots=True)
@@ -396,6 +452,18 @@ class Figures:
         for purpose, usd in seen.overhead_usd:
             self.overhead_usd[purpose] = self.overhead_usd.get(purpose, 0.0) + usd
         self.rejected_usd += seen.rejected_usd
+
+    def hear(
+        self,
+        words: Mapping[str, tuple[float | None, str | None]],
+        confidence: float | None,
+        holdback: str | None,
+    ) -> None:
+        """Add what counts of what was said about an outcome: quality and label by source."""
+        for source, (quality, label) in words.items():
+            self.labels.setdefault(source, Labels()).add(quality, label, confidence, holdback)
+        for source, mine, judged in beside_judge({source: word[0] for source, word in words.items()}):
+            self.labels[source].with_judge.add(mine, judged)
 
     def merge(self, other: Figures) -> None:
         """Add those of another."""

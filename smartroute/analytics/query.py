@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from smartroute.analytics.cells import DAY, HOUR, UserSums, of_user
 from smartroute.analytics.feedback import Feedback
-from smartroute.analytics.figures import Figures, Labels, measure
+from smartroute.analytics.figures import Figures, measure
 from smartroute.analytics.rolled import Rolled
 from smartroute.analytics.rollup_queries import can_answer, can_answer_users, several, users
 from smartroute.errors import ConfigError
@@ -156,14 +156,11 @@ class Analytics:
                 return answer
         said = Feedback.of(self.source.events())
         for event in self.outcomes(where):
-            about = said.about(event)
+            about = {source: (word.quality, word.label) for source, word in said.about(event).items()}
             for names, found in tables.items():
                 figures = found.setdefault(tuple([_value(event, name) for name in names]), Figures())
                 figures.add(event)
-                for source, word in about.items():
-                    figures.labels.setdefault(source, Labels()).add(
-                        word.quality, word.label, event.confidence
-                    )
+                figures.hear(about, event.confidence, event.holdback)
         return tables
 
     def series(self, hours: int = 24, where: Filter = _EVERYTHING) -> list[tuple[str, Figures]]:

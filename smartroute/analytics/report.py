@@ -7,18 +7,26 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from smartroute.analytics.figures import CONFIDENCE_BINS, Figures, Moments
+from smartroute.analytics.figures import CONFIDENCE_BINS, JUDGE, Figures, Labels, Moments
 from smartroute.analytics.query import Analytics, Filter
 from smartroute.analytics.savings import (
     FixedModel,
+    Holdback,
+    Mix,
     Saving,
     against_declared,
+    against_mix,
     fixed_models,
     measured,
-    mix_of_cost,
 )
 from smartroute.pricing import PriceTable
+from smartroute.stats import means
 from smartroute.stats.intervals import Interval, wilson
+from smartroute.stats.prediction_powered import (
+    LEAST_LABELS,
+    PredictionPowered,
+    prediction_powered_from_moments,
+)
 
 LEVEL = 0.95
 ENOUGH_LABELS = 30
@@ -65,6 +73,8 @@ class Quality:
     mean: float | None
     interval: Interval | None
     words: dict[str, int]
+    with_judge: PredictionPowered | None
+    """The mean of all judged answers: a judge's many labels, set right by these few; None without either."""
     calibration: tuple[tuple[float, float, int], ...]
     """By tenth of confidence: the mean confidence, the mean quality, and how many labels."""
 
@@ -87,7 +97,8 @@ class Report:
     savings: tuple[Saving, ...]
     fixed: tuple[FixedModel, ...]
     best_fixed: str | None
-    mix: str | None
+    mix: Mix | None
+    holdback: Holdback | None
     latency_s: dict[str, float | None]
     quality: tuple[Quality, ...]
     rows: dict[str, tuple[Row, ...]]
@@ -118,11 +129,11 @@ def compose(
     span = _span(tables, figures)
     first, last, simulated = span.first, span.last, span.simulated
     grouped = {name: tables[name,] for name in group_by}
-    fixed = _fixed(analytics, where, prices, tables["model",], label_source)
+    fixed = _fixed(figures, prices, tables["model",], label_source)
     best = _best(fixed)
-    mix = mix_of_cost(fixed, figures.compared.cost) if fixed else None
-    declared = against_declared(figures, span.baseline)
-    savings = [declared, *_others(figures, fixed, best), *filter(None, (measured(figures),))]
+    said = figures.labels.get(label_source, Labels())
+    declared, holdback = against_declared(figures, span.baseline), measured(figures)
+    savings = [declared, *_others(fixed, best), *([holdback.saving] if holdback else [])]
     return Report(
         population=_population(where, figures),
         first=first,
@@ -138,10 +149,8 @@ def compose(
         savings=tuple(savings),
         fixed=fixed,
         best_fixed=None if best is None else best.model,
-        mix=None
-        if mix is None
-        else f"{mix.dearer.name} for {mix.share:.0%} of requests, else {mix.cheaper.name}: "
-        f"quality {mix.quality:.3f}",
+        mix=against_mix(fixed, said.quality),
+        holdback=holdback,
         latency_s={f"p{round(100 * q)}": figures.latencies.quantile(q) for q in (0.5, 0.95, 0.99)},
         quality=tuple(_quality(source, figures) for source in sorted(figures.labels)),
         rows={
@@ -184,46 +193,35 @@ def _before(analytics: Analytics, where: Filter, first: str | None, last: str | 
 
 
 def _fixed(
-    analytics: Analytics,
-    where: Filter,
+    figures: Figures,
     prices: PriceTable | None,
-    by_model: dict[tuple[str | None, ...], Figures],
+    by_model: Mapping[tuple[str | None, ...], Figures],
     label_source: str,
 ) -> tuple[FixedModel, ...]:
     models = [key[0] for key in by_model if key[0] is not None]
-    if prices is None or not models:
+    if prices is None:
         return ()
     quality = {
-        key[0]: figures.labels[label_source].quality
-        for key, figures in by_model.items()
-        if key[0] is not None and label_source in figures.labels and figures.labels[label_source].quality.n
+        key[0]: group.labels[label_source].quality
+        for key, group in by_model.items()
+        if key[0] is not None and label_source in group.labels
     }
-    return fixed_models(analytics.outcomes(where), prices, models, quality)
+    return fixed_models(figures, prices, sorted(models), quality)
 
 
 def _best(fixed: Sequence[FixedModel]) -> FixedModel | None:
-    known = [
-        f for f in fixed if f.quality is not None and f.cost_usd is not None and f.labels >= ENOUGH_LABELS
-    ]
-    return max(known, key=lambda f: (f.quality or 0.0, -(f.cost_usd or 0.0)), default=None)
+    known = [f for f in fixed if f.cost_usd is not None and f.quality.n >= ENOUGH_LABELS]
+    return max(known, key=lambda f: (f.quality.mean or 0.0, -(f.cost_usd or 0.0)), default=None)
 
 
-def _others(figures: Figures, fixed: Sequence[FixedModel], best: FixedModel | None) -> list[Saving]:
-    found = []
-    priced = [f for f in fixed if f.cost_usd is not None]
+def _others(fixed: Sequence[FixedModel], best: FixedModel | None) -> list[Saving]:
+    priced = [f for f in fixed if f.cost_usd]
     dearest = max(priced, key=lambda f: f.cost_usd or 0.0, default=None)
-    for name, model in (("the best fixed model", best), ("the dearest model", dearest)):
-        if model is None or not model.cost_usd:
-            continue
-        share = None if figures.unpriced else 1.0 - figures.cost_usd / model.cost_usd
-        note = "the answers' tokens at its prices; no interval"
-        found.append(
-            Saving(
-                f"{name}, {model.model}", "repriced", share, None, figures.cost_usd, model.cost_usd,
-                figures.answered, note,
-            )
-        )  # fmt: skip
-    return found
+    return [
+        replace(model.saving, baseline=f"{name}, {model.model}")
+        for name, model in (("the best fixed model", best), ("the dearest model", dearest))
+        if model is not None and model.cost_usd
+    ]
 
 
 def _metrics(figures: Figures, declared: Saving, before: Figures | None) -> tuple[Metric, ...]:
@@ -295,17 +293,29 @@ def _quality(source: str, figures: Figures) -> Quality:
     labels = figures.labels[source]
     curve = []
     for place in range(CONFIDENCE_BINS):
-        said, had = labels.by_confidence.get(place), labels.confidence.get(place)
-        if said is not None and had is not None and said.mean is not None and had.mean is not None:
-            curve.append((had.mean, said.mean, said.n))
+        both = labels.by_confidence.get(place)
+        if both is not None and both.n:
+            curve.append((both.other_total / both.n, both.total / both.n, both.n))
     return Quality(
         source,
         labels.quality.n,
         labels.quality.mean,
         _mean_interval(labels.quality),
-        dict(labels.words),
+        {word: n for word, n in labels.words.items() if n},
+        _with_judge(labels, figures),
         tuple(curve),
     )
+
+
+def _with_judge(labels: Labels, figures: Figures) -> PredictionPowered | None:
+    """Return what the judge's labels and these say together, None where there are too few of either."""
+    both, judged = labels.with_judge, figures.labels.get(JUDGE, Labels()).quality
+    alone = means.Moments(
+        judged.n - both.n, judged.total - both.other_total, max(0.0, judged.squares - both.other_squares)
+    )
+    if both.n < LEAST_LABELS or alone.n < 2 or both.n < labels.quality.n:
+        return None
+    return prediction_powered_from_moments(both, alone, LEVEL)
 
 
 def _row(group: tuple[str | None, ...], figures: Figures, total: Figures) -> Row:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import operator
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
+from itertools import groupby
+from operator import itemgetter
 from typing import Any, Protocol, TypeAlias
 
 from smartroute.analytics.cells import DAY, HOUR, MONTH, NOBODY, TOTAL_HOUR, Batch
 from smartroute.analytics.feed import Block, compact, records
-from smartroute.analytics.figures import confidence_bin
+from smartroute.analytics.figures import beside_judge, confidence_bin
 from smartroute.analytics.rollup_tables import (
     ANY_WORD,
+    HELD,
+    ROUTED,
     UNKNOWN_CONFIDENCE,
     VERSION,
+    WITH_JUDGE,
     Counted,
     LabelPlace,
     LabelSums,
@@ -295,7 +299,8 @@ def _add_outcomes(tables: Tables, outcomes: Mapping[bytes, Mapping[str, Any]]) -
         if talk is not None:
             conversations[talk].append(each)
         time = None if talk is None else record["time"]
-        rows.append((each, hour_number(hour), key, record.get("confidence"), talk, time))
+        confidence, holdback = record.get("confidence"), record.get("holdback")
+        rows.append((each, hour_number(hour), key, confidence, talk, time, holdback))
     tables.add_outcomes(rows)
     tables.add_cells(batch.cells())
     tables.add_users(batch.users)
@@ -308,24 +313,27 @@ def _settle(tables: Tables, pairs: Iterable[tuple[bytes, str]]) -> None:
     counted = tables.outcomes({each for each, _ in wanted})
     own = tables.words(counted)
     talks = tables.talk_words({c.conversation for c in counted.values() if c.conversation is not None})
-    applied = tables.applied(counted)
+    before: defaultdict[bytes, dict[str, Verdict]] = defaultdict(dict)
+    for (each, source), verdict in tables.applied(counted).items():
+        before[each][source] = verdict
     changed: dict[tuple[bytes, str], Verdict] = {}
     change = _Change()
-    for each, source in wanted:
+    for each, together in groupby(wanted, itemgetter(0)):
         outcome = counted.get(each)
         if outcome is None:  # its own event is still to come
             continue
-        word = own.get((each, source))
-        if word is None and outcome.conversation is not None:
-            word = talks.get((outcome.conversation, source))
-            if word is not None and word.time < (outcome.time or ""):
-                word = None
-        if word is None:
-            continue
-        before, now = applied.get((each, source)), (word.quality, word.label)
-        if before != now:
-            change.move(outcome, source, before, now)
-            changed[each, source] = now
+        now = dict(before[each])
+        for _, source in together:
+            word = own.get((each, source))
+            if word is None and outcome.conversation is not None:
+                word = talks.get((outcome.conversation, source))
+                if word is not None and word.time < (outcome.time or ""):
+                    word = None
+            if word is not None and now.get(source) != (word.quality, word.label):
+                changed[each, source] = now[source] = (word.quality, word.label)
+        if now != before[each]:
+            change.move(outcome, before[each], -1)
+            change.move(outcome, now, 1)
     if changed:
         tables.apply(changed, change.labels, change.words)
 
@@ -337,32 +345,33 @@ class _Change:
         self.labels: dict[LabelPlace, LabelSums] = {}
         self.words: defaultdict[WordPlace, int] = defaultdict(int)
 
-    def move(self, outcome: Counted, source: str, before: Verdict | None, now: Verdict) -> None:
-        """Take one verdict out, and put another in."""
-        if before is None:
-            self._add(outcome, source, ANY_WORD, LabelSums(1))
-        else:
-            self._judge(outcome, source, before, -1)
-        self._judge(outcome, source, now, 1)
+    def move(self, outcome: Counted, verdicts: Mapping[str, Verdict], sign: int) -> None:
+        """Put in what is said of an outcome, as `Figures.hear` does, or with a sign of -1 take it out."""
+        for source, (quality, label) in verdicts.items():
+            self._add(outcome, source, ANY_WORD, sign, LabelSums(1))
+            if label is not None:
+                for grain, bucket, key in _places(outcome):
+                    self.words[grain, bucket, key, source, label] += sign
+            if quality is None:
+                continue
+            confidence = outcome.confidence
+            place = UNKNOWN_CONFIDENCE if confidence is None else confidence_bin(confidence)
+            self._add(outcome, source, place, sign, _pair(quality, confidence or 0.0))
+            if outcome.holdback is not None:
+                held = HELD if outcome.holdback == "held" else ROUTED
+                self._add(outcome, source, held, sign, _pair(quality, 0.0))
+        for source, mine, judged in beside_judge({source: word[0] for source, word in verdicts.items()}):
+            self._add(outcome, source, WITH_JUDGE, sign, _pair(mine, judged))
 
-    def _judge(self, outcome: Counted, source: str, verdict: Verdict, sign: int) -> None:
-        quality, label = verdict
-        if label is not None:
-            for grain, bucket, key in _places(outcome):
-                self.words[grain, bucket, key, source, label] += sign
-        if quality is None:
-            return
-        confidence = outcome.confidence
-        place = UNKNOWN_CONFIDENCE if confidence is None else confidence_bin(confidence)
-        known = confidence or 0.0
-        sums = LabelSums(1, quality, quality * quality, known, known * known)
-        self._add(outcome, source, place, LabelSums._make(sign * value for value in sums))
-
-    def _add(self, outcome: Counted, source: str, place: int, sums: LabelSums) -> None:
+    def _add(self, outcome: Counted, source: str, place: int, sign: int, sums: LabelSums) -> None:
         for grain, bucket, key in _places(outcome):
             where = (grain, bucket, key, source, place)
             known = self.labels.get(where, LabelSums())
-            self.labels[where] = LabelSums._make(map(operator.add, known, sums))
+            self.labels[where] = LabelSums._make(a + sign * b for a, b in zip(known, sums, strict=True))
+
+
+def _pair(value: float, other: float) -> LabelSums:
+    return LabelSums(1, value, value * value, other, other * other, value * other)
 
 
 def _places(outcome: Counted) -> Iterator[tuple[int, str, int]]:

@@ -9,8 +9,16 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from smartroute.analytics.cells import DAY, FIELDS, HOUR, MONTH, TOTAL_HOUR, UserSums
-from smartroute.analytics.figures import Figures, Labels, Moments
-from smartroute.analytics.rollup_tables import ANY_WORD, UNKNOWN_CONFIDENCE, LabelSums, cell_of
+from smartroute.analytics.figures import Figures, Joint, Labels
+from smartroute.analytics.rollup_tables import (
+    ANY_WORD,
+    HELD,
+    ROUTED,
+    UNKNOWN_CONFIDENCE,
+    WITH_JUDGE,
+    LabelSums,
+    cell_of,
+)
 
 if TYPE_CHECKING:
     from smartroute.analytics.cells import Cell
@@ -141,13 +149,15 @@ class _Sums:
 
 
 def _put_labels(labels: Labels, place: int, sums: LabelSums) -> None:
-    if place == ANY_WORD:
-        return
-    quality = Moments(round(sums.n), sums.total, sums.squares)
-    labels.quality.merge(quality)
-    if place != UNKNOWN_CONFIDENCE:
-        labels.by_confidence[place] = quality
-        labels.confidence[place] = Moments(round(sums.n), sums.confidence_total, sums.confidence_squares)
+    both = Joint(round(sums.n), *sums[1:])
+    if place == WITH_JUDGE:
+        labels.with_judge = both
+    elif place in (HELD, ROUTED):
+        (labels.held if place == HELD else labels.routed).merge(both.first)
+    elif place != ANY_WORD:
+        labels.quality.merge(both.first)
+        if place != UNKNOWN_CONFIDENCE:
+            labels.by_confidence[place] = both
 
 
 def users(log: Log, where: Filter) -> dict[str, UserSums]:

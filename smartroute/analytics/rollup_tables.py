@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from smartroute.analytics.cells import FIELDS, NUMBERS, Cell, Key, Place, UserSums
 
-VERSION = 1
+VERSION = 2
 """Of the tables' layout and of what the figures in them mean: a rollup of another version is built anew."""
 
 _P = f"rollup{VERSION}_"
@@ -42,6 +42,7 @@ class Counted(NamedTuple):
     confidence: float | None
     conversation: str | None
     time: str | None
+    holdback: str | None
 
 
 class Said(NamedTuple):
@@ -54,13 +55,14 @@ class Said(NamedTuple):
 
 
 class LabelSums(NamedTuple):
-    """What labels of answers in one tenth of confidence add up to."""
+    """What labels add up to: quality, and beside it confidence or what a judge said, as in Joint."""
 
     n: float = 0.0
     total: float = 0.0
     squares: float = 0.0
-    confidence_total: float = 0.0
-    confidence_squares: float = 0.0
+    other_total: float = 0.0
+    other_squares: float = 0.0
+    products: float = 0.0
 
 
 LabelPlace = tuple[int, str, int, str, int]
@@ -69,6 +71,9 @@ LabelPlace = tuple[int, str, int, str, int]
 UNKNOWN_CONFIDENCE = -1
 ANY_WORD = -2
 """Not a tenth: counts the outcomes of which anything was said, be it without a quality."""
+
+HELD, ROUTED, WITH_JUDGE = -3, -4, -5
+"""Not tenths: the labels under a holdback once more, and those beside a judge's."""
 
 WordPlace = tuple[int, str, int, str, str]
 """Grain, bucket, key, source, label."""
@@ -165,7 +170,7 @@ class Tables:
         return {bytes(row[0]) for row in self._among(f"SELECT id FROM {_P}outcomes WHERE id IN", ids)}
 
     def add_outcomes(self, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Store new outcomes: id, hour, key, confidence, conversation, time."""
+        """Store new outcomes: id, hour, key, confidence, conversation, time, holdback."""
         self._many(
             f"INSERT INTO {_P}outcomes ({', '.join(_OUTCOME)}) VALUES ({_places(len(_OUTCOME))})", rows
         )
@@ -363,7 +368,7 @@ def _where(grain: int, low: str | None, high: str | None, fields: Mapping[str, s
     return "WHERE " + " AND ".join(text for text, _ in parts), [value for _, value in parts]
 
 
-_OUTCOME = ("id", "hour", "key", "confidence", "conversation", "time")
+_OUTCOME = ("id", "hour", "key", "confidence", "conversation", "time", "holdback")
 _CELL_VALUES = ("first", "last", "costs", "latencies", "confidences", "overhead_usd", *NUMBERS)
 _CELL = ", ".join(("grain", "bucket", "key", *_CELL_VALUES))
 _SAID = "time TEXT NOT NULL, event_id TEXT NOT NULL, quality DOUBLE PRECISION, label TEXT"
@@ -386,7 +391,7 @@ _TABLES = {
     "PRIMARY KEY (grain, bucket, key)",
     "users": f"day TEXT NOT NULL, name TEXT NOT NULL, {_sums(UserSums._fields)}, PRIMARY KEY (day, name)",
     "outcomes": "id BLOB PRIMARY KEY, hour BIGINT NOT NULL, key BIGINT NOT NULL, "
-    "confidence DOUBLE PRECISION, conversation TEXT, time TEXT",
+    "confidence DOUBLE PRECISION, conversation TEXT, time TEXT, holdback TEXT",
     "words": f"id BLOB NOT NULL, source TEXT NOT NULL, {_SAID}, PRIMARY KEY (id, source)",
     "talk_words": f"conversation TEXT NOT NULL, source TEXT NOT NULL, {_SAID}, "
     "PRIMARY KEY (conversation, source)",

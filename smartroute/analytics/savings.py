@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import TYPE_CHECKING
 
 from smartroute.analytics.figures import Figures, Moments, Paired
 from smartroute.pricing import PriceTable
-from smartroute.records import Usage
-from smartroute.stats.frontier import Lottery, lottery_of_cost
+from smartroute.stats import means
+from smartroute.stats.frontier import Lottery, concave_frontier, lottery_of_cost
 from smartroute.stats.intervals import Interval
-
-if TYPE_CHECKING:
-    from smartroute.events import Event
+from smartroute.stats.means import difference_from_moments, ratio_from_moments
 
 ENOUGH = 30
 """How many requests an interval from a large-sample formula needs; below, the estimate stands alone."""
@@ -65,105 +62,197 @@ def _interval(pairs: Paired, level: float) -> Interval | None:
     return Interval(1.0 - ratio - half, 1.0 - ratio + half, level)
 
 
-def measured(figures: Figures, level: float = 0.95) -> Saving | None:
-    """Return the saving that a holdback measures, None without one.
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """A measured difference, routed less held back, and its interval; None where there are too few."""
 
-    1 - mean cost routed / mean cost held; the interval is Fieller's, for a ratio of independent means.
-    Source: Fieller (1954), Journal of the Royal Statistical Society B 16, 175-185.
+    value: float
+    interval: Interval | None
+    n_held: int
+    n_routed: int
+
+
+@dataclass(frozen=True, slots=True)
+class Holdback:
+    """What drawing requests for the declared baseline at random measures, without bias.
+
+    `saving` is the share saved, `cost_usd` the difference in the mean cost of a request, `quality` the
+    difference in mean quality, by who judged it.
+    """
+
+    saving: Saving
+    cost_usd: Effect
+    quality: dict[str, Effect]
+
+
+def measured(figures: Figures, level: float = 0.95) -> Holdback | None:
+    """Return what a holdback measures, None without one.
+
+    The share saved is 1 - mean cost routed / mean cost held. Costs are heavy-tailed: each mean's limits are
+    those for values as skewed as a lognormal, and the limits of ratio and difference are made of them
+    (`smartroute.stats.means.ratio_from_moments`, `difference_from_moments`).
     """
     held, routed = figures.held, figures.routed
     if not held.n or not routed.n or not held.mean or routed.mean is None:
         return None
-    share = 1.0 - routed.mean / held.mean
-    return Saving(
+    enough = min(held.n, routed.n) >= ENOUGH
+    both = _sample(routed), _sample(held)
+    ratio = ratio_from_moments(*both, level, skewed=True).interval if enough and routed.mean > 0 else None
+    share = None
+    if ratio is not None and math.isfinite(ratio.high):
+        share = Interval(1.0 - ratio.high, 1.0 - ratio.low, level)
+    difference = difference_from_moments(*both, level, skewed=True).interval if ratio is not None else None
+    saving = Saving(
         "requests held back",
         "measured",
+        1.0 - routed.mean / held.mean,
         share,
-        _fieller(routed, held, level),
         routed.total,
         held.mean * routed.n,
         held.n + routed.n,
         f"{held.n} of them held back",
     )
+    quality = {
+        source: _effect(labels.routed, labels.held, level)
+        for source, labels in sorted(figures.labels.items())
+        if labels.routed.n and labels.held.n
+    }
+    return Holdback(saving, Effect(routed.mean - held.mean, difference, held.n, routed.n), quality)
 
 
-def _fieller(routed: Moments, held: Moments, level: float) -> Interval | None:
-    variances = routed.variance, held.variance
-    top, bottom = routed.mean, held.mean
-    if min(routed.n, held.n) < ENOUGH or None in variances or top is None or bottom is None:
-        return None
-    top_error, bottom_error = (
-        (variance or 0.0) / n for variance, n in zip(variances, (routed.n, held.n), strict=True)
-    )
-    z = _z(level)
-    a = bottom * bottom - z * z * bottom_error
-    if a <= 0:
-        return None  # the mean held back cannot be told from 0: the ratio has no bounds
-    b, c = top * bottom, top * top - z * z * top_error
-    root = math.sqrt(max(0.0, b * b - a * c))
-    return Interval(1.0 - (b + root) / a, 1.0 - (b - root) / a, level)
+def _effect(routed: Moments, held: Moments, level: float) -> Effect:
+    value = (routed.mean or 0.0) - (held.mean or 0.0)
+    if min(routed.n, held.n) < ENOUGH:
+        return Effect(value, None, held.n, routed.n)
+    half = _z(level) * math.sqrt(_squared_error(routed) + _squared_error(held))
+    return Effect(value, Interval(max(-1.0, value - half), min(1.0, value + half), level), held.n, routed.n)
+
+
+def _squared_error(moments: Moments) -> float:
+    """Return the squared standard error of a mean of labels.
+
+    Where all are the same it is as if one had gone the other way: 40 right of 40 do not prove perfection.
+    """
+    n = moments.n
+    return max(moments.variance or 0.0, 1.0 / n if moments.variance == 0 else 0.0) / n
+
+
+def _sample(moments: Moments) -> means.Moments:
+    return means.Moments(moments.n, moments.total, moments.squares)
 
 
 @dataclass(frozen=True, slots=True)
 class FixedModel:
     """What sending every answered request to one model would have cost, by repricing; None when unknown.
 
-    `quality` is the mean of what was said of its answers, over `labels` of them; None without any.
+    `saving` is what routing saved against that. `quality` is what was said of its answers.
     """
 
     model: str
-    cost_usd: float | None
-    quality: float | None
-    labels: int
+    saving: Saving
+    quality: Moments
+
+    @property
+    def cost_usd(self) -> float | None:
+        """Return what it would have cost."""
+        return self.saving.baseline_usd
 
 
 def fixed_models(
-    events: Iterable[Event], prices: PriceTable, models: Sequence[str], quality: dict[str, Moments]
+    figures: Figures,
+    prices: PriceTable,
+    models: Sequence[str],
+    quality: Mapping[str, Moments],
+    level: float = 0.95,
 ) -> tuple[FixedModel, ...]:
-    """Return what each of the models would have cost for the tokens of these outcomes' answers."""
-    costs: dict[str, list[float]] = {model: [] for model in models}
-    unknown: set[str] = set()
-    for event in events:
-        usage = _usage(event)
-        if usage is None:
-            continue
-        for model in models:
-            usd = prices.cost(model, usage)
-            if usd is None:
-                unknown.add(model)
-            else:
-                costs[model].append(usd)
-    return tuple(
-        FixedModel(
-            model,
-            None if model in unknown else math.fsum(costs[model]),
-            quality[model].mean if model in quality else None,
-            quality[model].n if model in quality else 0,
-        )
-        for model in models
-    )
+    """Return what each of the models would have cost for the tokens of all answers.
 
-
-def mix_of_cost(fixed: Sequence[FixedModel], cost_usd: float) -> Lottery | None:
-    """Return the best lottery between two of the models that costs the same; None when there is none.
-
-    Only models whose cost and quality are known count.
+    From the sums of tokens, their squares and products, so that the interval is that of `against_declared`.
+    Every prompt is priced as below a model's long-context threshold; where there are longer ones the note
+    counts them, and the model's cost is too low by the surcharge.
     """
-    known = [
-        (f.cost_usd, f.quality, f.model) for f in fixed if f.cost_usd is not None and f.quality is not None
-    ]
-    return lottery_of_cost(known, cost_usd)
+    found = []
+    for model in models:
+        price = prices.price(model)
+        said = quality.get(model, Moments())
+        if price is None:
+            nothing = Saving(model, "repriced", None, None, figures.tokens.sums[0], None, 0, "price unknown")
+            found.append(FixedModel(model, nothing, said))
+            continue
+        pairs = figures.tokens.repriced(price.rates())
+        notes = ["the answers' tokens at its prices"]
+        if price.long_context is not None and figures.long:
+            notes.append(f"{figures.long} long prompts at the rates for short ones")
+        if missing := figures.answered - pairs.n:
+            notes.append(f"{missing} answered requests have no known cost or tokens and are left out")
+        share = 1.0 - pairs.cost / pairs.baseline if pairs.baseline > 0 else None
+        saving = Saving(
+            model, "repriced", share, _interval(pairs, level), pairs.cost, pairs.baseline, pairs.n,
+            "; ".join(notes),
+        )  # fmt: skip
+        found.append(FixedModel(model, saving, said))
+    return tuple(found)
 
 
-def _usage(event: Event) -> Usage | None:
-    if event.input_tokens is None or event.output_tokens is None:
+@dataclass(frozen=True, slots=True)
+class Mix:
+    """The best draw between two fixed models that costs what routing did, and whether routing beats it.
+
+    `share` is that of the dearer one. `gain` is the quality of the answers given less that of the draw, and
+    `verdict` "better", "worse" or "no better": the interval decides; without one it is "too few labels".
+    Labels of a model are those of the answers that routing let it give: where it gives easy ones only, its
+    quality, and so the draw's, is flattered.
+    """
+
+    cheaper: str
+    dearer: str
+    share: float
+    quality: float
+    routed_quality: float
+    gain: float
+    interval: Interval | None
+    verdict: str
+
+    def __str__(self) -> str:
+        if self.share == 1:
+            return f"{self.dearer} for all requests, which costs no more: quality {self.quality:.3f}"
+        return (
+            f"{self.dearer} for {self.share:.0%} of requests, else {self.cheaper}: quality {self.quality:.3f}"
+        )
+
+
+def against_mix(fixed: Sequence[FixedModel], routed: Moments, level: float = 0.95) -> Mix | None:
+    """Return how the routed answers compare with the static mix of their cost; None when there is none.
+
+    Only models whose cost and quality are known count. Where routing costs more than all of them the mix is
+    the best one alone; where it costs less, no mix is that cheap and there is none. The interval takes the
+    three means for independent, which is wider than right, for the labels overlap; the mix's share is taken
+    as known.
+    """
+    known = {f.model: f for f in fixed if f.cost_usd is not None and f.quality.n}
+    if not known or routed.mean is None:
         return None
-    return Usage(
-        event.input_tokens,
-        event.output_tokens,
-        event.cached_tokens or 0,
-        event.cache_write_tokens or 0,
-        event.reasoning_tokens or 0,
+    cost = next(iter(known.values())).saving.cost_usd
+    points = [(f.cost_usd or 0.0, f.quality.mean or 0.0, f.model) for f in known.values()]
+    draw = lottery_of_cost(points, cost)
+    if draw is None:
+        best = concave_frontier(points)[-1]
+        if cost <= best.cost:
+            return None
+        draw = Lottery(best, best, 1.0, best.quality)
+    gain = routed.mean - draw.quality
+    parts = [
+        (1.0, routed),
+        (1.0 - draw.share, known[draw.cheaper.name].quality),
+        (draw.share, known[draw.dearer.name].quality),
+    ]
+    interval, verdict = None, "too few labels"
+    if all(moments.n >= ENOUGH for weight, moments in parts if weight):
+        half = _z(level) * math.sqrt(math.fsum(w * w * _squared_error(m) for w, m in parts if w))
+        interval = Interval(max(-1.0, gain - half), min(1.0, gain + half), level)
+        verdict = "better" if interval.low > 0 else "worse" if interval.high < 0 else "no better"
+    return Mix(
+        draw.cheaper.name, draw.dearer.name, draw.share, draw.quality, routed.mean, gain, interval, verdict
     )
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from smartroute.analytics.report import Metric, Quality, Report, Row
-    from smartroute.analytics.savings import Saving
+    from smartroute.analytics.savings import Holdback, Mix, Saving
     from smartroute.stats.intervals import Interval
 
 _UNKNOWN = "-"
@@ -39,7 +39,11 @@ def pages(report: Report) -> tuple[Page, ...]:
             "Savings, against what",
             ("baseline", "how", "saved", "95% interval", "it", "we", "n"),
             tuple(_saving_row(saving) for saving in report.savings),
-            tuple(f"{saving.baseline}: {saving.note}" for saving in report.savings if saving.note),
+            (
+                *(f"{saving.baseline}: {saving.note}" for saving in report.savings if saving.note),
+                *_mix_lines(report.mix),
+                *_holdback_lines(report.holdback),
+            ),
         ),
         *([_fixed_page(report)] if report.fixed else []),
         *(_group_page(name, rows) for name, rows in report.rows.items()),
@@ -96,14 +100,57 @@ def _saving_row(saving: Saving) -> tuple[str, ...]:
     )
 
 
+def _mix_lines(mix: Mix | None) -> list[str]:
+    if mix is None:
+        return []
+    against = (
+        f"routing against that mix: {mix.verdict} to tell yet"
+        if mix.interval is None
+        else f"routing is {mix.verdict} than that mix: quality {mix.routed_quality:.3f}, "
+        f"{_effect(mix.gain, mix.interval)}"
+    )
+    return [f"a random mix of the same cost: {mix}", against]
+
+
+def _holdback_lines(holdback: Holdback | None) -> list[str]:
+    if holdback is None:
+        return []
+    cost = holdback.cost_usd
+    return [
+        f"measured difference in cost: {_signed_usd(cost.value)} a request{_usd_range(cost.interval)}",
+        *(
+            f"measured difference in quality by {source}: {_effect(effect.value, effect.interval)} "
+            f"(n = {effect.n_routed} routed, {effect.n_held} held back)"
+            for source, effect in holdback.quality.items()
+        ),
+    ]
+
+
+def _effect(value: float, interval: Interval | None) -> str:
+    if interval is None:
+        return f"{value:+.3f} (too few labels for an interval)"
+    low, value, high = (
+        round(number, 3) + 0.0 for number in (interval.low, value, interval.high)
+    )  # no -0.000
+    return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
+
+
 def _fixed_page(report: Report) -> Page:
-    lines = [] if report.mix is None else [f"a random mix of the same cost: {report.mix}"]
-    lines.append("repriced: our answers' tokens at each model's prices; another model writes other lengths")
     return Page(
         "Everything to one model",
-        ("model", "cost", "quality", "labels"),
-        tuple((f.model, _usd(f.cost_usd), _number(f.quality), str(f.labels)) for f in report.fixed),
-        tuple(lines),
+        ("model", "cost", "we saved", "95% interval", "quality", "labels"),
+        tuple(
+            (
+                f.model,
+                _usd(f.cost_usd),
+                _share(f.saving.share),
+                _range(f.saving.interval),
+                _number(f.quality.mean),
+                str(f.quality.n),
+            )
+            for f in report.fixed
+        ),
+        ("repriced: our answers' tokens at each model's prices; another model writes other lengths",),
     )
 
 
@@ -147,12 +194,31 @@ def _quality_page(report: Report) -> Page:
         "Quality, by who said so",
         ("source", "mean", "95% interval", "n", "labels"),
         tuple(_quality_row(quality) for quality in report.quality),
-        tuple(
-            f"{quality.source}: confidence {had:.2f} had quality {said:.2f} (n = {n})"
-            for quality in report.quality
-            for had, said, n in quality.calibration
+        (
+            *(line for quality in report.quality for line in _judge_lines(quality)),
+            *(
+                f"{quality.source}: confidence {had:.2f} had quality {said:.2f} (n = {n})"
+                for quality in report.quality
+                for had, said, n in quality.calibration
+            ),
         ),
     )
+
+
+def _judge_lines(quality: Quality) -> list[str]:
+    both = quality.with_judge
+    if both is None:
+        return []
+    told = f"{quality.source} and judge together, over {both.n_labels + both.n_judged} judged answers"
+    if not both.judge_helps:
+        return [
+            f"{told}: the judge adds nothing, go by {quality.source} alone: "
+            f"{both.people_value:.3f}, {_range(both.people_interval, plain=True)}"
+        ]
+    return [
+        f"{told}: {both.value:.3f}, {_range(both.interval, plain=True)}, "
+        f"an interval {both.narrowing:.0%} narrower than by {quality.source} alone"
+    ]
 
 
 def _quality_row(quality: Quality) -> tuple[str, ...]:
@@ -244,6 +310,16 @@ def _seconds(value: float | None) -> str:
 
 def _usd(value: float | None) -> str:
     return _UNKNOWN if value is None else f"${value:,.6f}"
+
+
+def _signed_usd(value: float) -> str:
+    return f"{'-' if value < 0 else '+'}${abs(value):,.6f}"
+
+
+def _usd_range(interval: Interval | None) -> str:
+    if interval is None:
+        return " (too few for an interval)"
+    return f" [{_signed_usd(interval.low)}, {_signed_usd(interval.high)}]"
 
 
 def _range(interval: Interval | None, *, plain: bool = False) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from smartroute.errors import ConfigError, InsufficientDataError
 from smartroute.stats.intervals import Interval
@@ -13,6 +13,8 @@ from smartroute.stats.intervals import Interval
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from smartroute.stats.means import Moments
 
     Array = npt.NDArray[np.float64]
 
@@ -72,14 +74,76 @@ def prediction_powered_mean(
     """
     import numpy as np
 
+    said, seen, rest = (_scores(name, values) for name, values in _named(labels, judged, judged_only))
+    if len(seen) != len(said):
+        raise ConfigError(
+            f"each label needs the judge's score of its item: {len(said)} labels, {len(seen)} scores"
+        )
+    _check(level, weight, len(said), len(rest))
+    one, other = said - said.mean(), seen - seen.mean()
+    both = _Both(
+        n=len(said),
+        said=float(said.mean()),
+        seen=float(seen.mean()),
+        said_squares=float((one * one).sum()),
+        seen_squares=float((other * other).sum()),
+        products=float((one * other).sum()),
+        coarse=bool(np.isin(said, (0.0, 1.0)).all()),
+    )
+    mean = float(rest.mean())
+    return _estimate(both, len(rest), mean, float(((rest - mean) ** 2).sum()), level, weight)
+
+
+def prediction_powered_from_moments(
+    both: PairMoments, judged_only: Moments, level: float = 0.95, *, weight: float | None = None
+) -> PredictionPowered:
+    """Return what `prediction_powered_mean` does, from sums. A mean that dwarfs its spread loses digits."""
+    n, more = both.n, judged_only.n
+    _check(level, weight, n, more)
+    mean = judged_only.total / more
+    sums = _Both(
+        n=n,
+        said=both.total / n,
+        seen=both.other_total / n,
+        said_squares=max(0.0, both.squares - both.total**2 / n),
+        seen_squares=max(0.0, both.other_squares - both.other_total**2 / n),
+        products=both.products - both.total * both.other_total / n,
+        # Of values in [0, 1] only zeros and ones are their own squares.
+        coarse=both.total - both.squares <= n * _ROUNDING,
+    )
+    return _estimate(
+        sums, more, mean, max(0.0, judged_only.squares - judged_only.total * mean), level, weight
+    )
+
+
+class PairMoments(Protocol):
+    """What is kept of pairs: people's label first, the judge's as the other."""
+
+    n: int
+    total: float
+    squares: float
+    other_total: float
+    other_squares: float
+    products: float
+
+
+class _Both(NamedTuple):
+    """Of the items that both saw: the means, and the sums of squares and products about them."""
+
+    n: int
+    said: float
+    seen: float
+    said_squares: float
+    seen_squares: float
+    products: float
+    coarse: bool
+
+
+def _check(level: float, weight: float | None, n: int, more: int) -> None:
     if not 0 < level < 1:
         raise ConfigError(f"level must lie between 0 and 1, got {level!r}")
     if weight is not None and not 0 <= weight <= 1:
         raise ConfigError(f"weight must lie in [0, 1], got {weight!r}")
-    said, seen, rest = (_scores(name, values) for name, values in _named(labels, judged, judged_only))
-    n, more = len(said), len(rest)
-    if len(seen) != n:
-        raise ConfigError(f"each label needs the judge's score of its item: {n} labels, {len(seen)} scores")
     if n < LEAST_LABELS:
         raise InsufficientDataError(
             f"prediction-powered inference needs at least {LEAST_LABELS} labels of people, got {n}",
@@ -92,21 +156,26 @@ def prediction_powered_mean(
             needed=2,
             have=more,
         )
-    correlation = _correlation(said, seen)
+
+
+def _estimate(
+    both: _Both, more: int, rest: float, rest_squares: float, level: float, weight: float | None
+) -> PredictionPowered:
+    n = both.n
+    correlation = _correlation(both)
     tuned = weight is None
-    used = _tuned_weight(said, seen, rest) if weight is None else weight
-    coarse = bool(np.isin(said, (0.0, 1.0)).all())
-    value = float(used * rest.mean() + (said - used * seen).mean())
-    label_error = _spread(said - used * seen, coarse) / (n - (2 if tuned else 1)) / n
-    judge_error = used * used * float(rest.var(ddof=1)) / more
+    used = _tuned_weight(both, more, rest, rest_squares) if weight is None else weight
+    value = used * rest + both.said - used * both.seen
+    squares = both.said_squares - 2 * used * both.products + used * used * both.seen_squares
+    label_error = _spread(squares, n, both.coarse) / (n - (2 if tuned else 1)) / n
+    judge_error = used * used * rest_squares / (more - 1) / more
     freedom = _freedom(label_error, n - (2 if tuned else 1), judge_error, more - 1)
     interval = _interval(value, label_error + judge_error, freedom, level)
-    people_value = float(said.mean())
-    people = _interval(people_value, _spread(said, coarse) / (n - 1) / n, n - 1, level)
+    people = _interval(both.said, _spread(both.said_squares, n, both.coarse) / (n - 1) / n, n - 1, level)
     return PredictionPowered(
         value=min(1.0, max(0.0, value)),
         interval=interval,
-        people_value=people_value,
+        people_value=both.said,
         people_interval=people,
         weight=used,
         correlation=correlation,
@@ -118,26 +187,26 @@ def prediction_powered_mean(
     )
 
 
-def _tuned_weight(said: Array, seen: Array, rest: Array) -> float:
+def _tuned_weight(both: _Both, more: int, rest: float, rest_squares: float) -> float:
     """Return the weight of least variance: covariance over (1 + n / N) times the judge's variance, in [0, 1].
 
     The judge's variance is taken over all that it judged.
     """
-    import numpy as np
-
-    variance = float(np.concatenate([seen, rest]).var(ddof=1))
+    n = both.n
+    # Two groups' sums of squares about their own means, and what lies between the means.
+    between = n * more / (n + more) * (both.seen - rest) ** 2
+    variance = (both.seen_squares + rest_squares + between) / (n + more - 1)
     if variance < _ROUNDING**2:
         return 0.0
-    covariance = float(((said - said.mean()) * (seen - seen.mean())).sum()) / (len(said) - 1)
-    return min(1.0, max(0.0, covariance / ((1 + len(said) / len(rest)) * variance)))
+    covariance = both.products / (n - 1)
+    return min(1.0, max(0.0, covariance / ((1 + n / more) * variance)))
 
 
-def _correlation(said: Array, seen: Array) -> float | None:
-    one, other = said - said.mean(), seen - seen.mean()
-    if abs(one).max() < _ROUNDING or abs(other).max() < _ROUNDING:
+def _correlation(both: _Both) -> float | None:
+    if min(both.said_squares, both.seen_squares) < both.n * _ROUNDING**2:
         return None
-    bottom = math.sqrt(float((one * one).sum()) * float((other * other).sum()))
-    return max(-1.0, min(1.0, float((one * other).sum()) / bottom))
+    bottom = math.sqrt(both.said_squares * both.seen_squares)
+    return max(-1.0, min(1.0, both.products / bottom))
 
 
 def _goes_together(correlation: float | None, n: int) -> bool:
@@ -152,10 +221,9 @@ def _goes_together(correlation: float | None, n: int) -> bool:
     return statistic > float(stdtrit(n - 2, 1 - _CHANCE_TO_TRUST_NOISE))
 
 
-def _spread(values: Array, coarse: bool) -> float:
-    """Return the sum of squared deviations, at least that of one unseen exception where none may show."""
-    squares = float(((values - values.mean()) ** 2).sum())
-    return max(squares, 1.0) if coarse or squares < len(values) * _ROUNDING**2 else squares
+def _spread(squares: float, n: int, coarse: bool) -> float:
+    """Return a sum of squared deviations, at least that of one unseen exception where none may show."""
+    return max(squares, 1.0) if coarse or squares < n * _ROUNDING**2 else squares
 
 
 def _freedom(one: float, one_freedom: float, other: float, other_freedom: float) -> float:

@@ -2,6 +2,7 @@
 
 import math
 import random
+from collections import defaultdict
 
 import oracle
 import pytest
@@ -113,13 +114,30 @@ def agree(figures, records, lines):
     assert figures.held.total == pytest.approx(math.fsum(wanted["held"]), **near)
     assert figures.overhead_usd == pytest.approx(wanted["overhead"], **near)
     qualities = {}
+    held, beside = defaultdict(list), defaultdict(list)
     for record in records:
-        for source, word in oracle.feedback(lines, record).items():
-            qualities.setdefault(source, []).append(word.get("quality"))
+        said = oracle.feedback(lines, record)
+        for source, word in said.items():
+            quality = word.get("quality")
+            qualities.setdefault(source, []).append(quality)
+            if quality is not None:
+                held[source, record.get("holdback")].append(quality)
+                judged = said.get("judge", {}).get("quality")
+                if source != "judge" and judged is not None:
+                    beside[source].append((quality, judged))
     for source, values in qualities.items():
         known = [value for value in values if value is not None]
         assert figures.labels[source].quality.n == len(known)
-        assert figures.labels[source].quality.total == pytest.approx(math.fsum(known), **near)
+        labels = figures.labels[source]
+        assert labels.quality.total == pytest.approx(math.fsum(known), **near)
+        for name, moments in (("held", labels.held), ("routed", labels.routed)):
+            assert moments.n == len(held[source, name])
+            assert moments.total == pytest.approx(math.fsum(held[source, name]), **near)
+        both = labels.with_judge
+        assert both.n == len(beside[source])
+        assert both.total == pytest.approx(math.fsum(mine for mine, _ in beside[source]), **near)
+        assert both.other_total == pytest.approx(math.fsum(theirs for _, theirs in beside[source]), **near)
+        assert both.products == pytest.approx(math.fsum(a * b for a, b in beside[source]), **near)
     assert set(figures.labels) == set(qualities)
 
 

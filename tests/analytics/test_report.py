@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -13,6 +14,7 @@ from smartroute.dashboard.report_pages import comma_separated, markdown, pages
 from smartroute.events import Event
 from smartroute.pricing import Price, PriceTable
 from smartroute.sinks import JsonlSink, MemorySink
+from smartroute.stats.prediction_powered import prediction_powered_mean
 
 PRICES = PriceTable({"mini": Price(1, 1), "top": Price(10, 10)}, fill_gaps=False)
 
@@ -105,7 +107,9 @@ def test_baselines_stand_side_by_side_and_the_best_fixed_model_needs_labels():
         "mini": pytest.approx(0.016),
         "top": pytest.approx(0.16),
     }
-    assert report.mix.startswith("top for 50% of requests, else mini: quality 0.750")
+    assert str(report.mix) == "top for 50% of requests, else mini: quality 0.750"
+    assert report.mix.verdict == "no better"
+    assert "routing is no better than that mix: quality 0.750, +0.000" in markdown(report)
     (quality,) = report.quality
     assert (quality.source, quality.n, quality.mean) == ("user", 80, 0.75)
     assert quality.calibration == ((pytest.approx(0.8), 0.75, 80),)
@@ -117,8 +121,75 @@ def test_an_unknown_cost_is_said_and_spoils_no_comparison():
     assert report.unpriced == 1
     assert any("1 of 2 requests (50.0%) have a call of unknown cost" in note for note in report.notes)
     assert report.savings[0].n == 1 and "1 answered requests" in report.savings[0].note
-    assert all(saving.share is None for saving in report.savings[1:])
+    for saving in report.savings:
+        assert saving.n == 1 and "1 answered requests" in saving.note
+        assert saving.cost_usd == pytest.approx(2e-4)  # what was paid for the one that is compared
     assert "cost at least $" in markdown(report)
+
+
+def test_a_holdback_is_reported_with_the_difference_in_cost_and_in_quality():
+    """Routed answers cost a tenth, and users like 80% of them against 100% of those held back."""
+    answers = [an_outcome(n, holdback="routed") for n in range(50)]
+    answers += [an_outcome(n, "top", holdback="held") for n in range(50, 100)]
+    said = [
+        Event.of_feedback(
+            event_id=f"f{n}",
+            at_s=1_800_000_000,
+            simulated=False,
+            outcome_id=f"o{n}",
+            quality=float(n >= 50 or n % 5 > 0),
+        )
+        for n in range(100)
+    ]
+    report = compose(Analytics(a_log(*answers, *said)), prices=PRICES)
+    assert report.holdback.saving.share == pytest.approx(0.9)
+    assert report.holdback.cost_usd.value == pytest.approx(-1.8e-3)
+    assert report.holdback.quality["user"].value == pytest.approx(-0.2)
+    text = markdown(report)
+    assert "measured difference in cost: -$0.001800 a request" in text
+    assert "measured difference in quality by user: -0.200 [" in text
+    assert not any("nothing is held back" in note for note in report.notes)
+
+
+def judged_log(seed, correlation):
+    """300 answers that a judge marked, 40 of them marked by a person too, and how far the two agree."""
+    rng = np.random.default_rng(seed)
+    events = [an_outcome(n) for n in range(300)]
+    for n in range(300):
+        mine = float(rng.random())
+        judged = correlation * mine + (1 - correlation) * float(rng.random())
+        for source, quality in (("judge", judged), *([("user", mine)] if n < 40 else [])):
+            events.append(
+                Event.of_feedback(
+                    event_id=f"{source}{n}",
+                    at_s=1_800_000_000,
+                    simulated=False,
+                    outcome_id=f"o{n}",
+                    source=source,
+                    quality=quality,
+                )
+            )
+    return events
+
+
+def test_a_judge_that_agrees_with_people_narrows_their_interval_and_one_that_does_not_is_told():
+    """Against prediction_powered_mean on the single values."""
+    events = judged_log(1, 0.95)
+    report = compose(Analytics(a_log(*events)))
+    found = {quality.source: quality for quality in report.quality}["user"].with_judge
+    said = {(e.source, e.outcome_id): e.quality for e in events if e.type == "feedback"}
+    expected = prediction_powered_mean(
+        [said["user", f"o{n}"] for n in range(40)],
+        [said["judge", f"o{n}"] for n in range(40)],
+        [said["judge", f"o{n}"] for n in range(40, 300)],
+    )
+    assert found.value == pytest.approx(expected.value, rel=1e-9)
+    assert found.interval.low == pytest.approx(expected.interval.low, rel=1e-9)
+    assert found.judge_helps and found.narrowing > 0.3
+    assert "narrower than by user alone" in markdown(report)
+    assert "the judge adds nothing, go by user alone" in markdown(
+        compose(Analytics(a_log(*judged_log(1, 0.0))))
+    )
 
 
 def test_a_router_that_loses_is_reported_as_losing():
