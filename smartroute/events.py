@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
     from smartroute.records import Attempt, Outcome, RuledOut, Usage
 
-SCHEMA = 2
+SCHEMA = 3
 """The version that this module writes."""
 
 RECORD_START = b'{"schema":'
@@ -96,7 +96,8 @@ class Event:
     Feedback has `quality` in [0, 1] or a `label`, its `source` (user, judge, test) and perhaps a `comment`,
     about the outcome `outcome_id`, or with an empty one about a `conversation_id` so far. `holdback` is
     "held" for a request that went to the baseline at random, with probability `holdback_share`, and
-    "routed" for one that might have.
+    "routed" for one that might have. `answer_changed` says of an escalated request whether the answer given
+    differs from the first one; None where they cannot be compared.
     """
 
     schema: int
@@ -158,6 +159,7 @@ class Event:
     comment: str | None = None
     holdback: str | None = None
     holdback_share: float | None = None
+    answer_changed: bool | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -279,6 +281,8 @@ class Event:
             values["arm"] = as_word(decision.arm)
         if rung is not None and rung.effort is not None:
             values["effort"] = as_word(rung.effort)
+        if outcome.answer_changed is not None:
+            values["answer_changed"] = as_flag(outcome.answer_changed)
         if outcome.stopped_by is not None:
             values["stopped_by"] = as_word(outcome.stopped_by)
         if outcome.error is not None:

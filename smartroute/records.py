@@ -515,7 +515,9 @@ class Attempt:
 class Outcome:
     """What came of a task. Totals are computed from the attempts. Its repr holds no text.
 
-    `stopped_by` says why the ladder ended below the threshold (None: the answer was accepted).
+    `answer_changed` says whether the answer differs from the first that was not good enough; None where there
+    was none, or the two cannot be compared. `stopped_by` says why the ladder ended below the threshold
+    (None: the answer was accepted).
     `baseline_cost_usd` is what the declared baseline model would have charged for the answer's own
     tokens, an estimate; None when that cannot be known.
     """
@@ -535,6 +537,7 @@ class Outcome:
     baseline_cost_usd: float | None = None
     simulated: bool = False
     detour: bool = False
+    answer_changed: bool | None = None
 
     def __repr__(self) -> str:
         answered = self.model or type(self.error).__name__

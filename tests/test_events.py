@@ -109,6 +109,7 @@ def an_outcome(prompt: object = "Rate this hook.", **changes: object) -> Outcome
         baseline_model="huge",
         baseline_cost_usd=0.5,
         detour=True,
+        answer_changed=True,
     )
     return dataclasses.replace(outcome, **changes)  # type: ignore[arg-type]
 
@@ -128,7 +129,7 @@ def each_encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 def test_every_field_says_what_the_outcome_said() -> None:
     event = Event.of(an_outcome(), hash_key=KEY, features={"words": 4, "features_version": 1})
     assert dataclasses.asdict(event) == {
-        "schema": 2,
+        "schema": 3,
         "type": "outcome",
         "id": "c0ffee",
         "outcome_id": "c0ffee",
@@ -238,6 +239,7 @@ def test_every_field_says_what_the_outcome_said() -> None:
         "comment": None,
         "holdback": None,
         "holdback_share": None,
+        "answer_changed": True,
         "extra": {},
     }
 
@@ -350,7 +352,7 @@ def test_time_is_iso_8601_in_utc_with_microseconds(seconds: float, time: str) ->
 def test_a_line_is_one_line_and_begins_with_its_schema() -> None:
     event = Event.of(an_outcome("two\nlines\r\u2028\x00"), hash_key=None, log_text=True)
     line = event.to_line()
-    assert line.startswith(b'{"schema":2,"type":"outcome",')
+    assert line.startswith(b'{"schema":3,"type":"outcome",')
     assert line.endswith(b"}\n")
     assert line.count(b"\n") == 1
     assert Event.from_line(line).prompt_text == "two\nlines\r\u2028\x00"

@@ -48,8 +48,11 @@ Key: TypeAlias = tuple[str | None, ...]
 Place: TypeAlias = tuple[int, str, int]
 """A cell's grain, its hour, day or month, and its key."""
 
-COUNTS = ("requests", "answered", "escalated", "attempts", "failed_attempts", "unpriced", "long")
-_MOMENTS = ("cost", "latency", "confidence", "held", "routed")
+COUNTS = (
+    *("requests", "answered", "escalated", "attempts", "failed_attempts", "unpriced", "long"),
+    *("comparable", "changed"),
+)
+_MOMENTS = ("cost", "latency", "confidence", "held", "routed", "climbs")
 _PAIRED = ("n", "unanswered", "cost", "baseline", "cost_squares", "baseline_squares", "products")
 NUMBERS = (
     *COUNTS,
@@ -165,7 +168,10 @@ class _Row(NamedTuple):
     failed_attempts: int
     unpriced: bool
     long: bool
+    comparable: bool
+    changed: bool
     rejected_usd: float
+    climb_usd: float
     usd: float
     latency_s: float
     confidence: float
@@ -222,7 +228,8 @@ class Batch:
         self._rows.append(
             (
                 *(cell, seen.answered, seen.escalated, seen.attempts, seen.failed_attempts, seen.unpriced),
-                *(seen.tokens is not None and seen.long, seen.rejected_usd, seen.usd),
+                *(seen.tokens is not None and seen.long, seen.changed is not None, bool(seen.changed)),
+                *(seen.rejected_usd, seen.climb_usd, seen.usd),
                 _NONE if seen.latency_s is None else seen.latency_s,
                 _NONE if seen.confidence is None else seen.confidence,
                 seen.unanswered,
@@ -302,12 +309,14 @@ def _numbers(row: Any) -> list[Array]:
     return [
         everyone,
         *(row.answered, row.escalated, row.attempts, row.failed_attempts, row.unpriced, row.long),
+        *(row.comparable, row.changed),
         row.rejected_usd,
         *moments(usd, everyone),
         *moments(row.latency_s, ~np.isnan(row.latency_s)),
         *moments(row.confidence, ~np.isnan(row.confidence)),
         *moments(usd, row.holdback == 1),
         *moments(usd, row.holdback == 2),
+        *moments(row.climb_usd, (row.comparable > 0) & (row.unpriced == 0)),
         *(compared.astype(np.float64), row.unanswered, paid, baseline, paid * paid),
         *(baseline * baseline, paid * baseline),
         (known & (row.unanswered == 0)).astype(np.float64),

@@ -184,12 +184,13 @@ _NAMES = frozenset(
     (
         *("schema", "type", "id", "outcome_id", "time", "simulated"),
         *("kind", "complexity", "strategy", "arm", "model", "baseline_model", "tenant", "unit"),
-        *("conversation_id", "error", "holdback", "label", "source", "quality", "escalated"),
+        *("conversation_id", "error", "holdback", "label", "source", "quality"),
+        *("escalated", "answer_changed"),
         *("cost_usd", "baseline_cost_usd", "latency_s", "confidence", "unpriced_attempts", "attempts"),
         *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
     )
 )
-_ATTEMPT_NAMES = frozenset(("purpose", "cost_usd", "failure"))
+_ATTEMPT_NAMES = frozenset(("purpose", "rung", "cost_usd", "failure"))
 
 
 def compact(event_id: str) -> bytes:

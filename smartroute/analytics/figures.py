@@ -46,6 +46,8 @@ class Measured(NamedTuple):
     long: bool
     overhead_usd: tuple[tuple[str, float], ...]
     rejected_usd: float
+    changed: bool | None
+    climb_usd: float
 
 
 def measure(get: Callable[[str], Any]) -> Measured:
@@ -75,7 +77,18 @@ def measure(get: Callable[[str], Any]) -> Measured:
         (get("input_tokens") or 0) > LONG_PROMPT,
         overhead,
         rejected,
+        changed := get("answer_changed"),
+        0.0 if changed is None else _climb_usd(calls),
     )
+
+
+def _climb_usd(calls: Sequence[Mapping[str, Any]]) -> float:
+    """Return what the calls beyond the first rung that answered cost, judges of their answers included."""
+    rungs = (c.get("rung") for c in calls if c.get("purpose") == "answer" and c.get("failure") is None)
+    first = next((rung for rung in rungs if rung is not None), None)
+    if first is None:
+        return 0.0
+    return math.fsum(c.get("cost_usd") or 0.0 for c in calls if (c.get("rung") or 0) > first)
 
 
 def _calls(
@@ -386,6 +399,8 @@ class Figures:
     `overhead_usd` is what calls other than answers cost, by purpose, and `rejected_usd` what answers cost
     that were not the one given; both are in `cost_usd`. `held` and `routed` are the costs under a holdback.
     `long` counts answers to prompts of more than LONG_PROMPT tokens, which some models charge more for.
+    `comparable` counts escalated requests whose answer can be compared with the first one, and `changed`
+    those where it differs; `climbs` is what these spent beyond the first rung that answered.
     """
 
     requests: int = 0
@@ -395,12 +410,15 @@ class Figures:
     failed_attempts: int = 0
     unpriced: int = 0
     long: int = 0
+    comparable: int = 0
+    changed: int = 0
     cost: Moments = field(default_factory=Moments)
     latency: Moments = field(default_factory=Moments)
     confidence: Moments = field(default_factory=Moments)
     compared: Paired = field(default_factory=Paired)
     held: Moments = field(default_factory=Moments)
     routed: Moments = field(default_factory=Moments)
+    climbs: Moments = field(default_factory=Moments)
     tokens: TokenSums = field(default_factory=TokenSums)
     costs: LogHistogram = field(default_factory=LogHistogram)
     latencies: LogHistogram = field(default_factory=LogHistogram)
@@ -452,6 +470,11 @@ class Figures:
         for purpose, usd in seen.overhead_usd:
             self.overhead_usd[purpose] = self.overhead_usd.get(purpose, 0.0) + usd
         self.rejected_usd += seen.rejected_usd
+        if seen.changed is not None:
+            self.comparable += 1
+            self.changed += seen.changed
+            if not seen.unpriced:
+                self.climbs.add(seen.climb_usd)
 
     def hear(
         self,
@@ -480,6 +503,9 @@ class Figures:
             self.labels.setdefault(source, Labels()).merge(labels)
 
 
-_COUNTS = ("requests", "answered", "escalated", "attempts", "failed_attempts", "unpriced", "long")
-_SUMS = ("cost", "latency", "confidence", "compared", "held", "routed", "tokens")
+_COUNTS = (
+    *("requests", "answered", "escalated", "attempts", "failed_attempts", "unpriced", "long"),
+    *("comparable", "changed"),
+)
+_SUMS = ("cost", "latency", "confidence", "compared", "held", "routed", "climbs", "tokens")
 _HISTOGRAMS = ("costs", "latencies", "confidences")

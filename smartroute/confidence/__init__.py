@@ -1,7 +1,7 @@
 """Say how far an answer may be believed, and from what that is known."""
 
 from smartroute.confidence.agreement import AgreementConfidence
-from smartroute.confidence.answers import Answer, extract_answer
+from smartroute.confidence.answers import Answer, extract_answer, same_answer
 from smartroute.confidence.combine import (
     CombinedConfidence,
     FunctionEstimator,
@@ -27,5 +27,6 @@ __all__ = [
     "default_estimator",
     "extract_answer",
     "format_fault",
+    "same_answer",
     "without_report",
 ]

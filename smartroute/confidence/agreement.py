@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from smartroute.confidence.answers import Answer, called_tools, extract_answer
+from smartroute.confidence.answers import Answer, answer_of, extract_answer
 from smartroute.errors import ConfigError
 from smartroute.records import Confidence, Failure, Probe, Reply, Task
 
@@ -72,4 +72,4 @@ class AgreementConfidence:
         return Confidence(agreeing / len(verdicts), _SOURCE, detail)
 
     def _answer(self, reply: Reply) -> Answer | None:
-        return called_tools(reply.tool_calls) if reply.tool_calls else self._extract(reply.text)
+        return answer_of(reply, self._extract)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Context, Decimal, InvalidOperation
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smartroute.confidence.reported import json_object, without_report
+
+if TYPE_CHECKING:
+    from smartroute.records import Reply
 
 _SCAN_CHARS = 20_000
 _NUMBER_CHARS = 200
@@ -130,6 +133,23 @@ def _boxed(text: str) -> str | None:
 def _marked(text: str) -> str | None:
     marks = list(_MARKED.finditer(text[-2_000:]))
     return marks[-1].group("answer") if marks else None
+
+
+def same_answer(one: Reply, other: Reply) -> bool | None:
+    """Return whether two replies give the same answer, None where that cannot be told.
+
+    Answers that cannot be extracted are the same when the texts are, and otherwise cannot be compared.
+    """
+    answers = answer_of(one), answer_of(other)
+    if answers[0] is None or answers[1] is None:
+        same = one.text == other.text and not one.tool_calls and not other.tool_calls
+        return True if same else None
+    return answers[0].agrees(answers[1])
+
+
+def answer_of(reply: Reply, extract: Callable[[str], Answer | None] = extract_answer) -> Answer | None:
+    """Return the answer in a reply, be it text or tool calls, or None when there is none to compare."""
+    return called_tools(reply.tool_calls) if reply.tool_calls else extract(reply.text)
 
 
 def called_tools(tool_calls: Sequence[Mapping[str, Any]]) -> Answer | None:

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from smartroute.catalogue import Catalogue, ModelCard
 from smartroute.classify import RuleClassifier
 from smartroute.clock import Clock
-from smartroute.confidence import format_fault, without_report
+from smartroute.confidence import format_fault, same_answer, without_report
 from smartroute.errors import (
     AllModelsFailedError,
     BudgetExceededError,
@@ -190,6 +190,7 @@ class Run:
 
     def escalate(self, decision: Decision) -> Steps:
         """Climb the ladder until an answer is good enough or nothing is left."""
+        first: _Answer | None = None
         best: _Answer | None = None
         stopped_by: StoppedBy | None = "top"
         passed_over: StoppedBy | None = None
@@ -239,6 +240,7 @@ class Run:
                 if self.handles.ask_confidence is not None:
                     result = replace(result, text=without_report(result.text))
                 best = _Answer(result, rung, confidence)
+                first = first or best
                 if self._accepts(confidence, decision.accept_at):
                     stopped_by = None
                     break
@@ -247,7 +249,11 @@ class Run:
                 stopped_by = "deadline" if left_s is not None and left_s <= 0 else passed_over or "top"
         except Stop as stop:
             stopped_by = stop.stopped_by
-        return self._outcome(decision, best, stopped_by)
+        outcome = self._outcome(decision, best, stopped_by)
+        if first is None or best is None or first.rung is best.rung:
+            return outcome
+        same = same_answer(first.reply, best.reply)
+        return outcome if same is None else replace(outcome, answer_changed=not same)
 
     def _repair(
         self, call: Call, card: ModelCard, reply: Reply

@@ -61,7 +61,22 @@ def totals(records: list[dict[str, Any]]) -> dict[str, Any]:
         "compared_n": len(compared),
         "held": [r.get("cost_usd") or 0.0 for r in priced if r.get("holdback") == "held"],
         "overhead": _overhead(records),
+        "comparable": sum(1 for r in records if r.get("answer_changed") is not None),
+        "changed": sum(1 for r in records if r.get("answer_changed")),
+        "climbs": [_climb(r) for r in priced if r.get("answer_changed") is not None],
     }
+
+
+def _climb(record: dict[str, Any]) -> float:
+    answered = [
+        a["rung"]
+        for a in record["attempts"]
+        if a["purpose"] == "answer" and not a.get("failure") and a.get("rung") is not None
+    ]
+    if not answered:
+        return 0.0
+    above = [a for a in record["attempts"] if a.get("rung") is not None and a["rung"] > answered[0]]
+    return math.fsum(a["cost_usd"] or 0.0 for a in above)
 
 
 def _overhead(records: list[dict[str, Any]]) -> dict[str, float]:

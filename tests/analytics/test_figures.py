@@ -23,6 +23,7 @@ attempts = st.lists(
         {
             "model": st.sampled_from(["mini", "top"]),
             "purpose": st.sampled_from(["answer", "judge", "sample", "screen"]),
+            "rung": st.sampled_from([None, 0, 1, 2]),
             "cost_usd": st.none() | money,
             "failure": st.sampled_from([None, "timeout"]),
         }
@@ -58,6 +59,7 @@ def outcome(draw):
         attempts=called,
         conversation_id=draw(st.sampled_from([None, "talk"])),
         holdback=draw(st.sampled_from([None, "held", "routed"])),
+        answer_changed=draw(st.sampled_from([None, False, True])),
     )
 
 
@@ -102,7 +104,10 @@ def unique_feedback(events):
 def agree(figures, records, lines):
     wanted = oracle.totals(records)
     near = {"rel": 1e-9, "abs": 1e-9}
-    for name in ("requests", "answered", "escalated", "attempts", "failed_attempts", "unpriced"):
+    for name in (
+        *("requests", "answered", "escalated", "attempts", "failed_attempts", "unpriced"),
+        *("comparable", "changed"),
+    ):
         assert getattr(figures, name) == wanted[name], name
     assert figures.cost_usd == pytest.approx(wanted["cost_usd"], **near)
     assert figures.latency.total == pytest.approx(wanted["latency_s"], **near)
@@ -112,6 +117,8 @@ def agree(figures, records, lines):
     assert figures.compared.cost == pytest.approx(wanted["compared_cost"], **near)
     assert figures.compared.baseline == pytest.approx(wanted["compared_baseline"], **near)
     assert figures.held.total == pytest.approx(math.fsum(wanted["held"]), **near)
+    assert figures.climbs.n == len(wanted["climbs"])
+    assert figures.climbs.total == pytest.approx(math.fsum(wanted["climbs"]), **near)
     assert figures.overhead_usd == pytest.approx(wanted["overhead"], **near)
     qualities = {}
     held, beside = defaultdict(list), defaultdict(list)

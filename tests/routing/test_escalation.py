@@ -91,6 +91,27 @@ def test_rejected_draft_is_still_paid_for():
     assert [attempt.confidence for attempt in outcome.attempts] == [0.2, 0.8]
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "changed"),
+    [
+        ("The answer is 4.", "4", False),
+        ("The answer is 4.", "5", True),
+        ("A long essay on fours. " * 9, "Another essay on fives. " * 9, None),
+        ("The same essay. " * 9, "The same essay. " * 9, False),
+    ],
+)
+def test_an_escalation_tells_whether_it_changed_the_answer(first, second, changed):
+    script = {"mini": [first], "standard": [second], "premium": [second]}
+    outcome = simple(router_of(script, believe={first: 0.2, second: 0.2}))
+    assert outcome.model == "premium" and outcome.answer_changed is changed
+
+
+def test_without_an_escalation_nothing_changed_and_a_failed_call_is_no_first_answer():
+    assert simple(router_of({"mini": ["4"]})).answer_changed is None
+    failed = simple(router_of({"mini": [AuthenticationError("no key")], "standard": ["4"]}))
+    assert failed.escalated and failed.answer_changed is None
+
+
 def test_at_the_top_the_highest_rungs_answer_is_returned_and_marked():
     outcome = simple(
         router_of(

@@ -373,6 +373,18 @@ def test_lines_of_schema_2_stay_readable() -> None:
         assert json.loads(kept).items() <= json.loads(event.to_line()).items()
 
 
+def test_lines_of_schema_3_stay_readable() -> None:
+    source = JsonlSource(DATA / "schema-3.jsonl")
+    kept, changed = source.events()
+    assert source.bad_lines == 0
+    assert (kept.escalated, kept.answer_changed) == (True, False)
+    assert (changed.escalated, changed.answer_changed) == (True, True)
+    original = (DATA / "schema-3.jsonl").read_bytes().splitlines()
+    for event, line in zip((kept, changed), original, strict=True):
+        assert Event.from_line(event.to_line()) == event
+        assert json.loads(line).items() <= json.loads(event.to_line()).items()
+
+
 @LAYOUTS
 def test_a_writer_begins_on_a_line_of_its_own_after_a_torn_one(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
