@@ -15,7 +15,7 @@ from smartroute.shell import one_clear_line
 
 if TYPE_CHECKING:
     from smartroute.analytics.report import Report
-    from smartroute.pricing import PriceTable
+    from smartroute.catalogue import Catalogue
     from smartroute.protocols import EventSource
 
 _Log = Annotated[
@@ -114,17 +114,17 @@ def _composed(path: str | None, since: str | None, group_by: str, **fields: str 
     source = open_log(default_log(simulated=False) if path is None else path)
     names = tuple(name.strip() for name in group_by.split(",") if name.strip())
     where = Filter(since=_moment(since), **fields)
-    return compose(Analytics(source), where, prices=_prices(source), group_by=names)
+    return compose(Analytics(source), where, catalogue=_catalogue(source), group_by=names)
 
 
-def _prices(source: EventSource) -> PriceTable:
-    """Return the prices of the catalogue; those of the simulated pool for a simulated log."""
+def _catalogue(source: EventSource) -> Catalogue:
+    """Return the default catalogue; that of the simulated pool for a simulated log."""
     from smartroute.catalogue import Catalogue
     from smartroute.providers.offline import OfflineProvider
 
     first = next(iter(source.events()), None)
     simulated = first is not None and first.simulated
-    return (OfflineProvider.catalogue() if simulated else Catalogue.default()).prices()
+    return OfflineProvider.catalogue() if simulated else Catalogue.default()
 
 
 def _moment(text: str | None) -> datetime | str | None:

@@ -2,6 +2,7 @@
 
 from smartroute.analytics.alerts import DEFAULT_RULES, Alert, AlertSink, Rule, Watch, budget_rule, log_alert
 from smartroute.analytics.figures import Figures, LogHistogram
+from smartroute.analytics.insights import Insight, find_insights
 from smartroute.analytics.query import Analytics, Filter
 from smartroute.analytics.report import Report, compose
 from smartroute.analytics.savings import Saving
@@ -14,6 +15,7 @@ __all__ = [
     "Analytics",
     "Figures",
     "Filter",
+    "Insight",
     "LogHistogram",
     "Report",
     "Rule",
@@ -22,5 +24,6 @@ __all__ = [
     "Webhook",
     "budget_rule",
     "compose",
+    "find_insights",
     "log_alert",
 ]

@@ -373,22 +373,39 @@ class TokenSums:
         self.sums = [mine + theirs for mine, theirs in zip(self.sums, other.sums, strict=True)]
         self.products = [mine + theirs for mine, theirs in zip(self.products, other.products, strict=True)]
 
-    def repriced(self, rates: Sequence[float]) -> Paired:
-        """Return the sums of what was paid beside what these rates (USD a token) would have charged."""
-        weights = (0.0, *rates)
-        squares = crossed = cost_squares = 0.0
+    def repriced(self, rates: Sequence[float], instead_of: Sequence[float] | None = None) -> Paired:
+        """Return the sums of what was paid beside what these rates (USD a token) would have charged.
+
+        With `instead_of`, what those rates would have charged stands in for what was paid.
+        """
+        paid = (1.0, *_NO_TOKENS) if instead_of is None else (0.0, *instead_of)
+        other = (0.0, *rates)
+        return Paired(
+            self.n,
+            0,
+            _dot(paid, self.sums),
+            _dot(other, self.sums),
+            self._form(paid, paid),
+            self._form(other, other),
+            self._form(paid, other),
+        )
+
+    def _form(self, one: Sequence[float], other: Sequence[float]) -> float:
+        """Return the sum over the requests of (one . v) times (other . v)."""
+        parts = []
         place = 0
-        for row, weight in enumerate(weights):
-            for column in range(row, len(weights)):
-                product = self.products[place]
+        for row in range(TOKEN_SUMS):
+            for column in range(row, TOKEN_SUMS):
+                weight = one[row] * other[column]
+                if column > row:
+                    weight += one[column] * other[row]
+                parts.append(weight * self.products[place])
                 place += 1
-                twice = 1.0 if row == column else 2.0
-                squares += twice * weight * weights[column] * product
-                if row == 0:
-                    crossed += weights[column] * product
-                    cost_squares += product if column == 0 else 0.0
-        repriced = math.fsum(weight * total for weight, total in zip(weights, self.sums, strict=True))
-        return Paired(self.n, 0, self.sums[0], repriced, cost_squares, squares, crossed)
+        return math.fsum(parts)
+
+
+def _dot(one: Sequence[float], other: Sequence[float]) -> float:
+    return math.fsum(a * b for a, b in zip(one, other, strict=True))
 
 
 @dataclass(slots=True)

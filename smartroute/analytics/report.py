@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from smartroute.analytics.figures import CONFIDENCE_BINS, JUDGE, Figures, Labels, Moments
+from smartroute.analytics.insights import GROUPINGS, Evidence, Insight, insights_in
 from smartroute.analytics.query import Analytics, Filter
 from smartroute.analytics.savings import (
     FixedModel,
@@ -19,6 +20,7 @@ from smartroute.analytics.savings import (
     fixed_models,
     measured,
 )
+from smartroute.catalogue import Catalogue
 from smartroute.pricing import PriceTable
 from smartroute.stats import means
 from smartroute.stats.intervals import Interval, wilson
@@ -101,6 +103,7 @@ class Report:
     holdback: Holdback | None
     latency_s: dict[str, float | None]
     quality: tuple[Quality, ...]
+    insights: tuple[Insight, ...]
     rows: dict[str, tuple[Row, ...]]
     notes: tuple[str, ...] = ()
 
@@ -114,16 +117,20 @@ def compose(
     where: Filter | None = None,
     *,
     prices: PriceTable | None = None,
+    catalogue: Catalogue | None = None,
     group_by: Sequence[str] = ("model", "complexity", "kind"),
     label_source: str = "user",
 ) -> Report:
     """Return the report on the outcomes that count.
 
-    With `prices` the models of the log are repriced, for the dearest, the best fixed one and the mix. The
-    best fixed model is the one whose answers `label_source` thought best: without such labels there is none.
+    With `prices` (by default those of the `catalogue`) the models of the log are repriced, for the dearest,
+    the best fixed one and the mix. The best fixed model is the one whose answers `label_source` thought
+    best: without such labels there is none. With a `catalogue` the insights may propose models of it.
     """
     where = where or Filter()
-    wanted = dict.fromkeys(((), ("model",), ("baseline",), ("simulated",), *((name,) for name in group_by)))
+    if prices is None and catalogue is not None:
+        prices = catalogue.prices()
+    wanted = dict.fromkeys((*GROUPINGS, ("baseline",), ("simulated",), *((name,) for name in group_by)))
     tables = analytics.several(wanted, where)
     figures = tables[()].get((), Figures())
     span = _span(tables, figures)
@@ -153,6 +160,7 @@ def compose(
         holdback=holdback,
         latency_s={f"p{round(100 * q)}": figures.latencies.quantile(q) for q in (0.5, 0.95, 0.99)},
         quality=tuple(_quality(source, figures) for source in sorted(figures.labels)),
+        insights=insights_in(Evidence(tables, prices, catalogue, label_source)),
         rows={
             name: tuple(_row(key, each, figures) for key, each in sorted(groups.items(), key=_by_cost))
             for name, groups in grouped.items()

@@ -124,11 +124,11 @@ def _effect(routed: Moments, held: Moments, level: float) -> Effect:
     value = (routed.mean or 0.0) - (held.mean or 0.0)
     if min(routed.n, held.n) < ENOUGH:
         return Effect(value, None, held.n, routed.n)
-    half = _z(level) * math.sqrt(_squared_error(routed) + _squared_error(held))
+    half = _z(level) * math.sqrt(label_error(routed) + label_error(held))
     return Effect(value, Interval(max(-1.0, value - half), min(1.0, value + half), level), held.n, routed.n)
 
 
-def _squared_error(moments: Moments) -> float:
+def label_error(moments: Moments) -> float:
     """Return the squared standard error of a mean of labels.
 
     Where all are the same it is as if one had gone the other way: 40 right of 40 do not prove perfection.
@@ -248,7 +248,7 @@ def against_mix(fixed: Sequence[FixedModel], routed: Moments, level: float = 0.9
     ]
     interval, verdict = None, "too few labels"
     if all(moments.n >= ENOUGH for weight, moments in parts if weight):
-        half = _z(level) * math.sqrt(math.fsum(w * w * _squared_error(m) for w, m in parts if w))
+        half = _z(level) * math.sqrt(math.fsum(w * w * label_error(m) for w, m in parts if w))
         interval = Interval(max(-1.0, gain - half), min(1.0, gain + half), level)
         verdict = "better" if interval.low > 0 else "worse" if interval.high < 0 else "no better"
     return Mix(

@@ -45,6 +45,7 @@ def pages(report: Report) -> tuple[Page, ...]:
                 *_holdback_lines(report.holdback),
             ),
         ),
+        _insights_page(report),
         *([_fixed_page(report)] if report.fixed else []),
         *(_group_page(name, rows) for name, rows in report.rows.items()),
         *([_quality_page(report)] if report.quality else []),
@@ -97,6 +98,18 @@ def _saving_row(saving: Saving) -> tuple[str, ...]:
         _usd(saving.baseline_usd),
         _usd(saving.cost_usd),
         str(saving.n),
+    )
+
+
+def _insights_page(report: Report) -> Page:
+    if not report.insights:
+        return Page("Insights", lines=("nothing to act on that chance alone may not have done",))
+    return Page(
+        "Insights",
+        lines=tuple(
+            f"{insight.explain()} (False alarms: at most {insight.false_alarm_rate:.0%}.)"
+            for insight in report.insights
+        ),
     )
 
 

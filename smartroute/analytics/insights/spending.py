@@ -1,0 +1,258 @@
+"""Find money that buys nothing: simple tasks on dear models, dominated models, cheaper ones never tried."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+
+from smartroute.analytics.figures import Figures, Moments, TokenSums
+from smartroute.analytics.insights.insight import (
+    ENOUGH_LABELS,
+    Evidence,
+    Insight,
+    level_for,
+    saved,
+    told,
+    told_usd,
+    z,
+)
+from smartroute.analytics.savings import label_error
+from smartroute.catalogue import ModelCard
+from smartroute.records import Tier
+from smartroute.stats.intervals import Interval, wilson
+
+LEAST_ANSWERS = 100
+DEAR = 2.0
+"""A model that charges more than this many times what the cheapest does is dear."""
+
+TOO_MANY = 0.2
+"""A larger share of the simple tasks on dear models is too many."""
+
+MARGIN = 0.05
+"""A model is at least as good as another when it is certainly not this much worse."""
+
+CHEAPER = 0.1
+TRY_CHEAPER = 0.2
+"""A model is worth an experiment when it is cheaper by at least this share."""
+
+MAIN_SHARE = 0.2
+"""A model that takes a smaller share of the money is not worth looking for a cheaper one."""
+
+_ENOUGH_IN_STRATUM = 10
+_COVERED = 0.5
+_TIERS = {tier: place for place, tier in enumerate(Tier)}
+
+
+def simple_on_dear_models(evidence: Evidence) -> Iterator[Insight]:
+    """Yield one insight when more than a fifth of the simple tasks were answered by dear models.
+
+    Silent where labels show that the dear ones answer simple tasks better.
+    """
+    simple = {
+        model: figures
+        for (complexity, model), figures in evidence.tables["complexity", "model"].items()
+        if complexity == "simple" and model is not None
+    }
+    charges = _charges(evidence, simple)
+    if len(charges) < 2:
+        return
+    cheap = min(charges, key=lambda model: charges[model])
+    dear = [model for model, usd in charges.items() if usd > DEAR * charges[cheap]]
+    group = _merged(simple[model] for model in dear)
+    n = sum(figures.answered for figures in simple.values())
+    if n < LEAST_ANSWERS or not group.answered:
+        return
+    interval = wilson(group.answered, n, level_for(1))
+    if interval.low <= TOO_MANY or _better(evidence.labels(group), evidence.labels(simple[cheap])):
+        return
+    rates = evidence.rates(cheap)
+    assert rates is not None  # it has a charge
+    usd, reach = saved(group.tokens.repriced(rates))
+    climbed = group.escalated / group.requests
+    yield Insight(
+        name="simple tasks on dear models",
+        subject="simple",
+        claim=f"{group.answered / n:.1%} {told(interval)} of the simple tasks were answered by models that "
+        f"charge over {DEAR:g} times what {cheap} does ({', '.join(sorted(dear))})",
+        value=group.answered / n,
+        interval=interval,
+        n=n,
+        since=group.first,
+        until=group.last,
+        suggestion=(
+            f"{climbed:.0%} of them came there by escalation: lower accept_at, or take an estimator that "
+            "knows good answers better."
+            if climbed > 0.5
+            else f"Start simple tasks at {cheap}; Decision.explain() says why it was not chosen."
+        ),
+        effect=f"saves {told_usd(usd, reach, evidence.total.cost_usd)} if {cheap} answers them as well",
+        saves_usd=usd,
+    )
+
+
+def model_dominated(evidence: Evidence) -> Iterator[Insight]:
+    """Yield the models in whose place a cheaper one of the log is certainly not worse by MARGIN.
+
+    Quality is compared within kinds and complexities that both have answered, weighted by the dearer
+    one's answers, so that easy tasks of the one are not held against hard ones of the other. What routing
+    looks at within these is not seen: try it on a share of the requests first.
+    """
+    models = {m: f for m, f in evidence.by("model").items() if evidence.labels(f).n >= ENOUGH_LABELS}
+    pairs = []
+    for dear, figures in models.items():
+        for cheap in models:
+            charged, rates = evidence.rates(dear), evidence.rates(cheap)
+            if dear == cheap or charged is None or rates is None or not figures.tokens.n:
+                continue
+            both = figures.tokens.repriced(rates, instead_of=charged)
+            if both.cost > 0 and 1 - both.baseline / both.cost >= CHEAPER:
+                pairs.append((dear, cheap, both))
+    level = level_for(len(pairs))
+    best: dict[str, Insight] = {}
+    for dear, cheap, both in pairs:
+        compared = _stratified(evidence, dear, cheap, level)
+        if compared is None or compared[1].low <= -MARGIN:
+            continue
+        difference, interval, labels = compared
+        usd, reach = saved(both)
+        figures = models[dear]
+        if dear in best and (best[dear].saves_usd or 0.0) >= usd:
+            continue
+        best[dear] = Insight(
+            name="a model is dominated",
+            subject=dear,
+            claim=f"{cheap} charges {1 - both.baseline / both.cost:.0%} less than {dear} for the same "
+            f"tokens, and on the same kinds of task its quality differs by {difference:+.3f} "
+            f"[{interval.low:+.3f}, {interval.high:+.3f}]: not {MARGIN:g} worse",
+            value=difference,
+            interval=interval,
+            n=labels,
+            since=figures.first,
+            until=figures.last,
+            suggestion=f"Send a share of {dear}'s requests to {cheap} at random, and all of them if that "
+            "confirms it.",
+            effect=f"saves {told_usd(usd, reach, evidence.total.cost_usd)}",
+            saves_usd=usd,
+        )
+    yield from best.values()
+
+
+def cheaper_worth_trying(evidence: Evidence) -> Iterator[Insight]:
+    """Yield, for the models that take most of the money, one of the catalogue that is cheaper and untried.
+
+    Of the same providers and at least the same tier. Its quality is unknown here: that is what an
+    experiment is for. Prices are no sample, so there is no false alarm.
+    """
+    catalogue, total = evidence.catalogue, evidence.total
+    if catalogue is None or not total.cost_usd > 0:
+        return
+    models = evidence.by("model")
+    cards = {model: catalogue.card(model) for model in models if model in catalogue}
+    providers = {card.provider for card in cards.values()}
+    tried = {m for m, figures in models.items() if figures.answered >= ENOUGH_LABELS}
+    for model, card in cards.items():
+        figures = models[model]
+        rates = evidence.rates(model)
+        if (
+            rates is None
+            or figures.answered < LEAST_ANSWERS
+            or figures.cost_usd < MAIN_SHARE * total.cost_usd
+        ):
+            continue
+        offers = {}
+        for other in catalogue:
+            theirs = evidence.rates(other.name)
+            if (
+                theirs is not None
+                and other.name not in tried
+                and other.provider in providers
+                and other.default
+                and not other.retired(catalogue.as_of)
+                and _TIERS[other.tier] >= _TIERS[card.tier]
+            ):
+                offers[other.name] = figures.tokens.repriced(theirs, instead_of=rates)
+        if not offers:
+            continue
+        name = min(offers, key=lambda other: offers[other].baseline)
+        both = offers[name]
+        if not both.cost > 0 or 1 - both.baseline / both.cost < TRY_CHEAPER:
+            continue
+        yield _experiment(evidence, card, catalogue.card(name), figures)
+
+
+def _experiment(evidence: Evidence, card: ModelCard, other: ModelCard, figures: Figures) -> Insight:
+    rates, theirs = evidence.rates(card.name), evidence.rates(other.name)
+    assert rates is not None and theirs is not None  # both were compared
+    both = figures.tokens.repriced(theirs, instead_of=rates)
+    usd, reach = saved(both)
+    share = 1 - both.baseline / both.cost
+    spread = evidence.labels(figures).variance
+    # Labels for each of two arms: Chow, Shao and Wang (2008), section 3.2.2, one-sided 5%, power 80%.
+    needed = math.ceil(2 * (1.6449 + 0.8416) ** 2 * (spread or 0.25) / MARGIN**2)
+    return Insight(
+        name="a cheaper model is worth an experiment",
+        subject=card.name,
+        claim=f"{other.name} ({other.tier}) would have charged {share:.0%} less than {card.name} for the "
+        f"tokens of its {figures.answered} answers; how good it is here nobody knows yet",
+        value=share,
+        interval=None,
+        n=figures.answered,
+        since=figures.first,
+        until=figures.last,
+        suggestion=f"Try {other.name} on a random share of {card.name}'s requests: about {needed} labels "
+        f"for each show whether it is {MARGIN:g} worse.",
+        effect=f"saves up to {told_usd(usd, reach, evidence.total.cost_usd)}",
+        saves_usd=usd,
+        false_alarm_rate=0.0,
+    )
+
+
+def _charges(evidence: Evidence, models: Mapping[str, Figures]) -> dict[str, float]:
+    """Return what each of the models would have charged for the tokens of all of them."""
+    tokens = TokenSums()
+    for figures in models.values():
+        tokens.merge(figures.tokens)
+    return {
+        model: tokens.repriced(rates).baseline
+        for model in models
+        if (rates := evidence.rates(model)) is not None
+    }
+
+
+def _merged(groups: Iterator[Figures]) -> Figures:
+    found = Figures()
+    for figures in groups:
+        found.merge(figures)
+    return found
+
+
+def _better(one: Moments, other: Moments) -> bool:
+    """Return whether labels show that one is better than the other."""
+    if min(one.n, other.n) < ENOUGH_LABELS:
+        return False
+    gain = (one.mean or 0.0) - (other.mean or 0.0)
+    return gain > z(0.95) * math.sqrt(label_error(one) + label_error(other))
+
+
+def _stratified(
+    evidence: Evidence, dear: str, cheap: str, level: float
+) -> tuple[float, Interval, int] | None:
+    """Return how much better `cheap` is than `dear` on the same tasks, the interval, and how many labels."""
+    cells = evidence.tables["kind", "complexity", "model"]
+    answered = sum(f.answered for key, f in cells.items() if key[2] == dear)
+    strata: list[tuple[int, Moments, Moments]] = []
+    for (kind, complexity, model), figures in cells.items():
+        other = cells.get((kind, complexity, cheap))
+        if model != dear or other is None:
+            continue
+        mine, theirs = evidence.labels(figures), evidence.labels(other)
+        if min(mine.n, theirs.n) >= _ENOUGH_IN_STRATUM:
+            strata.append((figures.answered, mine, theirs))
+    covered = sum(weight for weight, _, _ in strata)
+    labels = min(sum(mine.n for _, mine, _ in strata), sum(theirs.n for _, _, theirs in strata))
+    if labels < ENOUGH_LABELS or covered < _COVERED * answered:
+        return None
+    difference = math.fsum(w * ((b.mean or 0.0) - (a.mean or 0.0)) for w, a, b in strata) / covered
+    error = math.sqrt(math.fsum((w / covered) ** 2 * (label_error(a) + label_error(b)) for w, a, b in strata))
+    half = z(level) * error
+    return difference, Interval(difference - half, difference + half, level), labels

@@ -1,0 +1,431 @@
+"""Insights: what they claim by hand, and how often they cry wolf where there is nothing to see."""
+
+import math
+
+import numpy as np
+import pytest
+
+from smartroute import Catalogue, ModelCard, Price
+from smartroute.analytics import Analytics, Figures, compose, find_insights
+from smartroute.analytics.figures import Joint, Labels, Moments
+from smartroute.analytics.insights import GROUPINGS, RATE, Evidence
+from smartroute.analytics.insights.confidence import confidence_predicts_nothing
+from smartroute.analytics.insights.escalations import escalations_cost_too_much, escalations_never_change
+from smartroute.analytics.insights.moves import price_moved, quality_moved
+from smartroute.analytics.insights.spending import (
+    cheaper_worth_trying,
+    model_dominated,
+    simple_on_dear_models,
+)
+from smartroute.dashboard.report_pages import markdown
+from smartroute.events import Event
+from smartroute.pricing import PriceTable
+from smartroute.sinks import MemorySink
+
+PRICES = PriceTable({"mini": Price(1, 1), "top": Price(10, 10)}, fill_gaps=False)
+TOKENS = (100.0, 0.0, 0.0, 100.0, 0.0)
+USD = {"mini": 200e-6, "top": 2_000e-6}
+"""What 100 tokens in and out cost."""
+
+
+def moments_of(values):
+    values = np.asarray(values, dtype=float)
+    return Moments(len(values), float(values.sum()), float((values * values).sum()))
+
+
+def of_model(model, answered, *, quality=None, usd=None, first="2026-11-01", last="2026-11-28"):
+    """Return the figures of answers of 100 tokens in and out each, all labelled with `quality` by users."""
+    usd = USD[model] if usd is None else usd
+    figures = Figures(requests=answered, answered=answered, first=first, last=last)
+    figures.cost = Moments(answered, usd * answered, usd * usd * answered)
+    values = (usd, *TOKENS)
+    figures.tokens.n = answered
+    figures.tokens.sums = [answered * value for value in values]
+    figures.tokens.products = [
+        answered * values[row] * values[column] for row in range(6) for column in range(row, 6)
+    ]
+    if quality is not None:
+        figures.labels["user"] = Labels(quality=moments_of(quality))
+    return figures
+
+
+def evidence_of(tables, **known):
+    """Return evidence of these tables, the total being the sum over the models."""
+    whole = {names: {} for names in GROUPINGS} | tables
+    if not whole[()]:
+        total = Figures()
+        for figures in whole["model",].values():
+            total.merge(figures)
+        whole[()] = {(): total}
+    return Evidence(whole, **{"prices": PRICES, **known})
+
+
+def only(insights):
+    (found,) = insights
+    return found
+
+
+def an_escalating_kind(comparable, changed, climbs=None):
+    figures = Figures(requests=2 * comparable, answered=2 * comparable, escalated=comparable)
+    figures.comparable, figures.changed = comparable, changed
+    figures.climbs = moments_of([0.01] * comparable if climbs is None else climbs)
+    figures.first, figures.last = "2026-11-01", "2026-11-28"
+    return figures
+
+
+def test_escalations_that_change_nothing_are_told_with_what_they_cost():
+    """1 of 200: Clopper and Pearson's upper bound is 2.75% at level 0.95; 200 climbs cost $2."""
+    table = {("score",): an_escalating_kind(200, 1), ("extract",): an_escalating_kind(200, 60)}
+    found = list(escalations_never_change(evidence_of({("kind",): table})))
+    told = only(found)
+    assert (told.subject, told.value, told.n) == ("score", 0.005, 200)
+    # Two kinds were tested, so the level is 97.5%.
+    assert told.interval.level == pytest.approx(0.975)
+    assert 0.0275 < told.interval.high < 0.032
+    assert told.saves_usd == pytest.approx(2.0)
+    assert "accept_at" in told.suggestion and "1 of 200" in told.claim
+
+
+def test_few_escalations_are_no_evidence():
+    table = {("score",): an_escalating_kind(40, 0)}
+    assert not list(escalations_never_change(evidence_of({("kind",): table})))
+
+
+def test_a_threshold_that_buys_right_answers_too_dearly_is_told():
+    """Moving a request to top costs $0.0018 and gains 0.3: $0.006 for a right answer, and at most $0.009 or
+    so with 400 labels each. Escalations cost $0.01 and change a fifth of the answers: $0.05 at least, $0.04
+    with the bounds."""
+    models = {
+        ("mini",): of_model("mini", 2_000, quality=[1] * 240 + [0] * 160),
+        ("top",): of_model("top", 500, quality=[1] * 360 + [0] * 40),
+    }
+    tables = {("model",): models, ("kind",): {("score",): an_escalating_kind(500, 100)}}
+    told = only(escalations_cost_too_much(evidence_of(tables)))
+    assert told.subject == "score" and told.value == 0.2
+    assert "one more right answer cost at least $0.04" in told.claim
+    assert 0 < told.saves_usd < 5.0
+    cheap = {("score",): an_escalating_kind(500, 100, [0.001] * 500)}
+    assert not list(escalations_cost_too_much(evidence_of(tables | {("kind",): cheap})))
+
+
+def test_without_labels_no_threshold_is_blamed():
+    models = {("mini",): of_model("mini", 2_000), ("top",): of_model("top", 500)}
+    tables = {("model",): models, ("kind",): {("score",): an_escalating_kind(500, 100)}}
+    assert not list(escalations_cost_too_much(evidence_of(tables)))
+
+
+def simple_tasks(mini, top, quality=(None, None)):
+    models = {
+        model: of_model(model, n, quality=said)
+        for model, n, said in zip(("mini", "top"), (mini, top), quality, strict=True)
+    }
+    return {
+        ("complexity", "model"): {("simple", model): figures for model, figures in models.items()},
+        ("model",): {(model,): figures for model, figures in models.items()},
+    }
+
+
+def test_simple_tasks_on_dear_models_are_told_with_what_the_cheapest_would_save():
+    """100 of 300 answers at $0.002 that mini gives for $0.0002."""
+    told = only(simple_on_dear_models(evidence_of(simple_tasks(200, 100))))
+    assert told.value == pytest.approx(1 / 3) and told.n == 300
+    assert told.saves_usd == pytest.approx(100 * 1_800e-6)
+    assert "Start simple tasks at mini" in told.suggestion
+
+
+def test_simple_tasks_that_the_dear_model_answers_better_are_left_there():
+    better = ([1] * 50 + [0] * 50, [1] * 95 + [0] * 5)
+    assert not list(simple_on_dear_models(evidence_of(simple_tasks(200, 100, better))))
+
+
+def two_models(dear, cheap, kinds=(("score", "simple"), ("extract", "medium"))):
+    """Return tables in which both models answered the same kinds; qualities by kind, in order."""
+    table, models = {}, {}
+    for (kind, complexity), one, other in zip(kinds, dear, cheap, strict=True):
+        for model, quality in (("top", one), ("mini", other)):
+            figures = of_model(model, len(quality), quality=quality)
+            table[kind, complexity, model] = figures
+            models.setdefault((model,), Figures()).merge(figures)
+    return {("kind", "complexity", "model"): table, ("model",): models}
+
+
+def bernoulli(rng, share, n):
+    return (rng.random(n) < share).astype(float)
+
+
+def test_a_model_that_a_cheaper_one_equals_is_told():
+    rng = np.random.default_rng(5)
+    tables = two_models([bernoulli(rng, 0.9, 1_000)] * 2, [bernoulli(rng, 0.9, 1_000)] * 2)
+    told = only(model_dominated(evidence_of(tables)))
+    assert told.subject == "top" and told.interval.low > -0.05
+    assert told.saves_usd == pytest.approx(2_000 * 1_800e-6)
+    assert "mini charges 90% less" in told.claim
+
+
+def test_an_easy_kind_of_the_cheap_model_is_not_held_against_a_hard_one_of_the_dear():
+    """Mini has 0.9 on easy tasks, top 0.6 on hard ones, where mini was hardly asked: no comparison."""
+    rng = np.random.default_rng(5)
+    tables = two_models(
+        [bernoulli(rng, 0.95, 20), bernoulli(rng, 0.6, 1_000)],
+        [bernoulli(rng, 0.9, 1_000), bernoulli(rng, 0.3, 5)],
+    )
+    assert not list(model_dominated(evidence_of(tables)))
+
+
+def given_confidence(rng, correlation, n):
+    """Return labels whose quality is right 8 times in 10 and correlates so far with the confidence."""
+    confidence = rng.uniform(0.7, 1.0, n)
+    slope = correlation * 0.4 / (0.3 / math.sqrt(12))
+    quality = bernoulli(rng, 0.8 + slope * (confidence - 0.85), n)
+    both = Joint()
+    for pair in zip(quality, confidence, strict=True):
+        both.add(*map(float, pair))
+    figures = Figures(labels={"user": Labels(quality=moments_of(quality), by_confidence={8: both})})
+    return evidence_of({(): {(): figures}})
+
+
+def test_a_confidence_that_says_nothing_is_told_and_one_that_says_something_is_not():
+    """The correlation is scipy's."""
+    from scipy.stats import pearsonr
+
+    rng = np.random.default_rng(3)
+    quality, confidence = bernoulli(rng, 0.8, 1_000), rng.uniform(0.7, 1.0, 1_000)
+    both = Joint()
+    for pair in zip(quality, confidence, strict=True):
+        both.add(*map(float, pair))
+    figures = Figures(labels={"user": Labels(quality=moments_of(quality), by_confidence={8: both})})
+    told = only(confidence_predicts_nothing(evidence_of({(): {(): figures}})))
+    expected = pearsonr(quality, confidence)
+    assert told.value == pytest.approx(expected.statistic)
+    limits = expected.confidence_interval(0.95)
+    assert (told.interval.low, told.interval.high) == pytest.approx((limits.low, limits.high))
+    assert not list(confidence_predicts_nothing(given_confidence(rng, 0.5, 1_000)))
+
+
+def by_day(values, model="top"):
+    """Return figures of a model by day, one for each value: the quality of 50 answers, all labelled."""
+    return {
+        (model, f"2026-11-{day:02d}"): of_model(
+            model,
+            50,
+            quality=[1] * round(50 * value) + [0] * (50 - round(50 * value)),
+            first=f"2026-11-{day:02d}",
+            last=f"2026-11-{day:02d}",
+        )
+        for day, value in enumerate(values, start=1)
+    }
+
+
+def test_a_model_whose_quality_fell_in_the_last_week_is_told():
+    told = only(quality_moved(evidence_of({("model", "day"): by_day([0.9] * 21 + [0.7] * 7)})))
+    assert told.value == pytest.approx(-0.2) and told.n == 28 * 50
+    assert told.since == "2026-11-22"
+    assert "0.900 to 0.700" in told.claim and "another model meanwhile" in told.suggestion
+    assert not list(quality_moved(evidence_of({("model", "day"): by_day([0.9] * 28)})))
+
+
+def test_a_model_whose_price_rose_is_told_exactly():
+    """$0.0016 an answer before, $0.002 since: 25% more, which is a fifth of 7 times 50 answers at $0.002."""
+    table = {
+        key: of_model("top", 50, usd=1_600e-6 if key[1] < "2026-11-22" else 2_000e-6)
+        for key in by_day([1.0] * 28)
+    }
+    told = only(price_moved(evidence_of({("model", "day"): table})))
+    assert told.value == pytest.approx(0.25) and "+25.0%" in told.claim
+    assert told.saves_usd == pytest.approx(350 * 400e-6)
+    assert not list(price_moved(evidence_of({("model", "day"): by_day([1.0] * 28)})))
+
+
+def a_card(name, tier, price, **fields):
+    return ModelCard(name, tier=tier, target=f"openai/{name}", price=Price(price, price), **fields)
+
+
+def test_a_cheaper_model_of_the_tier_is_proposed_with_the_labels_that_an_experiment_needs():
+    """Half the price on 1,000 answers at $0.002. Labels: 2 (1.6449 + 0.8416)^2 0.25 / 0.05^2 = 1236.5."""
+    catalogue = Catalogue.of(
+        [
+            a_card("top", "standard", 10),
+            a_card("half", "standard", 5),
+            a_card("tiny", "mini", 1),
+            a_card("gone", "standard", 1, retired_on="2020-01-01"),
+            a_card("preview", "standard", 1, default=False),
+        ]
+    )
+    evidence = evidence_of(
+        {("model",): {("top",): of_model("top", 1_000)}}, prices=catalogue.prices(), catalogue=catalogue
+    )
+    told = only(cheaper_worth_trying(evidence))
+    assert "half (standard) would have charged 50% less than top" in told.claim
+    assert "about 1237 labels" in told.suggestion
+    assert told.saves_usd == pytest.approx(1.0) and told.false_alarm_rate == 0.0
+
+
+def fires(finder, evidences):
+    """Return in which share of the runs a finder says anything."""
+    said = [bool(list(finder(evidence))) for evidence in evidences]
+    return sum(said) / len(said)
+
+
+def most(runs, rate=RATE):
+    """Return the share of runs that a rate stays below, three standard errors of luck included."""
+    return rate + 3 * math.sqrt(rate * (1 - rate) / runs)
+
+
+SEEDS = pytest.mark.parametrize("seed", [1, 2, 3])
+
+
+def seldom_changing(rng):
+    """Six kinds whose escalations change just as many answers as the insight calls seldom."""
+    kinds = {
+        (f"kind{k}",): an_escalating_kind(n, int(rng.binomial(n, 0.05))) for k, n in enumerate([80, 300] * 3)
+    }
+    return evidence_of({("kind",): kinds})
+
+
+def a_fifth_on_dear(rng):
+    top = int(rng.binomial(500, 0.2))
+    return evidence_of(simple_tasks(500 - top, top))
+
+
+def just_worse(rng):
+    """A cheaper model that is worse by just the margin."""
+    dear, cheap = ([bernoulli(rng, share, 800) for share in shares] for shares in ((0.9, 0.7), (0.85, 0.65)))
+    return evidence_of(two_models(dear, cheap))
+
+
+def just_useful(rng):
+    return given_confidence(rng, 0.2, 400)
+
+
+def unmoved(rng):
+    table = {}
+    for model in ("a", "b", "c", "d", "e", "f"):
+        for day in range(1, 29):
+            quality = bernoulli(rng, 0.9, 10)
+            table[model, f"2026-11-{day:02d}"] = of_model("top", 10, quality=quality)
+    return evidence_of({("model", "day"): table})
+
+
+def just_worth_it(rng):
+    """Escalations that buy a right answer at just the price of moving requests over: 0.0018 / 0.3 = 0.006."""
+    models = {
+        ("mini",): of_model("mini", 2_000, quality=bernoulli(rng, 0.6, 400)),
+        ("top",): of_model("top", 500, quality=bernoulli(rng, 0.9, 400)),
+    }
+    climbs = rng.lognormal(math.log(0.0012) - 0.5, 1.0, 400)
+    kind = an_escalating_kind(400, int(rng.binomial(400, 0.2)), climbs)
+    return evidence_of({("model",): models, ("kind",): {("score",): kind}})
+
+
+BOUNDARIES = [
+    (escalations_never_change, seldom_changing, 1_000),
+    (simple_on_dear_models, a_fifth_on_dear, 1_000),
+    (model_dominated, just_worse, 500),
+    (confidence_predicts_nothing, just_useful, 500),
+    (quality_moved, unmoved, 150),
+    (escalations_cost_too_much, just_worth_it, 500),
+]
+
+
+@pytest.mark.slow
+@SEEDS
+@pytest.mark.parametrize(("finder", "draw", "runs"), BOUNDARIES, ids=[f.__name__ for f, _, _ in BOUNDARIES])
+def test_at_the_edge_of_what_it_claims_an_insight_fires_no_oftener_than_it_states(finder, draw, runs, seed):
+    rng = np.random.default_rng(seed)
+    assert fires(finder, [draw(rng) for _ in range(runs)]) <= most(runs)
+
+
+def by_point_estimates(evidence):
+    """The usual mistake: what was counted taken for what is true."""
+    return [k for k, f in evidence.by("kind").items() if f.changed / f.comparable < 0.05]
+
+
+def by_unadjusted_tests(evidence):
+    """Another: each model at 5%, and never mind how many there are."""
+    halves = {}
+    for (model, day), figures in evidence.tables["model", "day"].items():
+        halves.setdefault(model, [Moments(), Moments()])[day >= "2026-11-22"].merge(evidence.labels(figures))
+    return [
+        model
+        for model, (one, other) in halves.items()
+        if abs(one.mean - other.mean) > 1.96 * math.sqrt(one.variance / one.n + other.variance / other.n)
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("broken", "draw", "runs"),
+    [(by_point_estimates, seldom_changing, 1_000), (by_unadjusted_tests, unmoved, 150)],
+)
+def test_the_same_check_catches_finders_that_take_luck_for_a_finding(broken, draw, runs):
+    rng = np.random.default_rng(1)
+    assert fires(broken, [draw(rng) for _ in range(runs)]) > most(runs)
+
+
+def traffic(rng, n=900):
+    """Events of four weeks in which nothing is wrong: two models of one price and one quality.
+
+    A tenth of the answers escalate, and a third of those change; a third of all are labelled, and confidence
+    goes along with quality.
+    """
+    kinds, models = ("score", "extract", "general"), ("one", "two")
+    for number in range(n):
+        quality = float(rng.random() < 0.8)
+        escalated = bool(rng.random() < 0.1)
+        tokens = int(rng.integers(50, 500))
+        usd = tokens * 2e-6
+        day, hour = 1 + int(rng.integers(28)), int(rng.integers(24))
+        calls = [{"model": "one", "purpose": "answer", "rung": 0, "cost_usd": usd}]
+        yield Event(
+            3, "outcome", f"o{number}", f"o{number}", f"2026-11-{day:02d}T{hour:02d}:00:00.000000Z", False,
+            kind=kinds[rng.integers(3)], complexity=("simple", "medium")[rng.integers(2)],
+            model=models[rng.integers(2)], cost_usd=usd * (1 + escalated), unpriced_attempts=0,
+            escalated=escalated, answer_changed=bool(rng.random() < 1 / 3) if escalated else None,
+            confidence=min(1.0, max(0.0, 0.6 + 0.25 * quality + float(rng.normal(0, 0.1)))),
+            input_tokens=tokens, output_tokens=tokens,
+            attempts=(*calls, {**calls[0], "rung": 1})[: 1 + escalated],
+        )  # fmt: skip
+        if rng.random() < 1 / 3:
+            yield Event.of_feedback(
+                event_id=f"f{number}",
+                at_s=1_800_000_000,
+                simulated=False,
+                outcome_id=f"o{number}",
+                quality=quality,
+            )
+
+
+def log_of(events):
+    sink = MemorySink()
+    for event in events:
+        sink.emit(event)
+    return sink
+
+
+EQUAL = Catalogue.of(
+    [a_card("one", "standard", 1), a_card("two", "standard", 1), a_card("new", "standard", 1)]
+)
+
+
+@pytest.mark.slow
+@SEEDS
+def test_on_traffic_in_which_nothing_is_wrong_no_insight_fires_oftener_than_its_rate(seed):
+    rng = np.random.default_rng(seed)
+    runs = 40
+    names = []
+    for _ in range(runs):
+        names += [i.name for i in find_insights(Analytics(log_of(traffic(rng))), catalogue=EQUAL)]
+    for name in set(names):
+        assert names.count(name) / runs <= most(runs), name
+
+
+def test_the_report_shows_insights_or_says_that_there_are_none():
+    rng = np.random.default_rng(1)
+    events = list(traffic(rng, 200))
+    calm = compose(Analytics(log_of(events)), catalogue=EQUAL)
+    assert calm.insights == ()
+    assert "nothing to act on that chance alone may not have done" in markdown(calm)
+    cheaper = Catalogue.of([a_card("one", "standard", 1), a_card("new", "standard", 0.5)])
+    found = compose(Analytics(log_of(events)), catalogue=cheaper)
+    assert [insight.name for insight in found.insights] == ["a cheaper model is worth an experiment"]
+    assert "new (standard) would have charged 50% less than one" in markdown(found)
