@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +16,11 @@ import typer
 from smartroute.shell import one_clear_line
 
 if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from smartroute.analytics.query import Filter
     from smartroute.analytics.report import Report
+    from smartroute.analytics.rollup import Progress
     from smartroute.catalogue import Catalogue
     from smartroute.protocols import EventSource
 
@@ -24,11 +30,27 @@ _Log = Annotated[
 ]
 _Since = Annotated[
     str | None,
-    typer.Option(help="From when on: a moment such as 2026-11-23, or 24h or 7d back."),
+    typer.Option(help="From when on: a moment such as 2026-11-23, or 24h or 7d back, from a full hour on."),
 ]
+_Until = Annotated[str | None, typer.Option(help="Before when: likewise.")]
+_Models = Annotated[
+    Path | None,
+    typer.Option("--models", help="TOML or JSON with models and prices of your own, as for a router."),
+]
+
+
+class LabelSource(StrEnum):
+    """Whose labels tell quality."""
+
+    USER = "user"
+    JUDGE = "judge"
+    TEST = "test"
+
+
+_Labels = Annotated[LabelSource, typer.Option("--labels", help="Whose labels tell quality.")]
 _GroupBy = Annotated[
     str,
-    typer.Option("--group-by", help="Comma-separated: kind, complexity, model, tenant, day, ..."),
+    typer.Option("--group-by", help="Comma-separated: kind, complexity, model, tenant, day, kind+model, ..."),
 ]
 _GROUPS = "model,complexity,kind"
 _Kind = Annotated[str | None, typer.Option(help="Only requests of this kind.")]
@@ -48,11 +70,14 @@ class Format(StrEnum):
 def report(
     path: _Log = None,
     since: _Since = None,
+    until: _Until = None,
     kind: _Kind = None,
     model: _Model = None,
     strategy: _Strategy = None,
     tenant: _Tenant = None,
     group_by: _GroupBy = _GROUPS,
+    labels: _Labels = LabelSource.USER,
+    models: _Models = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it as markdown.")] = False,
 ) -> None:
@@ -61,7 +86,8 @@ def report(
     from smartroute.dashboard.terminal import console_on
 
     with one_clear_line():
-        found = _composed(path, since, group_by, kind=kind, model=model, strategy=strategy, tenant=tenant)
+        where = _filter(since, until, kind=kind, model=model, strategy=strategy, tenant=tenant)
+        found = _composed(path, where, group_by, labels.value, models)
     if as_json:
         typer.echo(_json(found))
     elif as_markdown:
@@ -74,11 +100,14 @@ def export(
     to: Annotated[Path, typer.Argument(help="The file to write; - for standard output.")],
     path: _Log = None,
     since: _Since = None,
+    until: _Until = None,
     kind: _Kind = None,
     model: _Model = None,
     strategy: _Strategy = None,
     tenant: _Tenant = None,
     group_by: _GroupBy = _GROUPS,
+    labels: _Labels = LabelSource.USER,
+    models: _Models = None,
     form: Annotated[
         Format | None, typer.Option("--format", help="By default what the file's name ends in.")
     ] = None,
@@ -91,7 +120,8 @@ def export(
         wanted = form or _FORMATS.get(to.suffix.lower())
         if wanted is None:
             raise ConfigError(f"{to.name} says no format; end it in .json, .csv or .md, or pass --format")
-        found = _composed(path, since, group_by, kind=kind, model=model, strategy=strategy, tenant=tenant)
+        where = _filter(since, until, kind=kind, model=model, strategy=strategy, tenant=tenant)
+        found = _composed(path, where, group_by, labels.value, models)
         write = {Format.JSON: _json, Format.CSV: comma_separated, Format.MARKDOWN: markdown}[wanted]
         text = write(found)
         if str(to) == "-":
@@ -107,32 +137,76 @@ def export(
 _FORMATS = {".json": Format.JSON, ".csv": Format.CSV, ".md": Format.MARKDOWN}
 
 
-def _composed(path: str | None, since: str | None, group_by: str, **fields: str | None) -> Report:
-    from smartroute.analytics import Analytics, Filter, compose
+def _filter(since: str | None, until: str | None, **fields: str | None) -> Filter:
+    from smartroute.analytics import Filter
+
+    return Filter(since=_moment(since), until=_moment(until), **fields)
+
+
+def _composed(
+    path: str | None, where: Filter, group_by: str, label_source: str, models: Path | None
+) -> Report:
+    from smartroute.analytics import Analytics, compose
     from smartroute.sinks import default_log, open_log
 
     source = open_log(default_log(simulated=False) if path is None else path)
+    analytics = Analytics(source)
+    with _bar() as progress:
+        analytics.catch_up(progress)
     names = tuple(name.strip() for name in group_by.split(",") if name.strip())
-    where = Filter(since=_moment(since), **fields)
-    return compose(Analytics(source), where, catalogue=_catalogue(source), group_by=names)
+    catalogue = _catalogue(source, models)
+    return compose(analytics, where, catalogue=catalogue, group_by=names, label_source=label_source)
 
 
-def _catalogue(source: EventSource) -> Catalogue:
-    """Return the default catalogue; that of the simulated pool for a simulated log."""
+@contextlib.contextmanager
+def _bar() -> Iterator[Progress]:
+    """Show on a terminal how much of the log has been read, where that takes a while."""
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    from smartroute.dashboard.terminal import console_on
+
+    console = console_on(sys.stderr)
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    quiet = not console.is_terminal or console.is_dumb_terminal
+    with Bar(*columns, console=console, transient=True, disable=quiet) as bar:
+        task: TaskID | None = None
+
+        def progress(done: int, whole: int) -> None:
+            nonlocal task
+            if task is None and whole >= _WORTH_A_BAR_BYTES:
+                task = bar.add_task("reading the log", total=whole)
+            if task is not None:
+                bar.update(task, completed=done, total=whole)
+
+        yield progress
+
+
+_WORTH_A_BAR_BYTES = 16 << 20
+"""Less than this is read before one would have seen a bar."""
+
+
+def _catalogue(source: EventSource, models: Path | None) -> Catalogue:
+    """Return the catalogue with the user's models; for a simulated log that of the simulated pool."""
     from smartroute.catalogue import Catalogue
     from smartroute.providers.offline import OfflineProvider
 
+    if models is not None:
+        return Catalogue.default().with_cards(*Catalogue.from_file(models))
     first = next(iter(source.events()), None)
     simulated = first is not None and first.simulated
     return OfflineProvider.catalogue() if simulated else Catalogue.default()
 
 
 def _moment(text: str | None) -> datetime | str | None:
-    """Return the moment that a user means: "24h" and "7d" count back from now."""
+    """Return the moment that a user means: "24h" and "7d" count back from now, to the full hour before that.
+
+    Whole hours are what the rollup can tell without the log.
+    """
     if text is None or text[-1:] not in ("h", "d") or not text[:-1].isdigit():
         return text
     unit = timedelta(hours=1) if text.endswith("h") else timedelta(days=1)
-    return datetime.now(UTC) - int(text[:-1]) * unit
+    return (datetime.now(UTC) - int(text[:-1]) * unit).replace(minute=0, second=0, microsecond=0)
 
 
 def _json(found: Report) -> str:

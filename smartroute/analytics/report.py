@@ -60,6 +60,10 @@ class Row:
     escalation_rate: float | None
     error_rate: float | None
     mean_confidence: float | None
+    confidence_interval: Interval | None
+    labels: int
+    mean_quality: float | None
+    quality_interval: Interval | None
     latency_p50_s: float | None
     latency_p95_s: float | None
     unpriced: int
@@ -126,16 +130,17 @@ def compose(
     With `prices` (by default those of the `catalogue`) the models of the log are repriced, for the dearest,
     the best fixed one and the mix. The best fixed model is the one whose answers `label_source` thought
     best: without such labels there is none. With a `catalogue` the insights may propose models of it.
+    `group_by` names dimensions, or several that are joined, as "kind+model".
     """
     where = where or Filter()
     if prices is None and catalogue is not None:
         prices = catalogue.prices()
-    wanted = dict.fromkeys((*GROUPINGS, ("baseline",), ("simulated",), *((name,) for name in group_by)))
+    groupings = {name: tuple(name.split("+")) for name in group_by}
+    wanted = dict.fromkeys((*GROUPINGS, ("baseline",), ("simulated",), *groupings.values()))
     tables = analytics.several(wanted, where)
     figures = tables[()].get((), Figures())
     span = _span(tables, figures)
     first, last, simulated = span.first, span.last, span.simulated
-    grouped = {name: tables[name,] for name in group_by}
     fixed = _fixed(figures, prices, tables["model",], label_source)
     best = _best(fixed)
     said = figures.labels.get(label_source, Labels())
@@ -162,8 +167,10 @@ def compose(
         quality=tuple(_quality(source, figures) for source in sorted(figures.labels)),
         insights=insights_in(Evidence(tables, prices, catalogue, label_source)),
         rows={
-            name: tuple(_row(key, each, figures) for key, each in sorted(groups.items(), key=_by_cost))
-            for name, groups in grouped.items()
+            name: tuple(
+                _row(key, each, figures, label_source) for key, each in _ordered(names, tables[names])
+            )
+            for name, names in groupings.items()
         },
         notes=_notes(figures, fixed, best, label_source),
     )
@@ -326,8 +333,9 @@ def _with_judge(labels: Labels, figures: Figures) -> PredictionPowered | None:
     return prediction_powered_from_moments(both, alone, LEVEL)
 
 
-def _row(group: tuple[str | None, ...], figures: Figures, total: Figures) -> Row:
+def _row(group: tuple[str | None, ...], figures: Figures, total: Figures, label_source: str) -> Row:
     n, pairs = figures.requests, figures.compared
+    quality = figures.labels.get(label_source, Labels()).quality
     return Row(
         group=group,
         requests=n,
@@ -337,6 +345,10 @@ def _row(group: tuple[str | None, ...], figures: Figures, total: Figures) -> Row
         escalation_rate=figures.escalated / n,
         error_rate=figures.failures / n,
         mean_confidence=figures.confidence.mean,
+        confidence_interval=_mean_interval(figures.confidence),
+        labels=quality.n,
+        mean_quality=quality.mean,
+        quality_interval=_mean_interval(quality),
         latency_p50_s=figures.latencies.quantile(0.5),
         latency_p95_s=figures.latencies.quantile(0.95),
         unpriced=figures.unpriced,
@@ -344,8 +356,13 @@ def _row(group: tuple[str | None, ...], figures: Figures, total: Figures) -> Row
     )
 
 
-def _by_cost(item: tuple[tuple[str | None, ...], Figures]) -> tuple[float, str]:
-    return -item[1].cost_usd, str(item[0])
+def _ordered(
+    names: tuple[str, ...], groups: Mapping[tuple[str | None, ...], Figures]
+) -> list[tuple[tuple[str | None, ...], Figures]]:
+    """Return the groups in the order of time where they begin with one, and else what cost most first."""
+    if names[0] in ("hour", "day"):
+        return sorted(groups.items(), key=lambda item: str(item[0]))
+    return sorted(groups.items(), key=lambda item: (-item[1].cost_usd, str(item[0])))
 
 
 def _population(where: Filter, figures: Figures) -> str:

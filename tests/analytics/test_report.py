@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from smartroute.analytics import Analytics, Filter, compose
 from smartroute.cli import app
 from smartroute.dashboard.report_pages import comma_separated, markdown, pages
+from smartroute.errors import ConfigError
 from smartroute.events import Event
 from smartroute.pricing import Price, PriceTable
 from smartroute.sinks import JsonlSink, MemorySink
@@ -216,6 +217,38 @@ def test_an_empty_log_has_nothing_to_report():
     assert page.lines == ("0 requests: there is nothing to report yet",)
 
 
+def test_groups_may_be_joined_and_those_of_time_come_in_order():
+    log = a_log(
+        an_outcome(1, "top", time="2026-11-22T08:00:00.000000Z"),
+        an_outcome(2, time="2026-11-23T08:00:00.000000Z"),
+        an_outcome(3, "top", kind="extract", time="2026-11-21T08:00:00.000000Z"),
+    )
+    report = compose(Analytics(log), group_by=("kind+model", "day"))
+    assert [row.group for row in report.rows["day"]] == [
+        ("2026-11-21",), ("2026-11-22",), ("2026-11-23",)
+    ]  # fmt: skip
+    assert [row.group for row in report.rows["kind+model"]] == [
+        ("extract", "top"), ("score", "top"), ("score", "mini")
+    ]  # fmt: skip
+    with pytest.raises(ConfigError, match="grouped by 'colour'"):
+        compose(Analytics(log), group_by=("kind+colour",))
+
+
+def test_a_groups_quality_has_an_interval_once_there_are_labels_enough():
+    """Half of 40 right: 0.5, and half a width of 1.96 sqrt(0.25 * 40 / 39 / 40) = 0.157."""
+    said = [
+        Event.of_feedback(
+            event_id=f"f{n}", at_s=1_800_000_000, simulated=False, outcome_id=f"o{n}", quality=float(n % 2)
+        )
+        for n in range(40)
+    ]
+    report = compose(Analytics(a_log(*(an_outcome(n) for n in range(50)), *said)), group_by=("model",))
+    (row,) = report.rows["model"]
+    assert (row.labels, row.mean_quality) == (40, 0.5)
+    assert row.quality_interval.low == pytest.approx(0.5 - 0.15693, abs=1e-4)
+    assert row.confidence_interval.low == pytest.approx(0.8)
+
+
 def test_simulated_figures_say_so():
     log = MemorySink()
     event = an_outcome(1)
@@ -251,6 +284,26 @@ def test_the_command_prints_a_report_in_three_ways(folder):
     assert typed("report", "--path", folder, "--markdown").stdout.startswith("# Report\n")
     assert json.loads(typed("report", "--path", folder, "--json", "--kind", "other").stdout)["requests"] == 0
     assert json.loads(typed("report", "--path", folder, "--json", "--since", "1h").stdout)["requests"] == 0
+
+
+def test_models_of_ones_own_are_priced(folder, tmp_path):
+    models = tmp_path / "models.toml"
+    models.write_text(
+        '[[models]]\nname = "mini"\ntier = "mini"\ntarget = "openai/mini"\n'
+        "price = { input = 3.0, output = 3.0 }\n",
+        "utf-8",
+    )
+    document = json.loads(typed("report", "--path", folder, "--json", "--models", models).stdout)
+    (fixed,) = document["fixed"]
+    assert fixed["model"] == "mini" and fixed["saving"]["baseline_usd"] == pytest.approx(5 * 600e-6)
+    assert typed("report", "--path", folder, "--models", tmp_path / "none.toml").exit_code == 2
+
+
+def test_a_period_may_end_and_quality_be_told_by_others(folder):
+    period = ("--until", "2026-11-23T00:02:00Z", "--labels", "judge")
+    document = json.loads(typed("report", "--path", folder, "--json", *period).stdout)
+    assert document["requests"] == 2
+    assert "judge" in typed("report", "--path", folder, "--labels", "nobody").stderr
 
 
 def test_an_export_is_written_as_its_name_says(folder, tmp_path):
