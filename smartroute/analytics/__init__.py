@@ -5,7 +5,7 @@ from smartroute.analytics.figures import Figures, LogHistogram
 from smartroute.analytics.insights import Insight, find_insights
 from smartroute.analytics.query import Analytics, Filter
 from smartroute.analytics.report import Report, compose
-from smartroute.analytics.savings import Saving
+from smartroute.analytics.savings import Holdback, Saving, measured
 from smartroute.analytics.webhook import Webhook
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Analytics",
     "Figures",
     "Filter",
+    "Holdback",
     "Insight",
     "LogHistogram",
     "Report",
@@ -26,4 +27,5 @@ __all__ = [
     "compose",
     "find_insights",
     "log_alert",
+    "measured",
 ]

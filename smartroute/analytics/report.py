@@ -81,6 +81,8 @@ class Quality:
     words: dict[str, int]
     with_judge: PredictionPowered | None
     """The mean of all judged answers: a judge's many labels, set right by these few; None without either."""
+    judge_helps: bool
+    """Whether that tells more than this source alone: its interval is narrower, and not by luck."""
     calibration: tuple[tuple[float, float, int], ...]
     """By tenth of confidence: the mean confidence, the mean quality, and how many labels."""
 
@@ -145,7 +147,9 @@ def compose(
     best = _best(fixed)
     said = figures.labels.get(label_source, Labels())
     declared, holdback = against_declared(figures, span.baseline), measured(figures)
-    savings = [declared, *_others(fixed, best), *([holdback.saving] if holdback else [])]
+    savings = [
+        declared, *_others(fixed, best, said.quality), *([holdback.saving] if holdback else [])
+    ]  # fmt: skip
     return Report(
         population=_population(where, figures),
         first=first,
@@ -229,14 +233,30 @@ def _best(fixed: Sequence[FixedModel]) -> FixedModel | None:
     return max(known, key=lambda f: (f.quality.mean or 0.0, -(f.cost_usd or 0.0)), default=None)
 
 
-def _others(fixed: Sequence[FixedModel], best: FixedModel | None) -> list[Saving]:
+def _others(fixed: Sequence[FixedModel], best: FixedModel | None, said: Moments) -> list[Saving]:
+    """Return the savings against the best fixed model, the cheapest as good as routing, and the dearest."""
     priced = [f for f in fixed if f.cost_usd]
     dearest = max(priced, key=lambda f: f.cost_usd or 0.0, default=None)
-    return [
-        replace(model.saving, baseline=f"{name}, {model.model}")
-        for name, model in (("the best fixed model", best), ("the dearest model", dearest))
-        if model is not None and model.cost_usd
-    ]
+    as_good = min(
+        (f for f in priced if f.quality.n >= ENOUGH_LABELS and (f.quality.mean or 0.0) >= (said.mean or 0.0)),
+        key=lambda f: f.cost_usd or 0.0,
+        default=None,
+    )
+    found = []
+    for name, model in (
+        ("the best fixed model", best),
+        ("the cheapest as good as routing", None if as_good is best else as_good),
+        ("the dearest model", dearest),
+    ):
+        if model is not None and model.cost_usd:
+            note = model.saving.note
+            if model.quality.n and said.n:
+                note += (
+                    f"; quality {model.quality.mean:.3f} over {model.quality.n} labels, "
+                    f"routing's {said.mean:.3f} over {said.n}"
+                )
+            found.append(replace(model.saving, baseline=f"{name}, {model.model}", note=note))
+    return found
 
 
 def _metrics(figures: Figures, declared: Saving, before: Figures | None) -> tuple[Metric, ...]:
@@ -306,6 +326,7 @@ def _mean_interval(moments: Moments, *, bounded: bool = True) -> Interval | None
 
 def _quality(source: str, figures: Figures) -> Quality:
     labels = figures.labels[source]
+    interval, together = _mean_interval(labels.quality), _with_judge(labels, figures)
     curve = []
     for place in range(CONFIDENCE_BINS):
         both = labels.by_confidence.get(place)
@@ -315,9 +336,12 @@ def _quality(source: str, figures: Figures) -> Quality:
         source,
         labels.quality.n,
         labels.quality.mean,
-        _mean_interval(labels.quality),
+        interval,
         {word: n for word, n in labels.words.items() if n},
-        _with_judge(labels, figures),
+        together,
+        together is not None
+        and together.judge_helps
+        and (interval is None or _width(together.interval) < _width(interval)),
         tuple(curve),
     )
 
@@ -328,9 +352,13 @@ def _with_judge(labels: Labels, figures: Figures) -> PredictionPowered | None:
     alone = means.Moments(
         judged.n - both.n, judged.total - both.other_total, max(0.0, judged.squares - both.other_squares)
     )
-    if both.n < LEAST_LABELS or alone.n < 2 or both.n < labels.quality.n:
+    if both.n < LEAST_LABELS or alone.n < 2:
         return None
     return prediction_powered_from_moments(both, alone, LEVEL)
+
+
+def _width(interval: Interval) -> float:
+    return interval.high - interval.low
 
 
 def _row(group: tuple[str | None, ...], figures: Figures, total: Figures, label_source: str) -> Row:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -37,7 +38,7 @@ def pages(report: Report) -> tuple[Page, ...]:
         _first_page(report),
         Page(
             "Savings, against what",
-            ("baseline", "how", "saved", "95% interval", "it", "we", "n"),
+            ("baseline", "how", "saved", "95% interval", "its cost", "ours", "n"),
             tuple(_saving_row(saving) for saving in report.savings),
             (
                 *(f"{saving.baseline}: {saving.note}" for saving in report.savings if saving.note),
@@ -106,10 +107,7 @@ def _insights_page(report: Report) -> Page:
         return Page("Insights", lines=("nothing to act on that chance alone may not have done",))
     return Page(
         "Insights",
-        lines=tuple(
-            f"{insight.explain()} (False alarms: at most {insight.false_alarm_rate:.0%}.)"
-            for insight in report.insights
-        ),
+        lines=tuple(insight.explain() for insight in report.insights),
     )
 
 
@@ -163,7 +161,10 @@ def _fixed_page(report: Report) -> Page:
             )
             for f in report.fixed
         ),
-        ("repriced: our answers' tokens at each model's prices; another model writes other lengths",),
+        (
+            "repriced: our answers' tokens at each model's prices; another model writes other lengths",
+            "quality is that of the answers which routing let a model give: of easier tasks, perhaps",
+        ),
     )
 
 
@@ -171,36 +172,26 @@ def _group_page(name: str, rows: tuple[Row, ...]) -> Page:
     return Page(
         f"By {name}",
         (
-            name,
-            "requests",
-            "cost",
-            "of all",
-            "each",
-            "escalated",
-            "errors",
-            "confidence",
-            "quality",
-            "p50",
-            "p95",
-            "saved",
+            *(name, "requests", "cost", "each", "climbed", "errors"),
+            *("confidence", "quality", "p50", "p95", "saved"),
         ),
         tuple(
             (
                 ", ".join(value or _UNKNOWN for value in row.group),
                 str(row.requests),
                 _usd(row.cost_usd),
-                _share(row.cost_share),
                 _usd(row.mean_cost_usd),
                 _share(row.escalation_rate),
                 _share(row.error_rate),
                 _number(row.mean_confidence),
-                _UNKNOWN if row.mean_quality is None else f"{row.mean_quality:.3f} (n {row.labels})",
+                _UNKNOWN if row.mean_quality is None else f"{row.mean_quality:.3f} ({row.labels})",
                 _seconds(row.latency_p50_s),
                 _seconds(row.latency_p95_s),
                 _share(row.saved_share),
             )
             for row in rows
         ),
+        ("climbed: the share that escalated; behind quality: how many labels",),
     )
 
 
@@ -225,14 +216,11 @@ def _judge_lines(quality: Quality) -> list[str]:
     if both is None:
         return []
     told = f"{quality.source} and judge together, over {both.n_labels + both.n_judged} judged answers"
-    if not both.judge_helps:
-        return [
-            f"{told}: the judge adds nothing, go by {quality.source} alone: "
-            f"{both.people_value:.3f}, {_range(both.people_interval, plain=True)}"
-        ]
+    if not quality.judge_helps:
+        return [f"{told}: the judge adds nothing to what {quality.source} said"]
     return [
         f"{told}: {both.value:.3f}, {_range(both.interval, plain=True)}, "
-        f"an interval {both.narrowing:.0%} narrower than by {quality.source} alone"
+        f"narrower than by {quality.source} alone"
     ]
 
 
@@ -326,11 +314,16 @@ def _seconds(value: float | None) -> str:
 
 
 def _usd(value: float | None) -> str:
-    return _UNKNOWN if value is None else f"${value:,.6f}"
+    """Return an amount with cents from a dollar on, and below with four digits that say something."""
+    if value is None:
+        return _UNKNOWN
+    if abs(value) >= 1 or value == 0:
+        return f"${value:,.2f}"
+    return f"${value:.{min(12, 3 - math.floor(math.log10(abs(value))))}f}"
 
 
 def _signed_usd(value: float) -> str:
-    return f"{'-' if value < 0 else '+'}${abs(value):,.6f}"
+    return f"{'-' if value < 0 else '+'}{_usd(abs(value))}"
 
 
 def _usd_range(interval: Interval | None) -> str:

@@ -52,9 +52,21 @@ class Insight:
     false_alarm_rate: float = RATE
 
     def explain(self) -> str:
-        """Return the insight in words: claim, evidence, suggestion, effect."""
+        """Return the insight in words, in four lines: claim, evidence, suggestion, effect."""
         days = f"{(self.since or '?')[:10]} to {(self.until or '?')[:10]}"
-        return f"{self.claim} (n = {self.n}, {days}). {self.suggestion} Expected: {self.effect}."
+        luck = (
+            f"false alarms in at most {self.false_alarm_rate:.0%} of reports"
+            if self.false_alarm_rate
+            else "prices, not a sample"
+        )
+        return "\n".join(
+            (
+                f"{self.claim}.",
+                f"  n = {self.n}, {days}; {luck}",
+                f"  {self.suggestion}",
+                f"  expected: {self.effect}",
+            )
+        )
 
 
 @dataclass(frozen=True, slots=True)
