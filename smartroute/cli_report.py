@@ -65,6 +65,7 @@ class Format(StrEnum):
     JSON = "json"
     CSV = "csv"
     MARKDOWN = "markdown"
+    HTML = "html"
 
 
 def report(
@@ -82,7 +83,7 @@ def report(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it as markdown.")] = False,
 ) -> None:
     """Say what the log holds: cost, savings against several baselines, escalations, confidence, quality."""
-    from smartroute.dashboard.report_pages import markdown, show_report
+    from smartroute.dashboard.report_forms import markdown, show_report
     from smartroute.dashboard.terminal import console_on
 
     with one_clear_line():
@@ -112,18 +113,25 @@ def export(
         Format | None, typer.Option("--format", help="By default what the file's name ends in.")
     ] = None,
 ) -> None:
-    """Write the report to a file: JSON, CSV (the groups) or markdown."""
-    from smartroute.dashboard.report_pages import comma_separated, markdown
+    """Write the report to a file: JSON, CSV (the groups), markdown or HTML."""
+    from smartroute.dashboard.report_forms import comma_separated, html, markdown
     from smartroute.errors import ConfigError
 
     with one_clear_line():
         wanted = form or _FORMATS.get(to.suffix.lower())
         if wanted is None:
-            raise ConfigError(f"{to.name} says no format; end it in .json, .csv or .md, or pass --format")
+            raise ConfigError(
+                f"{to.name} says no format; end it in .json, .csv, .md or .html, or pass --format"
+            )
         where = _filter(since, until, kind=kind, model=model, strategy=strategy, tenant=tenant)
         found = _composed(path, where, group_by, labels.value, models)
-        write = {Format.JSON: _json, Format.CSV: comma_separated, Format.MARKDOWN: markdown}[wanted]
-        text = write(found)
+        write = {
+            Format.JSON: _json,
+            Format.CSV: comma_separated,
+            Format.MARKDOWN: markdown,
+            Format.HTML: html,
+        }
+        text = write[wanted](found)
         if str(to) == "-":
             typer.echo(text, nl=not text.endswith("\n"))
             return
@@ -134,7 +142,7 @@ def export(
     typer.echo(f"{found.population} written to {to}", err=True)
 
 
-_FORMATS = {".json": Format.JSON, ".csv": Format.CSV, ".md": Format.MARKDOWN}
+_FORMATS = {".json": Format.JSON, ".csv": Format.CSV, ".md": Format.MARKDOWN, ".html": Format.HTML}
 
 
 def _filter(since: str | None, until: str | None, **fields: str | None) -> Filter:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from smartroute.analytics.report import Metric, Quality, Report, Row
     from smartroute.analytics.savings import Holdback, Mix, Saving
     from smartroute.stats.intervals import Interval
@@ -233,72 +229,6 @@ def _quality_row(quality: Quality) -> tuple[str, ...]:
         str(quality.n),
         words or _UNKNOWN,
     )
-
-
-def show_report(console: Console, report: Report) -> None:
-    """Print a report on a terminal."""
-    from rich.table import Table
-
-    for page in pages(report):
-        console.print()
-        console.rule(page.title)
-        if page.rows:
-            table = Table(box=None, pad_edge=False, header_style="bold")
-            for place, column in enumerate(page.columns):
-                table.add_column(column, justify="left" if place == 0 else "right", overflow="fold")
-            for row in page.rows:
-                table.add_row(*row)
-            console.print(table)
-        for line in page.lines:
-            console.print(line, soft_wrap=True)
-
-
-def markdown(report: Report) -> str:
-    """Return a report as markdown."""
-    parts = []
-    for place, page in enumerate(pages(report)):
-        parts.append(f"{'#' if place == 0 else '##'} {page.title}\n")
-        if page.rows:
-            parts.append(_line(page.columns))
-            parts.append(_line(("---",) * len(page.columns)))
-            parts += [_line(row) for row in page.rows]
-            parts.append("")
-        parts += [f"- {line}" for line in page.lines]
-        parts.append("")
-    return "\n".join(parts)
-
-
-def _line(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-
-
-def comma_separated(report: Report) -> str:
-    """Return the groups of a report as CSV: one row for each, full figures, empty where unknown."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    fields = (
-        "requests",
-        "cost_usd",
-        "cost_share",
-        "mean_cost_usd",
-        "escalation_rate",
-        "error_rate",
-        "mean_confidence",
-        "labels",
-        "mean_quality",
-        "latency_p50_s",
-        "latency_p95_s",
-        "unpriced",
-        "saved_share",
-    )
-    writer.writerow(("dimension", "group", *fields))
-    for name, rows in report.rows.items():
-        for row in rows:
-            group = " / ".join(value or "" for value in row.group)
-            # A cell that begins like a formula would be run by a spreadsheet.
-            safe = f"'{group}" if group[:1] in ("=", "+", "-", "@", "\t") else group
-            writer.writerow((name, safe, *("" if (v := getattr(row, f)) is None else v for f in fields)))
-    return text.getvalue()
 
 
 def _share(value: float | None) -> str:

@@ -17,7 +17,7 @@ from smartroute.analytics.insights.spending import (
     model_dominated,
     simple_on_dear_models,
 )
-from smartroute.dashboard.report_pages import markdown
+from smartroute.dashboard.report_forms import markdown
 from smartroute.events import Event
 from smartroute.pricing import PriceTable
 from smartroute.sinks import MemorySink

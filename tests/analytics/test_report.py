@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from html.parser import HTMLParser
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from typer.testing import CliRunner
 
 from smartroute.analytics import Analytics, Filter, compose
 from smartroute.cli import app
-from smartroute.dashboard.report_pages import comma_separated, markdown, pages
+from smartroute.dashboard.report_forms import comma_separated, html, markdown
+from smartroute.dashboard.report_pages import pages
 from smartroute.errors import ConfigError
 from smartroute.events import Event
 from smartroute.pricing import Price, PriceTable
@@ -288,6 +290,45 @@ def test_csv_has_a_row_for_each_group_and_no_formula():
     assert {row["requests"] for row in rows} == {"1"}
 
 
+class Cells(HTMLParser):
+    """Collects the text of the cells and items of a document, and every tag that could load something."""
+
+    def __init__(self, document):
+        super().__init__()
+        self.texts, self.loads, self.open = [], [], []
+        self.feed(document)
+
+    def handle_starttag(self, tag, attributes):
+        self.open.append(tag)
+        self.loads += [value for name, value in attributes if name in ("src", "href")]
+        if tag in ("td", "th", "li"):
+            self.texts.append("")
+
+    def handle_endtag(self, tag):
+        while self.open and self.open.pop() != tag:
+            pass
+
+    def handle_data(self, text):
+        if self.open and self.open[-1] in ("td", "th", "li"):
+            self.texts[-1] += text
+
+
+def test_html_holds_the_cells_of_every_page_and_nothing_that_runs_or_loads():
+    hostile = "<script>alert(1)</script>"
+    report = compose(Analytics(a_log(an_outcome(1, kind=hostile), an_outcome(2))), prices=PRICES)
+    document = html(report)
+    found = Cells(document)
+    wanted = [
+        text
+        for page in pages(report)
+        for row in (page.columns if page.rows else (), *page.rows)
+        for text in row
+    ]
+    assert wanted and set(wanted) <= set(found.texts)
+    assert hostile in found.texts and "<script" not in document
+    assert found.loads == []
+
+
 @pytest.fixture
 def folder(tmp_path):
     with JsonlSink(tmp_path / "log") as sink:
@@ -332,7 +373,8 @@ def test_a_period_may_end_and_quality_be_told_by_others(folder):
 
 
 def test_an_export_is_written_as_its_name_says(folder, tmp_path):
-    for name, begins in (("a.json", "{"), ("a.csv", "dimension,group"), ("a.md", "# Report")):
+    forms = {"json": "{", "csv": "dimension,group", "md": "# Report", "html": "<!doctype html>"}
+    for name, begins in ((f"a.{ending}", begins) for ending, begins in forms.items()):
         done = typed("export", tmp_path / name, "--path", folder)
         assert done.exit_code == 0, done.output
         assert (tmp_path / name).read_text("utf-8").startswith(begins)

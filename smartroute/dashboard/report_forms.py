@@ -1,0 +1,121 @@
+"""Write a report's pages on a terminal, as markdown and HTML, and its groups as CSV. Computes no figure."""
+
+from __future__ import annotations
+
+import csv
+import html as html_text
+import io
+from typing import TYPE_CHECKING
+
+from smartroute.dashboard.report_pages import Page, pages
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from smartroute.analytics.report import Report
+
+
+def show_report(console: Console, report: Report) -> None:
+    """Print a report on a terminal."""
+    from rich.table import Table
+
+    for page in pages(report):
+        console.print()
+        console.rule(page.title)
+        if page.rows:
+            table = Table(box=None, pad_edge=False, header_style="bold")
+            for place, column in enumerate(page.columns):
+                table.add_column(column, justify="left" if place == 0 else "right", overflow="fold")
+            for row in page.rows:
+                table.add_row(*row)
+            console.print(table)
+        for line in page.lines:
+            console.print(line, soft_wrap=True)
+
+
+def markdown(report: Report) -> str:
+    """Return a report as markdown."""
+    parts = []
+    for place, page in enumerate(pages(report)):
+        parts.append(f"{'#' if place == 0 else '##'} {page.title}\n")
+        if page.rows:
+            parts.append(_line(page.columns))
+            parts.append(_line(("---",) * len(page.columns)))
+            parts += [_line(row) for row in page.rows]
+            parts.append("")
+        parts += [f"- {line}" for line in page.lines]
+        parts.append("")
+    return "\n".join(parts)
+
+
+def _line(cells: tuple[str, ...]) -> str:
+    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def html(report: Report) -> str:
+    """Return a report as one HTML document that loads nothing, and reads well on paper too."""
+    found = pages(report)
+    title = html_text.escape(found[0].title)
+    body = "\n".join(_section(page, "h1" if place == 0 else "h2") for place, page in enumerate(found))
+    return (
+        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta name="viewport" content="width=device-width">\n<title>smartroute: {title}</title>\n'
+        f"<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def _section(page: Page, heading: str) -> str:
+    parts = [f"<section>\n<{heading}>{html_text.escape(page.title)}</{heading}>"]
+    if page.rows:
+        parts.append(f"<table>\n<thead>{_html_row(page.columns, 'th')}</thead>\n<tbody>")
+        parts += [_html_row(row, "td") for row in page.rows]
+        parts.append("</tbody>\n</table>")
+    if page.lines:
+        items = "\n".join(f"<li>{html_text.escape(line)}</li>" for line in page.lines)
+        parts.append(f"<ul>\n{items}\n</ul>")
+    return "\n".join((*parts, "</section>"))
+
+
+def _html_row(cells: tuple[str, ...], tag: str) -> str:
+    return "<tr>" + "".join(f"<{tag}>{html_text.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+
+_STYLE = """
+:root { color-scheme: light dark; }
+body { font: 15px/1.5 system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem; }
+section { overflow-x: auto; }
+table { border-collapse: collapse; }
+th, td { padding: .25rem .75rem; text-align: right; border-bottom: 1px solid #8884; white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; padding-left: 0; }
+td { font-variant-numeric: tabular-nums; }
+li { white-space: pre-line; }
+"""
+
+
+def comma_separated(report: Report) -> str:
+    """Return the groups of a report as CSV: one row for each, full figures, empty where unknown."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    fields = (
+        "requests",
+        "cost_usd",
+        "cost_share",
+        "mean_cost_usd",
+        "escalation_rate",
+        "error_rate",
+        "mean_confidence",
+        "labels",
+        "mean_quality",
+        "latency_p50_s",
+        "latency_p95_s",
+        "unpriced",
+        "saved_share",
+    )
+    writer.writerow(("dimension", "group", *fields))
+    for name, rows in report.rows.items():
+        for row in rows:
+            group = " / ".join(value or "" for value in row.group)
+            # A cell that begins like a formula would be run by a spreadsheet.
+            safe = f"'{group}" if group[:1] in ("=", "+", "-", "@", "\t") else group
+            writer.writerow((name, safe, *("" if (v := getattr(row, f)) is None else v for f in fields)))
+    return text.getvalue()
