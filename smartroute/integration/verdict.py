@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -20,7 +20,15 @@ def final_score(members: Sequence[CouncilMember], scores: Mapping[str, float], m
     Every step of it (product, sum, rounding) grows with each score, so that replacing the missing by 0 and by
     100 bounds what it can still become, to the last digit.
     """
-    return round(sum(member.weight * scores.get(member.key, missing) for member in members), 2)
+    return round(_added(member.weight * scores.get(member.key, missing) for member in members), 2)
+
+
+def _added(terms: Iterable[float]) -> float:
+    """Return the terms added one after the other: `sum` does that up to Python 3.11, and compensates later."""
+    total = 0.0
+    for term in terms:
+        total += term
+    return total
 
 
 def verdict_of(score: float, threshold: float) -> str:
@@ -38,10 +46,10 @@ def settled(members: Sequence[CouncilMember], scores: Mapping[str, float], thres
 def imputed_score(members: Sequence[CouncilMember], scores: Mapping[str, float]) -> float:
     """Return the estimate for a member that was not asked: the weighted mean of those that were."""
     asked = [member for member in members if member.key in scores]
-    weight = sum(member.weight for member in asked)
+    weight = _added(member.weight for member in asked)
     if not weight:
         return NEUTRAL
-    mean = sum(member.weight * scores[member.key] for member in asked) / weight
+    mean = _added(member.weight * scores[member.key] for member in asked) / weight
     return round(min(100.0, max(0.0, mean)), 2)
 
 
@@ -66,7 +74,7 @@ def as_familiar(
     failed = ballot.failed
     scores = {member.key: round(float(ballot.scores[member.key]), 2) for member in members}
     score = final_score(members, scores)
-    asked = sum(member.weight for member in members if member.key not in ballot.imputed)
+    asked = _added(member.weight for member in members if member.key not in ballot.imputed)
     share = 1.0 if not ballot.imputed else min(1.0, asked)
     return {
         "verdict": verdict_of(score, threshold),

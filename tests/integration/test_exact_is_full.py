@@ -110,6 +110,21 @@ def test_a_settled_verdict_holds_whatever_the_others_say(drawn, threshold):
         assert verdict_of(final_score(members, votes), threshold) == found
 
 
+@pytest.mark.parametrize(
+    ("scores", "final"),
+    [((74.16, 95.31, 95.99, 70.0), 84.46), ((96.43, 70.71, 93.85, 70.0), 85.55)],
+)
+def test_a_score_is_the_same_on_every_version_of_python(scores, final):
+    """Both lie on half a hundredth (84.455, 85.555), where a compensated sum rounds to the other side.
+
+    Doubles added in the order of the members: 29.664 + 28.593 + 19.198 + 7 is 84.45500000000001, and
+    38.572 + 21.213 + 18.77 + 7 is 85.55499999999999.
+    """
+    weights = (0.4, 0.3, 0.2, 0.1)
+    members = [CouncilMember(f"m{i}", w, scorer=Fixed(1)) for i, w in enumerate(weights)]
+    assert final_score(members, {f"m{i}": score for i, score in enumerate(scores)}) == final
+
+
 def settled_by_a_narrow_bound(members, votes, threshold):
     """The usual mistake: nobody scores under 10 or over 90."""
     low = verdict_of(final_score(members, votes, 10.0), threshold)
