@@ -32,6 +32,12 @@ def familiar_task(
     )
 
 
+def familiar_unit(user_id: object) -> str | None:
+    """Return what an experiment buckets a user by: None for nobody, however that is written."""
+    unit = "" if user_id is None else str(user_id)
+    return unit if unit.strip() else None
+
+
 def familiar_result(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as the dict that callers of the replaced system read."""
     return {

@@ -10,8 +10,10 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from smartroute.errors import TaskError
 from smartroute.integration.members import CouncilMember
 from smartroute.records import Message
+from smartroute.request_checks import checked_text
 
 _NUMBER = r"[+-]?\d{1,6}(?:[.,]\d{1,6})?"
 _OF = r"(?:\s*/\s*(\d{1,6}))?"
@@ -20,10 +22,39 @@ _LABELLED = re.compile(rf"\bscore\b[\"'*\s]*[:=][\"'*\s]*({_NUMBER}|nan|[+-]?inf
 _MOST_CHARACTERS = 20_000
 
 
+def as_json(features: object) -> str:
+    """Return visual features as JSON, equal for equal features; "" where there are none.
+
+    What JSON does not know becomes text, arrays their whole content, lone surrogates U+FFFD.
+    Raises TaskError for what cannot be told in JSON at all.
+    """
+    if features is None or (isinstance(features, Mapping) and not features):
+        return ""
+    try:
+        text = json.dumps(_plain(features), sort_keys=True, ensure_ascii=False)
+    except Exception as error:
+        raise TaskError(f"visual_features cannot be told as JSON ({type(error).__name__})") from error
+    return checked_text(text, "visual_features")
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted((_plain(item) for item in value), key=repr)
+    # Arrays and numbers of numpy and its kin: their text would leave out the middle of a long one.
+    listed = getattr(value, "tolist", None)
+    return _plain(listed()) if callable(listed) else str(value)
+
+
 def member_messages(
-    member: CouncilMember, script: str, niche: str, visual_features: Mapping[str, Any] | None
+    member: CouncilMember, script: str, niche: str, visual_features: str
 ) -> tuple[Message, ...]:
-    """Return the messages that ask one member for its score.
+    """Return the messages that ask one member for its score. `visual_features` are JSON, or empty.
 
     The script stands between marks that hold a hash of it: a script cannot contain its own hash, so nothing
     in it can end the quotation and speak in our voice.
@@ -42,7 +73,7 @@ def member_messages(
 
 
 def screen_messages(
-    members: Sequence[CouncilMember], script: str, niche: str, visual_features: Mapping[str, Any] | None
+    members: Sequence[CouncilMember], script: str, niche: str, visual_features: str
 ) -> tuple[Message, ...]:
     """Return the messages that ask one model to score every member's rubric at once."""
     rubrics = "\n".join(
@@ -68,10 +99,8 @@ _RULES = (
 )
 
 
-def _quoted(script: str, niche: str, visual_features: Mapping[str, Any] | None) -> str:
-    seen = ""
-    if visual_features:
-        seen = f"\nVisual features: {json.dumps(visual_features, ensure_ascii=False, default=str)}"
+def _quoted(script: str, niche: str, visual_features: str) -> str:
+    seen = f"\nVisual features: {visual_features}" if visual_features else ""
     mark = hashlib.blake2b(f"{script}\0{niche}\0{seen}".encode(errors="replace"), digest_size=12).hexdigest()
     return (
         f"Niche: {json.dumps(niche, ensure_ascii=False)}{seen}\n"
@@ -120,7 +149,7 @@ def read_score(text: str, script: str = "", *, cut: bool = False) -> float | Non
     text = text[:_MOST_CHARACTERS]
     found = _json(text)
     if isinstance(found, Mapping):
-        return _checked(found.get("score")) if _squeezed(text) != _squeezed(script) else None
+        return None if _is_echo(text, script) else _checked(found.get("score"))
     if cut:
         return None
     if found is not None:
@@ -136,6 +165,10 @@ def read_score(text: str, script: str = "", *, cut: bool = False) -> float | Non
     return None
 
 
+def _is_echo(text: str, script: str) -> bool:
+    return _squeezed(_bare(text)) == _squeezed(_bare(script))
+
+
 def _squeezed(text: str) -> str:
     """Return a text for comparison: letters of one case and width, without spaces, quotes and asterisks."""
     return _LOOSE.sub("", unicodedata.normalize("NFKC", text).casefold())
@@ -144,10 +177,14 @@ def _squeezed(text: str) -> str:
 _LOOSE = re.compile(r"[\s\"'*`\u2018-\u201f]+")
 
 
-def read_screen(text: str, members: Sequence[CouncilMember]) -> dict[str, float] | None:
-    """Return the score of every member's rubric, None unless each has one from 0 to 100."""
-    found = _json(text[:_MOST_CHARACTERS])
-    if not isinstance(found, Mapping):
+def read_screen(text: str, members: Sequence[CouncilMember], script: str = "") -> dict[str, float] | None:
+    """Return the score of every member's rubric, None unless each has one from 0 to 100.
+
+    An answer that is nothing but the script is an echo, and no score of anyone.
+    """
+    text = text[:_MOST_CHARACTERS]
+    found = _json(text)
+    if not isinstance(found, Mapping) or _is_echo(text, script):
         return None
     scores: dict[str, float] = {}
     for member in members:
@@ -159,12 +196,17 @@ def read_screen(text: str, members: Sequence[CouncilMember]) -> dict[str, float]
     return scores
 
 
-def _json(text: str) -> Any:
+def _bare(text: str) -> str:
+    """Return a text without the code fence that some models put around all of it."""
     bare = text.strip()
     if bare.startswith("```") and bare.endswith("```") and len(bare) > 6:
         bare = bare[3:-3].strip().removeprefix("json").strip()
+    return bare
+
+
+def _json(text: str) -> Any:
     try:
-        return json.loads(bare)
+        return json.loads(_bare(text))
     except (ValueError, RecursionError):
         return None
 

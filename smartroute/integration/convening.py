@@ -37,12 +37,12 @@ MAX_TOKENS = 4_096
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What is judged: the text, its niche, what its pictures show, and the threshold it has to reach."""
+    """What is judged: the text, its niche, what its pictures show (JSON), and the threshold to reach."""
 
     text: str
     niche: str
     threshold: float
-    visual_features: Mapping[str, Any] | None = None
+    visual_features: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,7 +210,7 @@ def behind_a_screen(council: Council, run: Run, script: Script) -> Convened:
         messages = screen_messages(judges, script.text, script.niche, script.visual_features)
         ask = question(council.screen, messages, screen_format(judges), "screen", 0)
         (answer,) = yield from votes.ask(scorers, "audit" if audited else "answer", 1, ask)
-        screen = read_screen(answer.text, judges) if isinstance(answer, Reply) else None
+        screen = read_screen(answer.text, judges, script.text) if isinstance(answer, Reply) else None
     score = None if screen is None else final_score(council.members, {**screen, **votes.scores})
     if audited:
         rest = [seat for seat in council.seats if seat.member.key not in votes.scores]

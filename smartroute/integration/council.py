@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import json
 import math
 import random
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from smartroute.classify import estimate_tokens
 from smartroute.errors import ConfigError, TaskError
+from smartroute.familiar import familiar_unit
 from smartroute.integration.audits import WIDE_MARGIN, AuditReport, Audits
-from smartroute.integration.ballot import member_messages
+from smartroute.integration.ballot import as_json, member_messages
 from smartroute.integration.convening import (
     MAX_TOKENS,
     WAYS,
@@ -49,6 +51,7 @@ from smartroute.integration.verdict import as_familiar
 from smartroute.locks import fork_safe_lock
 from smartroute.pricing import Price, PriceTable
 from smartroute.records import Attempt, Decision, Menu, Reply, Rung, Task, Tier
+from smartroute.request_checks import checked_text
 from smartroute.router import ModelRouter
 from smartroute.routing.eligibility import split_effort
 from smartroute.routing.escalation import Run, Steps, Stop
@@ -164,22 +167,21 @@ class SmartEnsembleEvaluator:
             raise TaskError("script is another name of script_content; pass one of them")
         if not isinstance(text, str):
             raise TaskError(f"a script must be text, got {type(text).__name__}")
-        if not isinstance(niche, str):
-            raise TaskError(f"niche must be text, got {type(niche).__name__}")
+        niche = checked_text(niche, "niche")
         task = Task.of(
             text,
             kind="council",
             params={"max_tokens": MAX_TOKENS},
             subject=text,
-            unit=None if user_id is None else str(user_id),
+            unit=familiar_unit(user_id),
         )
         # As the task has it: without lone surrogates, which no request could carry.
         text = task.messages[0]["content"]
-        judged = Script(text, niche, self.get_approval_threshold(niche), visual_features or None)
+        judged = Script(text, niche, self.get_approval_threshold(niche), as_json(visual_features))
         task = replace(task, labels=script_labels(judged))
         decision = self.router.decide_task(task)
         mode = self._mode_of(decision)
-        key = (mode, decision.arm, judged.threshold, _canonical(visual_features), text, niche)
+        key = (mode, decision.arm, judged.threshold, niche, _digest(judged))
         answer = await self._answer(key, task, judged, decision, mode)
         if self._old is not None and not answer["_routing_metadata"]["cached"]:
             self._compare(self._old, answer, judged)
@@ -403,8 +405,10 @@ def _reply(answer: Mapping[str, Any]) -> Reply:
     )
 
 
-def _canonical(features: Mapping[str, Any] | None) -> str:
-    return json.dumps(features, sort_keys=True, default=repr) if features else ""
+def _digest(script: Script) -> bytes:
+    """Return a hash of what is judged: as it stands, a thousand long scripts would fill the memory."""
+    parts = json.dumps([script.text, script.visual_features])
+    return hashlib.blake2b(parts.encode(), digest_size=32).digest()
 
 
 def _checked_modes(mode: object) -> Mapping[str | None, str]:

@@ -6,7 +6,7 @@ import json
 from typing import Any, Self
 
 from smartroute.errors import ConfigError, TaskError
-from smartroute.familiar import familiar_result
+from smartroute.familiar import familiar_result, familiar_unit
 from smartroute.locks import fork_safe_lock
 from smartroute.records import Outcome, Task, TaskComplexity
 from smartroute.router import ModelRouter
@@ -93,7 +93,7 @@ class SmartSingleModelExecutor:
             _filled(template, text),
             kind=task_type,
             subject=text,
-            unit=None if user_id is None else str(user_id),
+            unit=familiar_unit(user_id),
             complexity_override=hint,
             response_format=response_format,
             repair=response_format is not None,

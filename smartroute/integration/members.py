@@ -26,7 +26,6 @@ THRESHOLDS: Mapping[str, float] = {
 """From which score a script of a niche is approved; any other niche has DEFAULT_THRESHOLD."""
 
 _THRESHOLD_VARIABLE = "COUNCIL_APPROVAL_THRESHOLD"
-_MOST_MEMBERS = 64
 
 
 def _is_number(value: object) -> bool:
@@ -115,8 +114,6 @@ def checked_members(members: Sequence[CouncilMember]) -> tuple[CouncilMember, ..
     found = tuple(members)
     if not found or not all(isinstance(member, CouncilMember) for member in found):
         raise ConfigError("a council needs members: a list of CouncilMember")
-    if len(found) > _MOST_MEMBERS:
-        raise ConfigError(f"a council has at most {_MOST_MEMBERS} members, got {len(found)}")
     keys = [member.key for member in found]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
@@ -134,9 +131,10 @@ def checked_thresholds(thresholds: Mapping[str, float] | None) -> Mapping[str, f
     return {**THRESHOLDS, **{niche.strip().lower(): float(t) for niche, t in (thresholds or {}).items()}}
 
 
-def threshold_for(niche: str, thresholds: Mapping[str, float]) -> float:
+def threshold_for(niche: object, thresholds: Mapping[str, float]) -> float:
     """Return the threshold of a niche; COUNCIL_APPROVAL_THRESHOLD in the environment wins over all.
 
+    What is no text is no niche that is known, and has the threshold of any other.
     Raises ConfigError when that variable is no number from 0 to 100.
     """
     text = os.environ.get(_THRESHOLD_VARIABLE, "").strip()
@@ -147,6 +145,8 @@ def threshold_for(niche: str, thresholds: Mapping[str, float]) -> float:
             raise ConfigError(f"{_THRESHOLD_VARIABLE} must be a number from 0 to 100, got {text!r}") from None
         check_threshold(value, _THRESHOLD_VARIABLE)
         return value
+    if not isinstance(niche, str):
+        return DEFAULT_THRESHOLD
     return thresholds.get(niche.strip().lower(), DEFAULT_THRESHOLD)
 
 

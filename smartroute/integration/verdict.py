@@ -24,7 +24,7 @@ def final_score(members: Sequence[CouncilMember], scores: Mapping[str, float], m
 
 
 def _added(terms: Iterable[float]) -> float:
-    """Return the terms added one after the other: `sum` does that up to Python 3.11, and compensates later."""
+    """Return the terms added one by one, as `sum` does up to Python 3.11: later ones compensate."""
     total = 0.0
     for term in terms:
         total += term

@@ -437,6 +437,49 @@ def test_no_niche_is_the_usual_one_and_odd_characters_reach_the_members_mended()
     assert "script \ufffd 90" in council.router.provider.calls[0].messages[1]["content"]
 
 
+def test_odd_characters_beside_the_script_reach_the_members_mended_too():
+    council = council_of("full", lambda call: '{"score": 90}')
+    found = asyncio.run(council.evaluate_script("script", "\ud800", visual_features={"note": "\ud801"}))
+    assert found["errors"] is None
+    for call in council.router.provider.calls:
+        assert call.messages[1]["content"].encode().count("\ufffd".encode()) == 2
+
+
+def test_a_user_without_an_id_is_nobody_however_that_is_written():
+    council = council_of("full", lambda call: '{"score": 90}')
+    for n, user_id in enumerate([None, "", "  ", 0]):
+        asyncio.run(council.evaluate_script(f"script {n}", user_id=user_id))
+    assert [event.unit for event in council.router.config.sink.captured] == [None, None, None, "0"]
+
+
+@pytest.mark.parametrize("niche", [None, 5, ["finance"]])
+def test_what_is_no_niche_has_the_threshold_of_any_other(niche):
+    assert council_of().get_approval_threshold(niche) == 85.0
+
+
+def test_a_hundred_members_are_a_council_too():
+    members = [CouncilMember(f"m{n}", 0.01, rubric="all", model="a") for n in range(100)]
+    found = asyncio.run(council_of("full", members=members).evaluate_script("script 42"))
+    assert (found["final_score"], len(found["breakdown"])) == (42.0, 100)
+
+
+def test_long_scripts_are_not_kept_with_their_answers():
+    import tracemalloc
+
+    council = council_of("full", lambda call: '{"score": 90}')
+    asyncio.run(council.evaluate_script("warm up"))
+    tracemalloc.start()
+    try:
+        for n in range(20):
+            asyncio.run(council.evaluate_script(f"{n} " + "word " * 100_000))
+            council.router.provider.calls.clear()
+        gc.collect()
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 2_000_000, "twenty scripts of half a megabyte are ten"
+
+
 def test_two_scripts_are_one_too_many():
     with pytest.raises(TaskError, match="another name"):
         asyncio.run(council_of().evaluate_script("one", script="two"))

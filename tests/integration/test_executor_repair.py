@@ -191,6 +191,12 @@ def test_the_user_reaches_the_log_and_parameters_the_provider():
     assert executor.router.provider.calls[0].params["temperature"] == 0.5
 
 
+def test_a_user_without_an_id_is_nobody():
+    executor = executor_of(lambda call: "ok")
+    executor.execute_sync("hi", user_id="")
+    assert executor.router.config.sink.captured[0].unit is None
+
+
 def test_a_failed_call_is_an_error_and_never_a_result():
     def fail(call):
         raise ConnectionError
