@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 import os
 from collections.abc import Mapping
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from smartroute.errors import (
@@ -14,6 +16,7 @@ from smartroute.errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
+from smartroute.integration.apart import apart
 from smartroute.records import Call, Reply, Usage
 from smartroute.routing.escalation import SCORER
 
@@ -25,8 +28,9 @@ if TYPE_CHECKING:
 class Scorer(Protocol):
     """Gives a script a score from 0 to 100, or raises. `score` may be a coroutine function.
 
-    `ready` False (or a method that returns False) means that there is nothing to ask: the member
-    counts as neutral, and no call is made.
+    Any other runs in a thread of its own. `ready` False (or a method that returns False) means that there is
+    nothing to ask: the member counts as neutral, and no call is made. An attribute `timeout_s` says how
+    long to wait for a score, 30 seconds without one.
     """
 
     def score(self, script: str, niche: str) -> Any: ...
@@ -121,19 +125,51 @@ class ScoringProvider:
         """Make one call. Raises ProviderError."""
         if call.provider != SCORER:
             return await self._provider.asend(call)
+        import asyncio
+
+        scorer = self._scorers[call.model]
+        limit_s = _patience_s(scorer, call)
         try:
-            value = await _asked(self._scorers[call.model], call.options["script"], call.options["niche"])
+            async with asyncio.timeout(limit_s) as limit:
+                value = await _asked(scorer, call.options["script"], call.options["niche"])
         except Exception as error:
             # Final and free, whatever it was: a score is not worth a wait, and nothing was generated.
-            told = str(error) if isinstance(error, ProviderError) else f"it raised {type(error).__name__}"
+            told = f"no score within {limit_s:g} s" if limit.expired() else _told(error)
             raise ProviderError(told, model=call.model, generated=False) from error
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0.0 <= value <= 100.0:
+        score = _number(value)
+        if not 0.0 <= score <= 100.0:
             raise MalformedReplyError(
                 f"the score of {call.model} must be a number from 0 to 100, got {value!r:.40}",
                 model=call.model,
                 generated=False,
             )
-        return Reply(repr(float(value)), usage=Usage(0, 0), finish_reason="stop")
+        return Reply(repr(score), usage=Usage(0, 0), finish_reason="stop")
+
+
+_PATIENCE_S = 30.0
+_SHARE_OF_THE_CALLS = 0.9
+
+
+def _patience_s(scorer: Scorer, call: Call) -> float:
+    """Return how long to wait: less than the driver would, who takes a late answer for worth a retry."""
+    own_s = getattr(scorer, "timeout_s", None)
+    if isinstance(own_s, bool) or not isinstance(own_s, int | float) or not 0.0 < own_s < math.inf:
+        own_s = _PATIENCE_S
+    return own_s if call.timeout_s is None else min(own_s, _SHARE_OF_THE_CALLS * call.timeout_s)
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, ProviderError) else f"it raised {type(error).__name__}"
+
+
+def _number(value: object) -> float:
+    """Return any real number, of numpy's too, as a float; NaN for what is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 async def _asked(scorer: Scorer, script: str, niche: str) -> Any:
@@ -141,7 +177,8 @@ async def _asked(scorer: Scorer, script: str, niche: str) -> Any:
         return await scorer.score(script, niche)
     import asyncio
 
-    return await asyncio.to_thread(scorer.score, script, niche)
+    value = await asyncio.wrap_future(apart(lambda: scorer.score(script, niche)))
+    return await value if inspect.isawaitable(value) else value
 
 
 def is_ready(scorer: Scorer) -> bool:

@@ -7,7 +7,9 @@ import os
 import random
 import threading
 import warnings
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from smartroute import (
@@ -21,6 +23,7 @@ from smartroute import (
     RouterConfig,
     TaskError,
 )
+from smartroute.clock import Clock
 from smartroute.errors import ProviderUnavailableError
 from smartroute.integration import ClickThroughScorer, CouncilMember, SmartEnsembleEvaluator
 from smartroute.routing.retries import RetryPolicy
@@ -527,6 +530,99 @@ def test_a_call_of_a_scorer_is_free_in_the_ledger_and_a_failing_one_is_no_failed
     assert found["_routing_metadata"]["unpriced_attempts"] == 0
 
 
+class Scoring:
+    """A scoring service that does what a function does."""
+
+    def __init__(self, score, **attributes):
+        self.score = score
+        self.__dict__.update(attributes)
+
+
+def scored_by(score, **attributes):
+    """Return a council of "first" at 0.6 and a service at 0.4 with that score function."""
+    members = (MEMBERS[0], CouncilMember("service", 0.4, scorer=Scoring(score, **attributes)))
+    return council_of("full", members=members, clock=Clock(), retry=RetryPolicy(calls=3))
+
+
+async def eventually(script, niche):
+    return 55
+
+
+def raising(error):
+    def score(script, niche):
+        raise error
+
+    return score
+
+
+@pytest.mark.parametrize(
+    "score",
+    [
+        lambda script, niche: Fraction(55),
+        lambda script, niche: np.float32(55),
+        lambda script, niche: np.int64(55),
+        lambda script, niche: eventually(script, niche),
+    ],
+    ids=["fraction", "float32", "int64", "a function that returns a coroutine"],
+)
+def test_a_score_may_be_any_real_number_now_or_later(score):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = asyncio.run(scored_by(score).evaluate_script("script 90"))
+        gc.collect()
+    assert found["breakdown"]["service"] == 55.0
+
+
+@pytest.mark.parametrize(
+    "error", [SystemExit(3), StopIteration(1), GeneratorExit(), asyncio.CancelledError()]
+)
+def test_a_scorer_that_raises_what_no_scorer_should_is_neutral(error):
+    async def within_5_s():
+        return await asyncio.wait_for(scored_by(raising(error)).evaluate_script("script 90"), 5)
+
+    found = asyncio.run(within_5_s())
+    assert (found["breakdown"]["service"], found["errors"]) == (70.0, None)
+
+
+@pytest.mark.parametrize("value", [10**400, -1, 100.5, True, "55", None, 1j, float("nan")])
+def test_what_is_no_score_of_a_scorer_is_neutral(value):
+    found = asyncio.run(scored_by(lambda script, niche: value).evaluate_script("script 90"))
+    assert (found["breakdown"]["service"], found["errors"]) == (70.0, None)
+    assert "must be a number from 0 to 100" in found["feedback"]
+
+
+async def forever(script, niche):
+    await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("settings", [{"timeout_s": 0.1}, {}], ids=["its own", "that of calls"])
+def test_a_scorer_that_hangs_is_waited_for_once_and_then_neutral(settings):
+    council = scored_by(forever, **settings)
+    if not settings:
+        council = council_of("full", members=council.members, clock=Clock(), call_timeout_s=0.1)
+
+    async def within_5_s():
+        return await asyncio.wait_for(council.evaluate_script("script 90"), 5)
+
+    found = asyncio.run(within_5_s())
+    assert found["breakdown"] == {"first": 90.0, "service": 70.0}
+    assert "service gave no score (no score within" in found["feedback"]
+    (event,) = council.router.config.sink.captured
+    assert [a["model"] for a in event.attempts if a.get("failure")] == ["service"]
+
+
+def test_a_scorer_that_blocks_holds_up_neither_the_answer_nor_the_end_of_the_loop():
+    release = threading.Event()
+    council = scored_by(lambda script, niche: release.wait(30), timeout_s=0.1)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(asyncio.run(council.evaluate_script("script 90"))))
+    thread.start()
+    thread.join(10)
+    done = bool(found)
+    release.set()
+    assert done and found[0]["breakdown"]["service"] == 70.0
+
+
 def test_an_exhausted_budget_is_named_by_every_member():
     council = council_of("full", max_usd=0.0)
     found = asyncio.run(council.evaluate_script("script 90"))
@@ -540,8 +636,6 @@ def test_a_deadline_passes_over_the_members_that_are_late():
             if call.model == "b":
                 await asyncio.sleep(30)
             return self.send(call)
-
-    from smartroute.clock import Clock
 
     council = council_of("full", provider=Stuck(answer), clock=Clock(), timeout_s=0.1)
     found = asyncio.run(council.evaluate_script("script 90"))
