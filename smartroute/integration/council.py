@@ -345,7 +345,9 @@ class SmartEnsembleEvaluator:
         self._answers.clear()
 
     def close(self) -> None:
-        """Close the router, if it is this council's own."""
+        """Wait for comparisons in threads, and close the router, if it is this council's own."""
+        if self._old is not None:
+            self._old.join()
         if self._router is not None and self._given_router is None:
             self._router.close()
 

@@ -5,16 +5,24 @@ from __future__ import annotations
 import inspect
 import logging
 import math
+import os
 import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from smartroute.integration.apart import apart
 from smartroute.locks import fork_safe_lock
 from smartroute.stats.intervals import Interval, wilson
 
+if TYPE_CHECKING:
+    import asyncio
+    from concurrent.futures import Future
+
 _log = logging.getLogger("smartroute")
+_MOST_UNDER_WAY = 100
+_MOMENT_S = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,7 @@ class Comparison:
 
     `agreement` is the share of equal verdicts, with its Wilson interval at 95%. `mean_difference` is new
     minus old score, in points, with the standard error of that mean. `failed` counts the old council's
-    failures, `abandoned` comparisons that were cut off (a closed loop, or none of its kind running).
+    failures, `abandoned` comparisons that a closing loop cut off, or for which there was no room.
     """
 
     n: int
@@ -114,11 +122,23 @@ class Tally:
         )
 
 
+@dataclass(slots=True, eq=False)
+class _Pair:
+    """A script for the old council, with the new one's answer. `asked`: the old one may have begun."""
+
+    new: Mapping[str, Any]
+    question: Mapping[str, Any]
+    log: Callable[[Compared], Awaitable[None]]
+    asked: bool = False
+
+
 class SideBySide:
     """Asks the old council in the background. Whatever it does, no request waits for it or fails with it.
 
-    `old` has a method `evaluate_script(script_content=..., niche=...)`, or is such a function; a coroutine
-    function runs in the event loop of the request, any other in a thread.
+    `old` has a method `evaluate_script(script_content=..., niche=...)`, or is such a function. A coroutine
+    function runs in the event loop of the request, where its connections are; but in a thread with a loop of
+    its own when the request's ends with the answer, as that of asyncio.run does. Any other function runs in
+    a thread. At most 100 are under way.
     """
 
     def __init__(self, old: Any, share: float, rng: random.Random, *, timeout_s: float = 120.0) -> None:
@@ -128,34 +148,76 @@ class SideBySide:
         self._timeout_s = timeout_s
         self._lock = fork_safe_lock()
         self._tasks: set[Any] = set()
+        self._apart: set[Future[None]] = set()
+        self._pid = os.getpid()
         self._tally = Tally()
 
-    def start(self, new: Mapping[str, Any], asked: Mapping[str, Any], log: Callable[[Compared], Any]) -> None:
+    def start(
+        self, new: Mapping[str, Any], question: Mapping[str, Any], log: Callable[[Compared], Awaitable[None]]
+    ) -> None:
         """Begin a comparison with an answer of the new council, if it is drawn. Returns at once."""
         import asyncio
 
         with self._lock:
             if self._rng.random() >= self.share:
                 return
-        task = asyncio.get_running_loop().create_task(self._compare(new, asked, log))
+            if self._pid != os.getpid():  # threads and loops stayed behind in the other process
+                self._tasks, self._apart, self._pid = set(), set(), os.getpid()
+            if len(self._tasks) + len(self._apart) >= _MOST_UNDER_WAY:
+                self._tally.abandoned += 1
+                return
+        pair = _Pair(new, question, log)
+        if not _is_coroutine_function(self._call):
+            self._begin_apart(pair)
+            return
+        task = asyncio.get_running_loop().create_task(self._after_a_moment(pair))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda task: self._ended(task, pair))
 
-    async def _compare(
-        self, new: Mapping[str, Any], asked: Mapping[str, Any], log: Callable[[Compared], Any]
-    ) -> None:
+    async def _after_a_moment(self, pair: _Pair) -> None:
         import asyncio
 
+        # A loop that ends with the answer has ended by then, and nothing was asked or paid in vain.
+        await asyncio.sleep(_MOMENT_S)
+        await self._compare(pair)
+
+    def _ended(self, task: asyncio.Task[None], pair: _Pair) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            return
+        if not pair.asked:
+            self._begin_apart(pair)
+            return
+        with self._lock:
+            self._tally.abandoned += 1
+
+    def _begin_apart(self, pair: _Pair) -> None:
+        import asyncio
+
+        try:
+            future = apart(lambda: asyncio.run(self._compare(pair)))
+        except RuntimeError:  # no more threads
+            with self._lock:
+                self._tally.abandoned += 1
+            return
+        self._apart.add(future)
+        future.add_done_callback(self._apart.discard)
+
+    async def _compare(self, pair: _Pair) -> None:
+        import asyncio
+
+        pair.asked = True
+        task = asyncio.current_task()
         started = time.perf_counter()
         try:
             async with asyncio.timeout(self._timeout_s):
-                old = await self._ask(asked)
-            compared = _compared(new, old, time.perf_counter() - started)
-        except asyncio.CancelledError:
-            with self._lock:
-                self._tally.abandoned += 1
-            raise
-        except Exception as error:  # noqa: BLE001  the old council may raise anything
+                old = self._call(**pair.question)
+                old = await old if inspect.isawaitable(old) else old
+            compared = _compared(pair.new, old, time.perf_counter() - started)
+        except (Exception, asyncio.CancelledError, SystemExit) as error:
+            # A cancellation that nobody asked for is the old council's own, like any error.
+            if task is not None and task.cancelling():
+                raise
             with self._lock:
                 self._tally.failed += 1
                 first = self._tally.failed == 1
@@ -167,28 +229,26 @@ class SideBySide:
         with self._lock:
             self._tally.add(compared)
         try:
-            logged = log(compared)
-            if inspect.isawaitable(logged):
-                await logged
+            await pair.log(compared)
         except Exception as error:  # noqa: BLE001  observing never breaks a request
             _log.warning("a comparison could not be logged (%s)", type(error).__name__)
 
-    async def _ask(self, asked: Mapping[str, Any]) -> Any:
-        import asyncio
-
-        if inspect.iscoroutinefunction(self._call):
-            return await self._call(**asked)
-        answer = await asyncio.to_thread(self._call, **asked)
-        return await answer if inspect.isawaitable(answer) else answer
-
     async def wait(self) -> None:
-        """Wait for the comparisons of this event loop that are under way."""
+        """Wait for the comparisons of this event loop that are under way, and for those in threads."""
         import asyncio
 
         loop = asyncio.get_running_loop()
         mine = [task for task in tuple(self._tasks) if task.get_loop() is loop]
         if mine:
             await asyncio.wait(mine)
+        if self._apart:
+            await asyncio.wrap_future(apart(self.join))
+
+    def join(self) -> None:
+        """Wait for the comparisons in threads, no longer than one may take."""
+        from concurrent.futures import wait
+
+        wait(tuple(self._apart), self._timeout_s)
 
     def report(self) -> Comparison:
         """Return what the comparisons so far say."""
@@ -207,6 +267,10 @@ def _compared(new: Mapping[str, Any], old: Any, latency_s: float) -> Compared:
         cost_usd=_number(old.get("cost")),
         new_cost_usd=new["_routing_metadata"]["cost"],
     )
+
+
+def _is_coroutine_function(call: Callable[..., Any]) -> bool:
+    return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(getattr(call, "__call__", None))  # noqa: B004
 
 
 def _number(value: object) -> float | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 import time
 
 import pytest
@@ -94,20 +95,117 @@ def test_each_comparison_is_an_event_and_no_request():
     assert council.get_stats()["total_requests"] == 1
 
 
-def test_the_answer_does_not_wait_for_the_old_council():
-    class Slow:
-        async def evaluate_script(self, script_content, niche):
-            await asyncio.sleep(1.0)
+class Slow(Old):
+    """Takes half a second, without blocking."""
 
-    async def main(council):
+    async def evaluate_script(self, script_content, niche="fitness"):
+        found = await super().evaluate_script(script_content, niche)
+        await asyncio.sleep(0.5)
+        return found
+
+
+def test_the_answer_does_not_wait_for_the_old_council():
+    async def main():
         started = time.perf_counter()
         await council.evaluate_script("one")
-        return time.perf_counter() - started
+        answered_s = time.perf_counter() - started
+        await council.aclose()
+        return answered_s
 
-    council = council_of(Slow())
-    assert asyncio.run(main(council)) < 0.5
-    assert council.comparison().abandoned == 1
+    council = council_of(Slow([("APPROVED", 90.0)]))
+    assert asyncio.run(main()) < 0.25
+    assert (council.comparison().n, council.comparison().abandoned) == (1, 0)
+
+
+def test_a_loop_that_closes_in_the_middle_cuts_the_old_council_off_and_asks_it_no_second_time():
+    async def main():
+        await council.evaluate_script("one")
+        await asyncio.sleep(0.2)
+
+    old = Slow([("APPROVED", 90.0)] * 2)
+    council = council_of(old)
+    asyncio.run(main())
+    council.close()
+    assert old.asked == [("one", "fitness")]
+    assert (council.comparison().n, council.comparison().abandoned) == (0, 1)
     assert "1 abandoned" in council.comparison().explain()
+
+
+class Blocking:
+    def __init__(self):
+        self.asked = []
+
+    def evaluate_script(self, script_content, niche):
+        self.asked.append((script_content, niche))
+        time.sleep(0.5)
+        return {"verdict": "APPROVED", "final_score": 90.0}
+
+
+@pytest.mark.parametrize("old", [Slow([("APPROVED", 90.0)] * 3), Blocking()], ids=["async", "blocking"])
+def test_an_application_with_a_loop_for_every_call_is_not_slowed_and_learns_as_much(old):
+    council = council_of(old)
+    asyncio.run(council_of(None).evaluate_script("warm up"))
+    started = time.perf_counter()
+    for script in ("one", "two", "three"):
+        asyncio.run(council.evaluate_script(script))
+    assert time.perf_counter() - started < 0.4, "three times half a second are 1.5 s"
+    council.close()
+    report = council.comparison()
+    assert (report.n, report.agreed, report.failed, report.abandoned) == (3, 3, 0, 0)
+    assert sorted(old.asked) == [("one", "fitness"), ("three", "fitness"), ("two", "fitness")]
+    kinds = [event.kind for event in council.router.config.sink.captured]
+    assert (kinds.count("council"), kinds.count("council_comparison")) == (3, 3)
+
+
+def test_old_councils_that_hang_are_so_many_and_no_more():
+    release = threading.Event()
+
+    def hangs(script_content, niche):
+        asked.append(script_content)
+        release.wait(30)
+        return {"verdict": "APPROVED"}
+
+    async def main():
+        for n in range(130):
+            await council.evaluate_script(f"script {n}")
+
+    asked = []
+    council = council_of(hangs)
+    asyncio.run(main())
+    release.set()
+    council.close()
+    assert len(asked) == council.comparison().n == 100
+    assert council.comparison().abandoned == 30
+
+
+def test_without_room_for_a_thread_there_is_an_answer_and_no_comparison(monkeypatch):
+    def full(thread):
+        raise RuntimeError("can't start new thread")
+
+    async def main():
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", full)
+            return await council.evaluate_script("one")
+
+    council = council_of(blocking)
+    assert asyncio.run(main())["verdict"] == "APPROVED"
+    assert (council.comparison().n, council.comparison().abandoned) == (0, 1)
+
+
+def test_an_old_council_that_is_called_itself_runs_in_the_loop_of_the_request():
+    class Callable:
+        async def __call__(self, script_content, niche):
+            loops.append(asyncio.get_running_loop())
+            return {"verdict": "APPROVED"}
+
+    async def main():
+        await council.evaluate_script("one")
+        await council.aclose()
+        return asyncio.get_running_loop()
+
+    loops = []
+    council = council_of(Callable())
+    assert asyncio.run(main()) is loops[0]
 
 
 def blocking(script_content, niche):
@@ -129,6 +227,18 @@ def test_an_old_council_that_blocks_runs_in_a_thread():
     assert council.comparison().n == 1
 
 
+def exits(script_content, niche):
+    raise SystemExit("no key")
+
+
+async def exits_later(script_content, niche):
+    raise SystemExit("no key")
+
+
+async def cancels_itself(script_content, niche):
+    raise asyncio.CancelledError
+
+
 @pytest.mark.parametrize(
     "old",
     [
@@ -136,6 +246,9 @@ def test_an_old_council_that_blocks_runs_in_a_thread():
         lambda script_content, niche: None,
         lambda script_content, niche: {"verdict": 5},
         lambda script: {"verdict": "APPROVED"},
+        exits,
+        exits_later,
+        cancels_itself,
     ],
 )
 def test_a_failing_old_council_never_hurts_the_caller(old):
