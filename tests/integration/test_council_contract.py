@@ -102,7 +102,7 @@ def test_an_answer_has_the_keys_and_types_that_callers_read(evaluate, desk, clic
         # 40 + 30 + 20 + 3.5; no clicks at all are 50 - 15
         ((100, 100, 100), 0.0, 35.0, 93.5),
         ((0, 0, 0), 0.0, 35.0, 3.5),
-        # 35.336 + 23.331 + 13.332 + 6.85 = 78.849; 0.0223 gives 50 + 0.0123 * 1500
+        # 35.336 + 23.331 + 13.332 + 6.845 = 78.844; 0.0223 gives 50 + 0.0123 * 1500
         ((88.34, 77.77, 66.66), 0.0223, 68.45, 78.84),
     ],
 )
@@ -450,10 +450,12 @@ RAW_LIES = {
 
 
 @pytest.mark.parametrize("lie", [*LIES, *RAW_LIES])
-def test_a_click_service_that_lies_is_neutral(convene, desk, clicks, runner, script, lie):
+def test_a_click_service_that_lies_is_neutral(evaluate, desk, clicks, doubt, script, lie):
+    doubt(88.0)  # 0.9 * 90 + 7
     desk.says = votes(90, 90, 90)
     clicks.says, clicks.raw = LIES.get(lie, 0.01), RAW_LIES.get(lie)
-    result = runner.run(convene("full").evaluate_script(script))
+    result = evaluate(script)
+    assert len(clicks.posted) == 1
     assert result["breakdown"]["deep_ctr"] == 70.0
     assert result["final_score"] == 88.0
     # The contract leaves open whether a lie is a failed member. It is told in both places or in none.
@@ -464,10 +466,10 @@ def test_a_click_service_that_lies_is_neutral(convene, desk, clicks, runner, scr
 
 @pytest.mark.slow
 def test_a_click_service_that_hangs_holds_up_neither_the_loop_nor_the_answer(
-    convene, desk, clicks, runner, script
+    council, clicks, doubt, runner, script
 ):
+    doubt(79.0)  # 0.9 * 80 + 7
     clicks.hold_s = 90.0
-    council = convene("full")
     gaps_s: list[float] = []
 
     async def heartbeat() -> None:
@@ -494,10 +496,11 @@ def test_a_click_service_that_hangs_holds_up_neither_the_loop_nor_the_answer(
 
 
 @pytest.mark.slow
-def test_a_click_service_that_drips_does_not_hold_up_the_answer(convene, clicks, runner, script):
+def test_a_click_service_that_drips_does_not_hold_up_the_answer(evaluate, clicks, doubt, script):
+    doubt(79.0)  # 0.9 * 80 + 7
     clicks.drip_s = 2.0
     start = time.monotonic()
-    result = runner.run(convene("full").evaluate_script(script))
+    result = evaluate(script)
     assert time.monotonic() - start < 20, "23 bytes, one every two seconds, are 46 s"
     assert result["breakdown"]["deep_ctr"] == 70.0
     assert (result["errors"], result["confidence"]) == (None, 1.0)
@@ -721,6 +724,40 @@ def test_importing_needs_no_keys_and_touches_neither_environment_nor_files(tmp_p
         "kinds": [True, True],
     }
     assert list(tmp_path.iterdir()) == []
+
+
+READ = """
+import json, os
+class Watched(dict):
+    read = set()
+    def __getitem__(self, name):
+        self.read.add(name)
+        return super().__getitem__(name)
+    def get(self, name, default=None):
+        self.read.add(name)
+        return super().get(name, default)
+    def __contains__(self, name):
+        self.read.add(name)
+        return super().__contains__(name)
+os.environ = Watched(os.environ)
+from smartroute.integration import (
+    SmartEnsembleEvaluator, SmartSingleModelExecutor, smart_council, smart_executor)
+SmartEnsembleEvaluator(mode="exact"), SmartSingleModelExecutor(), repr(smart_council), repr(smart_executor)
+at_import = sorted(Watched.read)
+smart_council.get_approval_threshold("finance")
+print(json.dumps([at_import, sorted(Watched.read - set(at_import))]))
+"""
+
+
+def test_nothing_of_the_environment_is_read_before_the_first_use(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", READ], capture_output=True, text=True, cwd=tmp_path, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    at_import, at_use = json.loads(done.stdout)
+    ours = r"_API_KEY|^ROUTER|^ROUTING|^COUNCIL|^ML_|^ENABLE|^SMARTROUTE|^LITELLM"
+    assert [name for name in at_import if re.search(ours, name)] == []
+    assert at_use == ["COUNCIL_APPROVAL_THRESHOLD"]
 
 
 @pytest.mark.parametrize(
