@@ -5,10 +5,18 @@ The distribution is the worst for the promise: thresholds stand where a screen f
 exceeds the margin.
 """
 
+import json
+import math
+
 import numpy as np
 import pytest
 
-from smartroute.integration.audits import Audit, Audits
+from smartroute import ModelCard
+from smartroute.integration import CouncilMember
+from smartroute.integration.audits import Audit, Audits, Margin
+from smartroute.integration.convening import Council, Script, Seat, behind_a_screen
+from smartroute.integration.verdict import final_score, verdict_of
+from smartroute.records import Reply
 from smartroute.stats.conformal import conformal_quantile
 
 REPETITIONS = 2_000
@@ -71,6 +79,93 @@ def test_the_maximum_of_ten_audits_fails_the_same_test(seed):
 @pytest.mark.slow
 def test_under_a_shifted_distribution_the_promise_breaks():
     mean, error = flip_share(conformal_margin, 1, scale=2.0)
+    assert mean > RATE + 3 * error
+
+
+class Answers:
+    """Stands for the account on which a council makes its calls: a screen and a member that say so much."""
+
+    def __init__(self, screen, full):
+        self._says = {"screen": json.dumps({"judge": screen})}
+        self._full = json.dumps({"score": full})
+
+    def ask_each(self, asks):
+        return tuple(Reply(self._says.get(ask.purpose, self._full)) for ask in asks)
+        yield  # a generator without steps
+
+
+class LargestOfTen(Audits):
+    """The same broken margin, where the product keeps its own."""
+
+    def margin(self):
+        first = [audit.error for audit in self._audits][:10]
+        return Margin(max(first), len(first), True) if first else super().margin()
+
+
+class Draws:
+    """Draws that are audits at first, and then never again."""
+
+    def __init__(self, audits):
+        self._left = audits
+
+    def __call__(self):
+        self._left -= 1
+        return self._left >= 0
+
+
+def convened(steps):
+    """Return what the steps of a council come to, none of which waits for anything."""
+    try:
+        next(steps)
+    except StopIteration as done:
+        return done.value
+    raise AssertionError("it waits for a call")
+
+
+def flip_share_of_smart(audits_of, seed, scale=1.0):
+    """Return what `flip_share` does, for the product's own steps: 19 audits, then 10 scripts without one.
+
+    Scores have two decimals, as members' have; the threshold lies a thousandth nearer than the full score.
+    """
+    card = ModelCard("m", target="x/m")
+    seats = [Seat(CouncilMember("judge", 1.0, rubric="all", model="m"), card)]
+    rng = np.random.default_rng(seed)
+    shares = np.empty(REPETITIONS)
+    for repetition in range(REPETITIONS):
+        council = Council(seats, card, audits_of(), Draws(AUDITS))
+        flips = 0
+        for number in range(AUDITS + 10):
+            error = rng.choice([-1, 1]) * rng.gamma(2.0, 3.0) * (1.0 if number < AUDITS else scale)
+            screen = round(rng.uniform(40, 60), 2)
+            full = round(min(99.0, max(1.0, screen + error)), 2)
+            threshold = full + math.copysign(0.001, screen - full)
+            steps = behind_a_screen(council, Answers(screen, full), Script("a script", "fitness", threshold))
+            score = final_score(council.members, convened(steps).ballot.scores)
+            differs = verdict_of(score, threshold) != verdict_of(full, threshold)
+            assert not (differs and number < AUDITS)
+            flips += differs
+        shares[repetition] = flips / 10
+    return shares.mean(), shares.std(ddof=1) / np.sqrt(REPETITIONS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_modes_own_steps_keep_the_promise(seed):
+    mean, error = flip_share_of_smart(lambda: Audits(RATE), seed)
+    assert mean <= RATE + 3 * error
+    assert mean >= RATE - 6 * error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_modes_own_steps_break_it_behind_a_broken_margin(seed):
+    mean, error = flip_share_of_smart(lambda: LargestOfTen(RATE), seed)
+    assert mean > RATE + 3 * error
+
+
+@pytest.mark.slow
+def test_the_modes_own_steps_break_it_under_a_shift():
+    mean, error = flip_share_of_smart(lambda: Audits(RATE), 1, scale=2.0)
     assert mean > RATE + 3 * error
 
 
