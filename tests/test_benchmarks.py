@@ -7,6 +7,7 @@ import gzip
 import importlib
 import itertools
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -227,3 +228,17 @@ def test_the_councils_table_compares_the_three_modes(
     assert "| `full` | 3.00 |" in printed
     exact = next(line for line in printed.splitlines() if line.startswith("| `exact`"))
     assert "100.0%" in exact
+
+
+@pytest.mark.slow
+def test_the_table_in_the_documentation_is_what_the_script_prints(
+    bench: dict[str, ModuleType], capsys: pytest.CaptureFixture[str]
+) -> None:
+    importlib.import_module("council").main([])
+    table = [line for line in capsys.readouterr().out.splitlines() if line]
+    page = (FOLDER.parent / "docs" / "council.md").read_text("utf-8")
+    rows = [line for line in table if line.startswith("|")]
+    assert len(rows) == 5
+    assert "\n".join(rows) in page
+    differ, screened, share, most = re.findall(r"[\d.]+", table[-1])
+    assert f"Of {screened} verdicts of the screen {differ} differed ({share}%, at most {most}%)." in page

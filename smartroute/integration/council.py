@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import logging
 import math
 import random
 from collections.abc import Mapping, Sequence
@@ -29,6 +30,7 @@ from smartroute.integration.convening import (
 )
 from smartroute.integration.members import (
     DEFAULT_COUNCIL,
+    NEUTRAL,
     CouncilMember,
     checked_members,
     checked_thresholds,
@@ -60,6 +62,7 @@ if TYPE_CHECKING:
     from smartroute.catalogue import ModelCard
     from smartroute.protocols import EventSource
 
+_log = logging.getLogger("smartroute")
 _MODES = ("smart", "exact", "full")
 OLD_COUNCIL = "replaced council"
 FULL_COUNCIL = "full council"
@@ -121,6 +124,7 @@ class SmartEnsembleEvaluator:
         self.audits = Audits(flip_rate, wide_margin=_points(wide_margin))
         self._answers: SharedAnswers[dict[str, Any]] = SharedAnswers(_seconds(cache_s))
         self._typical = TypicalOutput()
+        self._closed: Mapping[str, str] = {}
         self._old: SideBySide | None = None
         if compare_with is not None:
             self._old = SideBySide(compare_with, _share(share, "share"), random.Random(seed))
@@ -255,8 +259,14 @@ class SmartEnsembleEvaluator:
         return answer
 
     def _council(self, menu: Menu, script: Script) -> Council:
+        seats = [self._seat(member, menu, script) for member in self.members]
+        closed = {seat.member.key: seat.closed for seat in seats if seat.closed is not None}
+        if closed != self._closed:
+            self._closed = closed
+            for key, why in closed.items():
+                _log.warning("%s of the council counts as %g every time: %s", key, NEUTRAL, why)
         return Council(
-            seats=[self._seat(member, menu, script) for member in self.members],
+            seats=seats,
             screen=self._screen(menu),
             audits=self.audits,
             is_audit=self._draw_audit,

@@ -363,7 +363,7 @@ def test_without_any_key_the_first_evaluation_says_which_to_set(monkeypatch):
         asyncio.run(council.evaluate_script("A script."))
 
 
-def test_a_member_without_a_key_fails_by_name_and_the_others_vote(monkeypatch):
+def test_a_member_without_a_key_fails_by_name_and_the_others_vote(monkeypatch, caplog):
     monkeypatch.delenv("ZZ_API_KEY", raising=False)
     locked = ModelCard("b", target="zz/b", price=Price(1.0, 1.0), api_key_env="ZZ_API_KEY")
     provider = ScriptedProvider(answer)
@@ -377,6 +377,10 @@ def test_a_member_without_a_key_fails_by_name_and_the_others_vote(monkeypatch):
     assert found["errors"] == ["second: b may not be called: no key: ZZ_API_KEY is not set"]
     assert found["confidence"] == 0.8
     assert [call.model for call in provider.calls] == ["a"]
+    asyncio.run(council.evaluate_script("script 91"))
+    assert caplog.messages == [
+        "second of the council counts as 70 every time: b may not be called: no key: ZZ_API_KEY is not set"
+    ]
 
 
 @pytest.mark.parametrize(
