@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from test_docs import ROOT, answer, blocks, run
@@ -61,6 +61,26 @@ class Recorder:
         return self._said
 
 
+class Routes:
+    """A router or an application of FastAPI: it knows which function answers which POST."""
+
+    every: ClassVar[list[Routes]] = []
+
+    def __init__(self) -> None:
+        self.posts: dict[str, Callable[..., Any]] = {}
+        self.every.append(self)
+
+    def post(self, path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        def keep(handler: Callable[..., Any]) -> Callable[..., Any]:
+            self.posts[path] = handler
+            return handler
+
+        return keep
+
+    def include_router(self, router: Routes, prefix: str) -> None:
+        self.posts |= {prefix + path: handler for path, handler in router.posts.items()}
+
+
 @pytest.fixture
 def stand_ins(monkeypatch: pytest.MonkeyPatch) -> dict[str, Recorder]:
     openai_shape = SimpleNamespace(choices=[SimpleNamespace(message=SimpleNamespace(content="82"))])
@@ -73,6 +93,8 @@ def stand_ins(monkeypatch: pytest.MonkeyPatch) -> dict[str, Recorder]:
     modules = {
         "yourapp": module("yourapp"),
         "yourapp.council": module("yourapp.council", council=OldCouncil()),
+        "yourapp.api": module("yourapp.api", router=Routes()),
+        "fastapi": module("fastapi", FastAPI=Routes, APIRouter=Routes),
         "yourapp.executor": module("yourapp.executor", executor=OldExecutor()),
         "openai": module("openai", OpenAI=clients["openai"]),
         "anthropic": module("anthropic", Anthropic=clients["anthropic"]),
@@ -109,6 +131,7 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Script
 
 def test_every_snippet_of_the_guide_runs(scripted: ScriptedProvider, stand_ins: dict[str, Recorder]) -> None:
     published: list[dict[str, Any]] = []
+    Routes.every.clear()
     run(PAGE.read_text("utf-8"), PAGE.name, asyncio=asyncio, publish=published.append)
     assert published == []
     assert {name: len(client.called) for name, client in stand_ins.items()} == {
@@ -118,6 +141,13 @@ def test_every_snippet_of_the_guide_runs(scripted: ScriptedProvider, stand_ins: 
         "litellm": 1,
     }
     assert scripted.calls
+    app = next(routes for routes in Routes.every if "/api/v1/routing/execute" in routes.posts)
+    evaluate = app.posts["/api/v1/routing/evaluate-script"]
+    found = asyncio.run(evaluate({"script": "Tired of hot coffee?", "niche": "finance", "user_id": "u"}))
+    assert (found["_routing_metadata"]["threshold"], set(found["breakdown"])) == (
+        90.0,
+        {"gemini_3_pro", "claude_3_5", "gpt_4o", "deep_ctr"},
+    )
 
 
 def test_nothing_of_the_guide_is_only_compiled() -> None:
