@@ -160,8 +160,9 @@ class SmartEnsembleEvaluator:
         `breakdown` is an estimate), threshold, margin, margin_learned, audits, screen_score, cached,
         unpriced_attempts, strategy, arm, id.
 
-        Raises TaskError for an empty script, MissingKeyError without any key. A member that fails counts as
-        70 and is named in `errors`.
+        Raises TaskError for an empty script, NoEligibleModelError for one too long for every model,
+        MissingKeyError without any key, ConfigError for a threshold in the environment that is none. A
+        member that fails counts as 70 and is named in `errors`.
         """
         if isinstance(niche, Mapping):
             visual_features, niche = niche, "fitness"
@@ -171,6 +172,8 @@ class SmartEnsembleEvaluator:
             raise TaskError("script is another name of script_content; pass one of them")
         if not isinstance(text, str):
             raise TaskError(f"a script must be text, got {type(text).__name__}")
+        if not text.strip():
+            raise TaskError("the script is empty; pass some text as script_content or script")
         niche = checked_text(niche, "niche")
         task = Task.of(
             text,
