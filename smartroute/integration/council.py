@@ -383,17 +383,23 @@ class SmartEnsembleEvaluator:
 
 def _full_usd(council: Council, attempts: Sequence[Attempt]) -> float | None:
     """Return what the full council would have cost: its members' own costs, and estimates for the rest."""
-    total = 0.0
+    seats: dict[str, list[float | None]] = {}
     for seat in council.seats:
-        if seat.card is None or seat.member.scorer is not None:
-            continue
-        paid = [
-            a.cost_usd for a in attempts if a.model == seat.card.name and a.purpose in ("answer", "audit")
-        ]
-        usd = paid[-1] if paid else seat.expected_usd
-        if usd is None:
+        if seat.card is not None and seat.member.scorer is None:
+            seats.setdefault(seat.card.name, []).append(seat.expected_usd)
+    total = 0.0
+    for model, expected in seats.items():
+        made = [a for a in attempts if a.model == model and a.purpose in ("answer", "audit")]
+        asked = sum(a.number == 1 for a in made)
+        answered = [a.cost_usd for a in made if a.failure is None]
+        failed = [a.cost_usd for a in made if a.failure is not None]
+        # Whatever was made again had failed, so the last failures are those of members without an answer.
+        own = [*answered, *failed[len(failed) - (asked - len(answered)) :]]
+        unasked = len(expected) - asked
+        if None in own or (unasked and None in expected):
             return None
-        total += usd
+        total += math.fsum(usd for usd in own if usd is not None)
+        total += unasked * math.fsum(usd for usd in expected if usd is not None) / len(expected)
     return total
 
 

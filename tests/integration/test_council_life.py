@@ -28,7 +28,7 @@ from smartroute.errors import ProviderUnavailableError
 from smartroute.integration import ClickThroughScorer, CouncilMember, SmartEnsembleEvaluator
 from smartroute.routing.retries import RetryPolicy
 from smartroute.routing.strategies import CostOptimised
-from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider
+from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
 
 MODES = ("full", "exact", "smart")
 CATALOGUE = Catalogue.of(
@@ -497,6 +497,39 @@ def test_a_member_of_a_tier_is_answered_for_by_its_cheapest_model():
     council = council_of("full", members=members)
     found = asyncio.run(council.evaluate_script("script 10"))
     assert found["_routing_metadata"]["model_used"] == "a"
+
+
+RUBRICS = ("the hook", "the logic, " * 20, "the words")
+ONE_MODEL = tuple(
+    CouncilMember(f"m{place}", weight, rubric=rubric, model="a")
+    for place, (weight, rubric) in enumerate(zip((0.5, 0.3, 0.2), RUBRICS, strict=True))
+)
+
+
+def wordy(call):
+    """Answer at a length of its own for each rubric, after a first failure for the second."""
+    place = next(n for n, rubric in enumerate(RUBRICS) if rubric in call.messages[0]["content"])
+    if place == 1 and call.number == 1:
+        raise ProviderUnavailableError("503")
+    return reply('{"score": 10}', input_tokens=100, output_tokens=10 * (1 + place))
+
+
+def test_the_baseline_of_a_full_council_is_its_own_cost_also_when_members_share_a_model():
+    council = council_of("full", wordy, members=ONE_MODEL, retry=RetryPolicy(calls=2))
+    asyncio.run(council.evaluate_script("script 10"))
+    (event,) = council.router.config.sink.captured
+    assert event.baseline_model == "full council"
+    assert event.baseline_cost_usd == pytest.approx(event.cost_usd)
+    assert len({a["cost_usd"] for a in event.attempts}) == 4  # three answers and the failure, free
+
+
+def test_members_that_were_not_asked_are_in_the_baseline_at_an_estimate():
+    council = council_of("exact", wordy, members=ONE_MODEL)
+    asyncio.run(council.evaluate_script("script 10"))
+    (event,) = council.router.config.sink.captured
+    assert len(event.attempts) == 1  # 5 of 100 points from half the weight: out of reach
+    # Two more prompts at $2 a million tokens and two answers of 200 tokens, the prior, at $10.
+    assert event.baseline_cost_usd > event.cost_usd + 2 * 200 * 10 / 1e6
 
 
 def test_a_members_effort_reaches_the_call():
