@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from smartroute.errors import ConfigError
 from smartroute.locks import fork_safe_lock
 from smartroute.stats.conformal import conformal_quantile, errors_needed
 from smartroute.stats.intervals import Interval, clopper_pearson
@@ -111,6 +112,8 @@ class Audits:
     """
 
     def __init__(self, flip_rate: float, *, keep: int = _KEPT, wide_margin: float = WIDE_MARGIN) -> None:
+        if isinstance(flip_rate, bool) or not isinstance(flip_rate, int | float):
+            raise ConfigError(f"flip_rate must be a share between 0 and 1, got {flip_rate!r:.80}")
         errors_needed(flip_rate)
         self.flip_rate = flip_rate
         self.wide_margin = wide_margin

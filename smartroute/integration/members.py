@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +67,10 @@ class CouncilMember:
                     f"the tier of {self.key} must be one of {[tier.value for tier in Tier]}, "
                     f"got {self.tier!r:.80}"
                 ) from None
+        if self.model is not None and not (isinstance(self.model, str) and self.model.strip()):
+            raise ConfigError(f"the model of {self.key} must be the name of one, got {self.model!r:.80}")
+        if not isinstance(self.role, str):
+            raise ConfigError(f"the role of {self.key} must be text, got {self.role!r:.80}")
         if self.scorer is None and not (isinstance(self.rubric, str) and self.rubric.strip()):
             raise ConfigError(f"{self.key} needs a rubric: what earns how many of the 100 points")
         if self.scorer is not None and not callable(getattr(self.scorer, "score", None)):
@@ -111,7 +115,7 @@ DEFAULT_COUNCIL: tuple[CouncilMember, ...] = (
 
 def checked_members(members: Sequence[CouncilMember]) -> tuple[CouncilMember, ...]:
     """Return the members. Raises ConfigError unless their keys differ and their weights sum to 1."""
-    found = tuple(members)
+    found = tuple(members) if isinstance(members, Iterable) else ()
     if not found or not all(isinstance(member, CouncilMember) for member in found):
         raise ConfigError("a council needs members: a list of CouncilMember")
     keys = [member.key for member in found]
@@ -120,15 +124,18 @@ def checked_members(members: Sequence[CouncilMember]) -> tuple[CouncilMember, ..
         raise ConfigError(f"members need keys of their own, but {', '.join(twice)} is there twice")
     total = math.fsum(member.weight for member in found)
     if abs(total - 1.0) > 1e-9:
-        raise ConfigError(f"the weights of a council must sum to 1, and these sum to {total:.6g}")
+        raise ConfigError(f"the weights of a council must sum to 1, and these sum to {total:.12g}")
     return found
 
 
 def checked_thresholds(thresholds: Mapping[str, float] | None) -> Mapping[str, float]:
     """Return the thresholds by niche: the given ones before the usual. Raises ConfigError out of [0, 100]."""
-    for niche, threshold in (thresholds or {}).items():
+    given = {} if thresholds is None else thresholds
+    if not isinstance(given, Mapping) or not all(isinstance(niche, str) for niche in given):
+        raise ConfigError(f"thresholds must be a dict from niches to scores, got {thresholds!r:.80}")
+    for niche, threshold in given.items():
         check_threshold(threshold, f"the threshold of {niche!r}")
-    return {**THRESHOLDS, **{niche.strip().lower(): float(t) for niche, t in (thresholds or {}).items()}}
+    return {**THRESHOLDS, **{niche.strip().lower(): float(t) for niche, t in given.items()}}
 
 
 def threshold_for(niche: object, thresholds: Mapping[str, float]) -> float:
