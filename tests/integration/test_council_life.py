@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import inspect
 import json
 import os
 import random
@@ -24,10 +25,11 @@ from smartroute import (
     TaskError,
 )
 from smartroute.clock import Clock
-from smartroute.errors import ProviderUnavailableError
+from smartroute.errors import InvalidRequestError, ProviderUnavailableError
 from smartroute.integration import ClickThroughScorer, CouncilMember, SmartEnsembleEvaluator
 from smartroute.routing.retries import RetryPolicy
 from smartroute.routing.strategies import CostOptimised
+from smartroute.sinks import open_log
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
 
 MODES = ("full", "exact", "smart")
@@ -219,6 +221,9 @@ def test_a_cached_answer_is_the_callers_own():
     assert again["_routing_metadata"]["imputed"] == []
     assert again["_routing_metadata"]["cost"] == 0.0
     assert again["timestamp"] == first["timestamp"]
+    paid, hit = council.router.config.sink.captured
+    assert (hit.cost_usd, hit.attempts, hit.labels["council_cache"]) == (0.0, (), "hit")
+    assert "council_cache" not in paid.labels and paid.cost_usd > 0.0
 
 
 def test_the_cache_keeps_five_minutes_and_no_more_than_it_should():
@@ -287,6 +292,13 @@ def test_the_user_reaches_the_strategy_and_the_arm_may_choose_the_mode():
     assert [e.arm_propensity for e in events] == [0.5, 0.5]
 
 
+def test_another_arm_or_mode_is_another_entry_and_the_same_arm_is_not():
+    council = council_of({"whole": "full", "cheap": "full"}, strategy=ByUser())
+    for user, calls in (("bob", 2), ("eve", 2), ("anna", 4), ("bobby", 4), ("dora", 4)):
+        asyncio.run(council.evaluate_script("script 10", user_id=user))
+        assert len(council.router.provider.calls) == calls
+
+
 def test_rolled_back_the_council_convenes_in_full(monkeypatch):
     monkeypatch.setenv("ENABLE_SMART_ROUTING", "false")
     council = council_of("smart", seed=5)
@@ -315,6 +327,55 @@ def test_an_audit_is_judged_in_full_and_gets_that_verdict():
     another = council_of("smart")
     assert another.learn_from(council.router.config.sink) == 1
     assert another.audit_report().overall.n == 1
+
+
+def test_audits_are_a_share_of_the_scripts():
+    council = council_of("smart", audit_share=0.25)
+
+    async def main():
+        return [await council.evaluate_script(f"script {n / 4}") for n in range(400)]
+
+    decided = [found["_routing_metadata"]["decided_by"] for found in asyncio.run(main())]
+    assert 70 <= decided.count("audit") <= 130  # 100 expected, sd 8.7
+    usual = inspect.signature(SmartEnsembleEvaluator).parameters
+    assert (usual["audit_share"].default, usual["flip_rate"].default) == (0.05, 0.05)
+
+
+@pytest.mark.parametrize("said", ["no JSON", ProviderUnavailableError("503")])
+def test_whether_a_script_is_audited_does_not_hang_on_its_screen(said):
+    def half(call):
+        if call.purpose != "screen":
+            return answer(call)
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+    council = council_of("smart", half, audit_share=1.0)
+    found = asyncio.run(council.evaluate_script("script 20"))
+    assert found["_routing_metadata"]["decided_by"] == "audit"
+    assert found["breakdown"] == {"first": 20.0, "second": 20.0}
+    assert len(council.audits) == 0
+
+
+def test_a_log_on_disk_teaches_the_next_process(tmp_path):
+    """The screen is 0 to 24 points too high: with 25 audits the margin is the 25th smallest error, 24."""
+
+    def off(call):
+        score = score_in(call)
+        if call.purpose == "screen":
+            return json.dumps({member.key: {"score": score + score - 20} for member in MEMBERS})
+        return json.dumps({"score": score})
+
+    council = council_of("smart", off, audit_share=1.0, sink=None, log_path=tmp_path / "log")
+    for n in range(20, 45):
+        asyncio.run(council.evaluate_script(f"script {n}"))
+    council.close()
+    restarted = council_of("smart", off)
+    assert restarted.learn_from(open_log(tmp_path / "log")) == 25
+    margin = restarted.audits.margin()
+    assert (margin.points, margin.audits, margin.learned) == (24.0, 25, True)
+    found = asyncio.run(restarted.evaluate_script("script 30"))["_routing_metadata"]
+    assert (found["margin"], found["audits"], found["margin_learned"]) == (24.0, 25, True)
 
 
 def test_an_audit_in_which_a_member_failed_teaches_nothing():
@@ -496,6 +557,19 @@ def test_long_scripts_are_not_kept_with_their_answers():
     finally:
         tracemalloc.stop()
     assert kept < 2_000_000, "twenty scripts of half a megabyte are ten"
+
+
+@pytest.mark.parametrize(("failing", "confidence"), [(0, 1.0), (1, 0.8), (4, 0.2), (5, 0.0), (7, 0.0)])
+def test_confidence_falls_by_a_fifth_per_failed_member_and_ends_at_0(failing, confidence):
+    def some(call):
+        if int(call.messages[0]["content"].split("rubric number ")[1][0]) < failing:
+            raise InvalidRequestError("400")
+        return '{"score": 90}'
+
+    members = [CouncilMember(f"m{n}", 1 / 7, rubric=f"rubric number {n}", model="a") for n in range(7)]
+    found = asyncio.run(council_of("full", some, members=members).evaluate_script("script"))
+    assert found["confidence"] == confidence
+    assert len(found["errors"] or ()) == failing
 
 
 def test_two_scripts_are_one_too_many():
