@@ -328,8 +328,10 @@ class SmartEnsembleEvaluator:
 
             await self.router.aconduct(task, plan, counted=False)
 
-        asked: dict[str, Any] = {"script_content": script.text, "niche": script.niche}
-        old.start(copy.deepcopy(answer), asked, log)
+        question: dict[str, Any] = {"script_content": script.text, "niche": script.niche}
+        if script.visual_features:
+            question["visual_features"] = json.loads(script.visual_features)
+        old.start(copy.deepcopy(answer), question, log)
 
     def comparison(self) -> Comparison:
         """Return how this council compares with that of `compare_with`. Raises ConfigError without one."""

@@ -135,7 +135,8 @@ class _Pair:
 class SideBySide:
     """Asks the old council in the background. Whatever it does, no request waits for it or fails with it.
 
-    `old` has a method `evaluate_script(script_content=..., niche=...)`, or is such a function. A coroutine
+    `old` has a method `evaluate_script(script_content=..., niche=...)`, or is such a function; one with a
+    parameter `visual_features` is given them as well, where a script has some. A coroutine
     function runs in the event loop of the request, where its connections are; but in a thread with a loop of
     its own when the request's ends with the answer, as that of asyncio.run does. Any other function runs in
     a thread. At most 100 are under way.
@@ -143,6 +144,7 @@ class SideBySide:
 
     def __init__(self, old: Any, share: float, rng: random.Random, *, timeout_s: float = 120.0) -> None:
         self._call: Callable[..., Any] = getattr(old, "evaluate_script", old)
+        self._sees = _takes(self._call, "visual_features")
         self.share = share
         self._rng = rng
         self._timeout_s = timeout_s
@@ -166,6 +168,8 @@ class SideBySide:
             if len(self._tasks) + len(self._apart) >= _MOST_UNDER_WAY:
                 self._tally.abandoned += 1
                 return
+        if not self._sees:
+            question = {name: value for name, value in question.items() if name != "visual_features"}
         pair = _Pair(new, question, log)
         if not _is_coroutine_function(self._call):
             self._begin_apart(pair)
@@ -267,6 +271,13 @@ def _compared(new: Mapping[str, Any], old: Any, latency_s: float) -> Compared:
         cost_usd=_number(old.get("cost")),
         new_cost_usd=new["_routing_metadata"]["cost"],
     )
+
+
+def _takes(call: Callable[..., Any], name: str) -> bool:
+    try:
+        return name in inspect.signature(call).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def _is_coroutine_function(call: Callable[..., Any]) -> bool:

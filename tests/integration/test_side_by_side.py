@@ -277,6 +277,28 @@ def test_what_the_old_council_says_of_its_cost_is_counted():
     assert (report.cost_usd, report.unpriced, report.mean_difference) == (0.01, 0, None)
 
 
+def test_an_old_council_that_looks_at_pictures_is_shown_them():
+    seen = []
+
+    def looking(script_content, niche, visual_features=None):
+        seen.append(visual_features)
+        return {"verdict": "APPROVED"}
+
+    def blind(script_content, niche):
+        seen.append("blind")
+        return {"verdict": "APPROVED"}
+
+    for old in (looking, blind):
+        council = council_of(old)
+        asyncio.run(council.evaluate_script("one", {"cuts": (1, 2)}))
+        council.close()
+        assert council.comparison().n == 1
+    council = council_of(looking)
+    asyncio.run(council.evaluate_script("one"))
+    council.close()
+    assert seen == [{"cuts": [1, 2]}, "blind", None]
+
+
 def test_there_is_nothing_to_report_without_an_old_council():
     with pytest.raises(ConfigError, match="compare_with"):
         SmartEnsembleEvaluator(MEMBERS, sink=False).comparison()
