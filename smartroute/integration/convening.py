@@ -198,18 +198,19 @@ def behind_a_screen(council: Council, run: Run, script: Script) -> Convened:
     """Have one small model score every rubric, and the members vote only where that leaves doubt.
 
     Whether this is an audit is drawn before the screen runs. Scoring services are no models: they are asked
-    along with the screen, and what they say counts as their vote.
+    along with the screen, and what they say counts as their vote. A member that no model may answer for
+    has failed already, and is no business of the screen's.
     """
     audited = council.is_audit()
     margin = council.audits.margin()
     votes = _Votes(council, run, script)
-    judges = [seat.member for seat in council.seats if seat.member.scorer is None]
-    scorers = [seat for seat in council.seats if seat.member.scorer is not None]
+    judges = [seat.member for seat in council.seats if seat.member.scorer is None and seat.card is not None]
+    others = [seat for seat in council.seats if seat.member.scorer is not None or seat.card is None]
     screen: dict[str, float] | None = None
     if council.screen is not None and judges:
         messages = screen_messages(judges, script.text, script.niche, script.visual_features)
         ask = question(council.screen, messages, screen_format(judges), "screen", 0)
-        (answer,) = yield from votes.ask(scorers, "audit" if audited else "answer", 1, ask)
+        (answer,) = yield from votes.ask(others, "audit" if audited else "answer", 1, ask)
         screen = read_screen(answer.text, judges, script.text) if isinstance(answer, Reply) else None
     score = None if screen is None else final_score(council.members, {**screen, **votes.scores})
     if audited:

@@ -599,6 +599,25 @@ def wordy(call):
     return reply('{"score": 10}', input_tokens=100, output_tokens=10 * (1 + place))
 
 
+def test_a_screen_does_not_stand_in_for_a_member_that_can_never_vote(monkeypatch):
+    monkeypatch.delenv("ZZ_API_KEY", raising=False)
+    cards = [ModelCard(c.name, target=f"ollama/{c.name}", price=c.price) for c in CATALOGUE if c.name != "b"]
+    locked = ModelCard("b", target="zz/b", price=Price(1.0, 1.0), api_key_env="ZZ_API_KEY")
+    provider = ScriptedProvider(answer)
+    provider.needs_keys = True
+    council = council_of(
+        "smart", catalogue=Catalogue.of([*cards, locked]), provider=provider, audit_share=0.0
+    )
+    found = asyncio.run(council.evaluate_script("script 10"))
+    assert found["_routing_metadata"]["decided_by"] == "screen"
+    assert found["breakdown"] == {"first": 10.0, "second": 70.0}
+    assert found["errors"] == ["second: b may not be called: no key: ZZ_API_KEY is not set"]
+    assert found["_routing_metadata"]["imputed"] == ["first"]
+    assert found["confidence"] == 0.32  # 0.8 for the failure, times 0.4 for those that were asked
+    (screen,) = provider.calls
+    assert "the hook" in screen.messages[0]["content"] and "the logic" not in screen.messages[0]["content"]
+
+
 def test_the_baseline_of_a_full_council_is_its_own_cost_also_when_members_share_a_model():
     council = council_of("full", wordy, members=ONE_MODEL, retry=RetryPolicy(calls=2))
     asyncio.run(council.evaluate_script("script 10"))

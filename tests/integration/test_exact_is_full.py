@@ -52,6 +52,8 @@ def council_of(drawn, threshold, mode):
     cards.append(ModelCard("spare", target="x/spare", price=Price(1.0, 1.0)))
 
     def answer(call):
+        if call.purpose == "screen":
+            return "it is hard to say"
         score = answers[call.model]
         if score == FAILS:
             raise InvalidRequestError("no")
@@ -92,6 +94,16 @@ def test_the_verdict_of_exact_is_that_of_full_and_no_dearer(drawn, threshold):
     assert all(full["breakdown"][key] == score for key, score in asked.items())
     assert final_score(members, asked, 0.0) <= exact["final_score"] <= final_score(members, asked, 100.0)
     assert exact["verdict"] == verdict_of(exact["final_score"], threshold)
+
+
+@settings(max_examples=75, deadline=None)
+@given(voices, thresholds)
+def test_behind_a_screen_that_says_nothing_the_verdict_is_that_of_full(drawn, threshold):
+    full, calls_of_full, _ = judged(drawn, threshold, "full")
+    smart, calls_of_smart, _ = judged(drawn, threshold, "smart")
+    assert smart["verdict"] == full["verdict"]
+    assert calls_of_smart <= calls_of_full + 1
+    assert smart["_routing_metadata"]["screen_score"] is None
 
 
 @settings(max_examples=300, deadline=None)
