@@ -102,7 +102,32 @@ class RouterConfig(BaseModel):
     @field_validator("providers", mode="before")
     @classmethod
     def _names(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            raise ValueError(f"must be a list of names, such as [{value!r}]")
         return tuple(value) if isinstance(value, list | set | frozenset) else value
+
+    @field_validator("catalogue", mode="before")
+    @classmethod
+    def _models(cls, value: Any) -> Any:
+        if value is not None and not isinstance(value, Catalogue | str | Path):
+            raise ValueError(
+                "must be a Catalogue, such as Catalogue.of([ModelCard(...)]), or the path of a file"
+            )
+        return value
+
+    @field_validator("prices", mode="before")
+    @classmethod
+    def _priced(cls, value: Any) -> Any:
+        if value is not None and not isinstance(value, PriceTable):
+            raise ValueError('must be a PriceTable, such as PriceTable({"my-model": Price(1.0, 4.0)})')
+        return value
+
+    @field_validator("retry", mode="before")
+    @classmethod
+    def _retries(cls, value: Any) -> Any:
+        if not isinstance(value, RetryPolicy | Mapping):
+            raise ValueError("must be a RetryPolicy, such as RetryPolicy(calls=3)")
+        return value
 
     @field_validator("classifier", "strategy", "estimator", "provider", "sink", "clock", "redact")
     @classmethod
@@ -125,13 +150,15 @@ class RouterConfig(BaseModel):
             raise ValueError("must be a function, or have methods probes and estimate")
         return value
 
-    @field_validator("log_path")
+    @field_validator("log_path", mode="before")
     @classmethod
     def _place(cls, value: Any) -> Any:
         if value is None:
             return None
+        if not isinstance(value, str | Path) or not str(value).strip():
+            raise ValueError("must be a path, or left out for the default place; sink=False is for no log")
         if is_database(value):
-            if not value.startswith(_DATABASES):
+            if not str(value).startswith(_DATABASES):
                 raise ValueError("must be a path, or the address of a PostgreSQL or SQLite database")
         else:
             log_place(value)
@@ -230,6 +257,13 @@ def _retry(table: Mapping[str, Any], file: Path) -> RetryPolicy:
         ) from None
 
 
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError("use a number from 0 to 1") from None
+
+
 def _flag(text: str) -> bool:
     if text.lower() in ("1", "true", "yes", "on"):
         return True
@@ -254,7 +288,7 @@ def _warn_of_experiments(environ: Mapping[str, str]) -> None:
 
 _DATABASES = ("postgresql", "postgres:", "sqlite")
 _VARIABLES: Mapping[str, tuple[str, Any]] = {
-    "ROUTER_ESCALATION_THRESHOLD": ("accept_at", float),
+    "ROUTER_ESCALATION_THRESHOLD": ("accept_at", _number),
     "ROUTER_ENABLE_ESCALATION": ("escalate", _flag),
     "ROUTER_COST_OPTIMIZATION": ("cost_optimisation", _flag),
     "ENABLE_SMART_ROUTING": ("smart_routing", _flag),

@@ -100,6 +100,11 @@ class ModelRouter:
         settings.update({name: value for name, value in familiar.items() if value is not None})
         if config is None:
             config = RouterConfig.from_env(**settings)
+        elif not isinstance(config, RouterConfig):
+            raise ConfigError(
+                f"config must be a RouterConfig, got {shown(config)}; RouterConfig.from_file(path) reads a "
+                "TOML file, and single settings go by name: ModelRouter(accept_at=0.8)"
+            )
         elif settings:
             config = RouterConfig(**{**_fields(config), **settings})
         self.config = config

@@ -40,6 +40,12 @@ def test_a_configuration_cannot_be_changed_afterwards():
         ({"redact": "all"}, "redact.*function"),
         ({"acept_at": 0.5}, "acept_at.*did you mean accept_at"),
         ({"zzz": 1}, "zzz.*known: "),
+        ({"providers": "openai"}, r"^providers: must be a list of names, such as \['openai'\]"),
+        ({"catalogue": {"a": 1}}, r"^catalogue: must be a Catalogue, .*got \{'a': 1\}$"),
+        ({"prices": {"a": (1, 2)}}, r"^prices: must be a PriceTable, .*got \{'a': \(1, 2\)\}$"),
+        ({"retry": 3}, r"^retry: must be a RetryPolicy, such as RetryPolicy\(calls=3\), got 3$"),
+        ({"log_path": 3}, "^log_path: must be a path, .*got 3$"),
+        ({"log_path": ""}, "^log_path: must be a path, .*sink=False.*got ''$"),
     ],
 )
 def test_a_mistake_fails_at_construction_with_the_field_the_value_and_the_cure(setting, told):
@@ -79,6 +85,17 @@ def test_the_environment_of_the_replaced_system_is_understood(variable, text, fi
 def test_a_variable_that_cannot_be_read_is_named_with_its_text(variable, text):
     with pytest.raises(ConfigError, match=f"{variable}='{text}'"):
         RouterConfig.from_env({variable: text})
+
+
+def test_a_variable_that_is_no_number_is_told_what_to_use():
+    with pytest.raises(ConfigError, match="'high': use a number from 0 to 1"):
+        RouterConfig.from_env({"ROUTER_ESCALATION_THRESHOLD": "high"})
+
+
+@pytest.mark.parametrize("config", ["smartroute.toml", {"accept_at": 0.5}, RouterConfig])
+def test_a_router_takes_a_config_and_nothing_that_looks_like_one(config):
+    with pytest.raises(ConfigError, match=r"config must be a RouterConfig, got .*from_file"):
+        ModelRouter(config=config)
 
 
 def test_code_wins_over_the_environment(monkeypatch):
