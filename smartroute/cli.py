@@ -16,6 +16,7 @@ import typer
 
 from smartroute.cli_log import log_app
 from smartroute.cli_report import export, report
+from smartroute.errors import LedgerError
 from smartroute.shell import for_stream, one_clear_line
 
 if TYPE_CHECKING:
@@ -37,10 +38,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-app.add_typer(log_app, name="log")
-app.command()(report)
-app.command()(export)
 
 
 def _show_version(wanted: bool) -> None:
@@ -133,18 +130,32 @@ def route(
             if dry_run:
                 _show_decision(router.decide(prompt, **options), router.simulated, as_json)
                 return
-            outcome = router.run(prompt, **options)
+            try:
+                outcome = router.run(prompt, **options)
+            except LedgerError as error:
+                _show_ledger_of(error, explain, as_json)
+                raise
         if as_json:
-            document = _outcome_dict(outcome)
-            if explain:
-                document["explanation"] = outcome.decision.explain()
-            typer.echo(json.dumps(document, indent=2))
+            typer.echo(json.dumps(_outcome_dict(outcome, explain), indent=2))
             return
         typer.echo(for_stream(sys.stdout, outcome.text))
         console = console_on(sys.stderr)
         show_bill(console, outcome)
         if explain:
             show_explanation(console, outcome)
+
+
+def _show_ledger_of(error: LedgerError, explain: bool, as_json: bool) -> None:
+    """Print what a request without an answer has to show: its calls may have cost something all the same."""
+    from smartroute.dashboard.terminal import console_on, show_explanation
+
+    if error.outcome is None:
+        return
+    if as_json:
+        told = {"kind": type(error).__name__, "message": str(error)}
+        typer.echo(json.dumps({**_outcome_dict(error.outcome, explain), "error": told}, indent=2))
+    elif explain:
+        show_explanation(console_on(sys.stderr), error.outcome)
 
 
 def _simulated_pool(seed: int) -> dict[str, Any]:
@@ -257,8 +268,11 @@ def _show_decision(decision: Decision, simulated: bool, as_json: bool) -> None:
         if simulated:
             typer.echo("simulated: this is the simulated pool", err=True)
         return
-    document = {
-        "simulated": simulated,
+    typer.echo(json.dumps({"simulated": simulated, **_decision_dict(decision)}, indent=2))
+
+
+def _decision_dict(decision: Decision) -> dict[str, Any]:
+    return {
         "complexity": decision.classification.complexity.value,
         "score": decision.classification.score,
         "by": decision.classification.by,
@@ -269,12 +283,15 @@ def _show_decision(decision: Decision, simulated: bool, as_json: bool) -> None:
         "reasons": decision.reasons,
         "ruled_out": [out._asdict() for out in decision.ruled_out],
     }
-    typer.echo(json.dumps(document, indent=2))
 
 
-def _outcome_dict(outcome: Outcome) -> dict[str, Any]:
+def _outcome_dict(outcome: Outcome, explain: bool) -> dict[str, Any]:
     from smartroute.evaluation.demo_report import attempt_dict
 
+    explained = {
+        "decision": _decision_dict(outcome.decision),
+        "explanation": outcome.decision.explain(),
+    }
     return {
         "simulated": outcome.simulated,
         "id": outcome.id,
@@ -293,4 +310,11 @@ def _outcome_dict(outcome: Outcome) -> dict[str, Any]:
         "attempts": [
             {**attempt_dict(attempt), "latency_s": attempt.latency_s} for attempt in outcome.attempts
         ],
+        **(explained if explain else {}),
     }
+
+
+# Last, so that `--help` lists what a newcomer wants first.
+app.command()(report)
+app.command()(export)
+app.add_typer(log_app, name="log")

@@ -25,6 +25,9 @@ def one_clear_line() -> Iterator[None]:
             costs = [attempt.cost_usd for attempt in attempts]
             line += f" (spent ${math.fsum(usd for usd in costs if usd is not None):.6f} in {len(costs)} calls"
             line += f", {costs.count(None)} of unknown cost)" if None in costs else ")"
+            failure = attempts[-1].failure
+            if failure is not None:
+                line += f"; the last of them: {' '.join(failure.message.split())}"
         typer.echo(for_stream(sys.stderr, f"error: {line}"), err=True)
         raise typer.Exit(2) from None
 

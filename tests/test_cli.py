@@ -13,15 +13,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import smartroute
 from smartroute.cli import app
+from smartroute.clock import Clock
 from smartroute.dashboard.terminal import printable
+from smartroute.errors import ProviderTimeoutError
 from smartroute.evaluation.checks import passes
 from smartroute.evaluation.tasks import load_tasks
 from smartroute.providers.offline import OfflineProvider
+from smartroute.records import Call, Reply
+from smartroute.routing.retries import RetryPolicy
+from smartroute.routing.strategies import FixedLadder
+from smartroute.shell import one_clear_line
 from smartroute.sinks import open_log
+from smartroute.testing import ScriptedProvider
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -250,7 +258,37 @@ def test_explain_shows_the_decision_and_the_ledger(typed: Callable[..., Any]) ->
 
 def test_explain_goes_into_the_json_document(typed: Callable[..., Any]) -> None:
     done = typed("route", "hello", "--simulated", "--explain", "--json")
-    assert "strategy cost_optimised" in json.loads(done.stdout)["explanation"]
+    document = json.loads(done.stdout)
+    assert "strategy cost_optimised" in document["explanation"]
+    dry = json.loads(typed("route", "hello", "--simulated", "--dry-run", "--json").stdout)
+    assert {"simulated": True, **document["decision"]} == dry
+
+
+def test_a_request_without_an_answer_leaves_its_ledger_in_the_json_document(
+    typed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: OfflineProvider, call: Call) -> Reply:
+        raise ProviderTimeoutError(f"{call.model}: no reply")
+
+    monkeypatch.setattr(OfflineProvider, "send", fail)
+    monkeypatch.setattr(Clock, "sleep", lambda self, seconds: None)
+    done = typed("route", "hello", "--simulated", "--json")
+    assert done.exit_code == 2
+    document = json.loads(done.stdout)
+    assert (document["text"], document["model"], document["error"]["kind"]) == (
+        "",
+        None,
+        "AllModelsFailedError",
+    )
+    assert [attempt["failure"] for attempt in document["attempts"]] == ["timeout"] * 9
+    assert document["unpriced_attempts"] == 9
+    assert done.stderr.startswith("error: no rung of") and done.stderr.count("\n") == 1
+    assert "Ledger" in typed("route", "hello", "--simulated", "--explain").stderr
+
+
+def test_help_lists_the_main_job_first(typed: Callable[..., Any]) -> None:
+    listed = re.findall(r"^│ (\w+) ", typed("--help").stdout.partition("Commands")[2], re.MULTILINE)
+    assert listed == ["demo", "route", "report", "export", "log"]
 
 
 def test_a_dry_run_calls_nothing_and_logs_nothing(typed: Callable[..., Any], tmp_path: Path) -> None:
@@ -291,6 +329,22 @@ def test_a_mistake_is_one_line_on_standard_error(
     assert done.stdout == ""
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert says in done.stderr
+
+
+def test_a_request_without_an_answer_is_one_line_with_its_cost_and_the_last_reason(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    provider = ScriptedProvider(lambda call: ProviderTimeoutError("no reply\nwithin 3 s"))
+    router = smartroute.ModelRouter(
+        provider=provider, strategy=FixedLadder("gpt-4o"), retry=RetryPolicy(calls=2, initial_s=0), sink=False
+    )
+    with pytest.raises(typer.Exit) as left, one_clear_line():
+        router.run("hi")
+    assert left.value.exit_code == 2
+    assert capsys.readouterr().err == (
+        "error: no rung of [gpt-4o] answered (gpt-4o: timeout, 2 calls) (spent $0.000000 in 2 calls, "
+        "2 of unknown cost); the last of them: no reply within 3 s\n"
+    )
 
 
 def test_a_wrong_setting_in_the_environment_is_one_line_too(typed: Callable[..., Any]) -> None:

@@ -9,10 +9,11 @@ the ledger is whole and the event can be written first. A step that was cut shor
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import random
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
@@ -620,9 +621,7 @@ class Run:
     def _error(
         self, decision: Decision, attempts: tuple[Attempt, ...], stopped_by: StoppedBy | None
     ) -> SmartRouteError:
-        told = "; ".join(
-            f"{a.model}: {a.failure.kind}" for a in attempts if a.purpose == "answer" and a.failure
-        )
+        told = _told(attempts)
         error: SmartRouteError
         budget = self.ledger.tightest
         if stopped_by == "budget" and budget is not None:
@@ -670,6 +669,15 @@ def _by_rules(task: Task, why: str) -> Classification:
     _log.warning("the rules classify in place of the configured classifier: %s", why)
     found = RuleClassifier().classify(task)
     return replace(found, signals=(Signal("classifier_replaced", why), *found.signals))
+
+
+def _told(attempts: Iterable[Attempt]) -> str:
+    """Return how the answer calls failed, in order: "a: timeout, 3 calls; b: refused"."""
+    failed = [(a.model, a.failure.kind) for a in attempts if a.purpose == "answer" and a.failure]
+    counted = [(pair, len(list(same))) for pair, same in itertools.groupby(failed)]
+    return "; ".join(
+        f"{model}: {kind}" + (f", {calls} calls" if calls > 1 else "") for (model, kind), calls in counted
+    )
 
 
 def _has_schema(params: Mapping[str, Any]) -> bool:
