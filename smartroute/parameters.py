@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import functools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -28,6 +30,24 @@ _RESERVED = {
     "type": "use kind",
     "task_type": "use kind",
 }
+_OPTIONS = (
+    "messages",
+    "kind",
+    "requirements",
+    "complexity_override",
+    "preferred_model",
+    "subject",
+    "unit",
+    "tenant",
+    "conversation_id",
+    "labels",
+    "max_usd",
+    "timeout_s",
+    "repair",
+)
+"""What a task takes beside the provider's parameters: one misspelt would be lost among these."""
+_ALIKE = 0.85
+_NOT_MISSPELT = frozenset({"conversation"})
 _COUNTS = ("max_tokens", "max_completion_tokens", "n")
 
 
@@ -47,6 +67,10 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
             continue
         if name in _RESERVED:
             raise TaskError(f"{name} cannot be passed through: {_RESERVED[name]}")
+        if name in _OPTIONS:
+            raise TaskError(f"{name} is no parameter of the provider's; pass it beside params, not in it")
+        if (meant := _misspelt_option(name)) is not None:
+            raise TaskError(f"there is no option {name!r}; did you mean {meant}?")
         if value is not None:
             found[name] = value
     if found.get("stream"):
@@ -71,6 +95,14 @@ def shown(value: object) -> str:
         return f"{value!r:.80}"
     except Exception:  # noqa: BLE001  somebody else's __repr__
         return f"a {type(value).__name__}"
+
+
+@functools.lru_cache(maxsize=1_000)
+def _misspelt_option(name: str) -> str | None:
+    """Return the option that a name was meant for: a limit nobody keeps would be found out too late."""
+    if name in _NOT_MISSPELT:
+        return None
+    return next(iter(difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=_ALIKE)), None)
 
 
 def _check_types(params: Mapping[str, Any]) -> None:

@@ -84,6 +84,50 @@ def test_an_option_out_of_range_is_told_by_name_and_value(router, options, error
         router.run("hi", **options)
 
 
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("prefered_model", "preferred_model"),
+        ("max_uds", "max_usd"),
+        ("timout_s", "timeout_s"),
+        ("complexity_overide", "complexity_override"),
+        ("message", "messages"),
+    ],
+)
+def test_a_misspelt_option_is_not_taken_for_a_parameter_of_the_provider(router, misspelt, meant):
+    with pytest.raises(TaskError, match=f"no option '{misspelt}'; did you mean {meant}"):
+        router.run("hi", **{misspelt: "x"})
+
+
+def test_every_option_of_the_router_is_looked_out_for():
+    from inspect import signature
+
+    from smartroute.parameters import _OPTIONS
+
+    assert set(_OPTIONS) == set(signature(ModelRouter.run).parameters) - {"self", "prompt", "params"}
+
+
+def test_no_parameter_that_litellm_knows_is_taken_for_a_misspelt_option():
+    """What litellm's own signature and its list of provider parameters name, but for those of the router."""
+    from inspect import signature
+
+    import litellm
+    from litellm.constants import DEFAULT_CHAT_COMPLETION_PARAM_VALUES
+    from litellm.types.utils import all_litellm_params
+
+    from smartroute.parameters import _RESERVED, checked_params
+
+    known = {*signature(litellm.completion).parameters, *DEFAULT_CHAT_COMPLETION_PARAM_VALUES}
+    known |= {*all_litellm_params, "top_k", "min_p", "min_tokens", "conversation", "user", "prompt_cache_key"}
+    known -= {*_RESERVED, "messages", "stream"}
+    assert len(known) > 40
+    for name in known:
+        try:
+            checked_params({name: None})
+        except TaskError as error:
+            pytest.fail(str(error))
+
+
 @pytest.mark.parametrize("threshold", [math.nan, -0.1, 1.1, "high"])
 def test_a_threshold_out_of_range_fails_at_construction(threshold):
     with pytest.raises(ConfigError, match="accept_at"):
@@ -181,6 +225,7 @@ def test_a_schema_nested_too_deeply_is_refused_by_name(router):
         ({"params": {"stream": True}}, "stream"),
         ({"params": {"timeout": 3}}, "timeout"),
         ({"params": "abc"}, "params must be a dict"),
+        ({"params": {"max_usd": 1.0}}, "max_usd is no parameter of the provider's"),
         ({"params": {5: 1}}, "name of a parameter"),
         ({"limits": 5}, "limits"),
     ],
