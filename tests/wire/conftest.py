@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import pytest
-from servers import AnthropicServer, GeminiServer, OpenAIServer, WireServer
+from servers import AnthropicServer, GeminiServer, OpenAIServer, WireServer, once
 
 from smartroute.providers.litellm import LiteLLMProvider
 from smartroute.records import Call, Reply
@@ -54,8 +54,8 @@ def runner() -> Iterator[asyncio.Runner]:
 
 @pytest.fixture(params=["sync", "async"])
 def ask(request: pytest.FixtureRequest, runner: asyncio.Runner) -> Callable[[Call], Reply]:
-    """Make a call through litellm, with and without an event loop."""
+    """Make a call through litellm, with and without an event loop; each is one request and no more."""
     provider = LiteLLMProvider()
     if request.param == "sync":
-        return provider.send
-    return lambda call: runner.run(provider.asend(call))
+        return once(provider.send)
+    return once(lambda call: runner.run(provider.asend(call)))

@@ -11,14 +11,17 @@ import json
 import socket
 import threading
 from collections import deque
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Literal, Self
 
-from smartroute.records import Attempt, Outcome, Usage
+from smartroute.errors import ProviderError
+from smartroute.records import Attempt, Call, Outcome, Reply, Usage
 
 _arrivals = itertools.count(1)
+_arrived: list[Received] = []
+_open: set[WireServer] = set()
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ class WireServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
+        _open.add(self)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -123,6 +127,7 @@ class WireServer:
 
     def close(self) -> None:
         """Stop, and let go of whoever is still waiting for an answer."""
+        _open.discard(self)
         self._closing.set()
         self._server.shutdown()
         self._server.server_close()
@@ -148,6 +153,7 @@ class WireServer:
             lowered = {name.lower(): value for name, value in headers.items()}
             received = Received(next(_arrivals), path, lowered, body, model, answer)
             self.received.append(received)
+            _arrived.append(received)
         return received
 
     def render(self, received: Received) -> Any:
@@ -402,6 +408,34 @@ def closed_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def once(send: Callable[[Call], Reply]) -> Callable[[Call], Reply]:
+    """Return `send`, with every call held against what arrived at the servers meanwhile.
+
+    A call is one request at most, to its own model, and exactly one when a server answered it: a client that
+    retries, hedges or answers from a cache behind our back is caught in whatever test it does so.
+    """
+
+    def sent_once(call: Call) -> Reply:
+        before = len(_arrived)
+        answered = False
+        try:
+            reply = send(call)
+            answered = True
+            return reply
+        except ProviderError as error:
+            answered = error.status is not None
+            raise
+        finally:
+            models = [received.model for received in _arrived[before:]]
+            if _open:
+                wanted = [call.target.partition("/")[2]]
+                assert models == wanted or (not models and not answered), (
+                    f"{call} became requests to {models}"
+                )
+
+    return sent_once
 
 
 def assert_ledger_matches(

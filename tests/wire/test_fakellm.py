@@ -15,8 +15,11 @@ import pytest
 from calls import WEATHER
 from servers import closed_port
 
+from smartroute import AllModelsFailedError, Catalogue, ModelCard, ModelRouter
 from smartroute.errors import RateLimitError
 from smartroute.records import Call, Reply
+from smartroute.routing.retries import RetryPolicy
+from smartroute.routing.strategies import FixedLadder
 
 pytest.importorskip("fakellm")
 pytestmark = pytest.mark.wire
@@ -109,6 +112,37 @@ def test_a_tool_call(origin: str, provider: str, ask: Ask) -> None:
     reply = ask(_call(origin, provider, "How is the weather?", params={"tools": [WEATHER]}))
     assert reply.finish_reason == "tool_calls"
     assert json.loads(reply.tool_calls[0]["function"]["arguments"]) == {"city": "Oslo"}
+
+
+def _router(origin: str) -> ModelRouter:
+    cards = [
+        ModelCard("gpt-4o-mini", target="openai/gpt-4o-mini", tier="mini", api_base=f"{origin}/v1"),
+        ModelCard("claude-haiku-4-5", target="anthropic/claude-haiku-4-5", api_base=origin),
+    ]
+    return ModelRouter(
+        catalogue=Catalogue.of(cards),
+        strategy=FixedLadder("gpt-4o-mini", "claude-haiku-4-5"),
+        retry=RetryPolicy(calls=2, initial_s=0),
+        sink=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("prompt", "asked"),
+    [
+        ("What is the capital of France?", ["gpt-4o-mini"]),
+        ("are you busy?", ["gpt-4o-mini"] * 2 + ["claude-haiku-4-5"] * 2),
+    ],
+)
+def test_its_requests_are_the_ledgers_attempts(origin: str, prompt: str, asked: list[str]) -> None:
+    before = len(_recent(origin))
+    try:
+        attempts = _router(origin).run(prompt).attempts
+    except AllModelsFailedError as error:
+        attempts = error.attempts
+    served = _recent(origin)[: len(_recent(origin)) - before]
+    assert [attempt.model for attempt in attempts] == asked
+    assert [request["model"] for request in reversed(served)] == asked
 
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])

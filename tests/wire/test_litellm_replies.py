@@ -9,12 +9,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from calls import MODELS, PIXEL, WEATHER, call_for
-from servers import Answer, AnthropicServer, GeminiServer, OpenAIServer, ToolCall, WireServer
+from servers import Answer, AnthropicServer, GeminiServer, OpenAIServer, ToolCall, WireServer, once
 
 from smartroute.errors import ProviderUnavailableError
 from smartroute.providers.litellm import LiteLLMProvider
@@ -321,6 +322,24 @@ def test_one_call_is_one_request_even_when_the_application_lets_litellm_retry(
     with pytest.raises(ProviderUnavailableError):
         runner.run(LiteLLMProvider().asend(call_for(server)))
     assert len(server.received) == 1
+
+
+def test_the_count_of_requests_catches_a_client_that_asks_twice_or_not_at_all(
+    openai_server: OpenAIServer,
+) -> None:
+    provider = LiteLLMProvider()
+
+    def twice(call: Call) -> Reply:
+        provider.send(call)
+        return provider.send(call)
+
+    def another_model(call: Call) -> Reply:
+        return provider.send(replace(call, target="openai/gpt-4o"))
+
+    for broken in (twice, another_model, lambda call: Reply("from a cache")):
+        with pytest.raises(AssertionError, match="became requests to"):
+            once(broken)(call_for(openai_server))
+    assert once(provider.send)(call_for(openai_server)).text == "ok"
 
 
 def test_litellms_cache_never_answers(

@@ -78,7 +78,9 @@ OK = 10 * 1.0 * USD_PER_TOKEN + 5 * 4.0 * USD_PER_TOKEN
 OK_2 = 10 * 2.0 * USD_PER_TOKEN + 5 * 10.0 * USD_PER_TOKEN
 """The same of the second rung."""
 
-SETTINGS = frozenset({"retry", "call_timeout_s"})
+SETTINGS = frozenset(
+    {"retry", "call_timeout_s", "accept_at", "escalate", "max_usd", "estimator", "catalogue"}
+)
 Run = Callable[..., Outcome]
 
 
@@ -140,11 +142,6 @@ def run(
     yield go
     for router in routers:
         router.close()
-
-
-SETTINGS = frozenset(
-    {"retry", "call_timeout_s", "accept_at", "escalate", "max_usd", "estimator", "catalogue"}
-)
 
 
 def kinds(outcome: Outcome) -> list[str | None]:
@@ -476,6 +473,7 @@ def test_two_hundred_tasks_at_once_lose_nothing(wire: Wire) -> None:
         halves = [pool.submit(asyncio.run, main()) for _ in range(2)]
         outcomes = [outcome for half in halves for outcome in half.result()]
     assert len(outcomes) == len(wire.openai.received) == len(sink.captured) == 200
+    assert_ledger_matches(wire.servers, [a for o in outcomes for a in o.attempts], ordered=False)
     # 100 * $1 + 10 * $4, per million
     assert [o.cost_usd for o in outcomes] == [pytest.approx(0.00014)] * 200
     assert {o.attempts[0].usage for o in outcomes} == {Usage(100, 10)}

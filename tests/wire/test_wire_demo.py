@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 from servers import Answer, OpenAIServer
@@ -15,8 +17,21 @@ from servers import Answer, OpenAIServer
 from smartroute.catalogue import Catalogue
 from smartroute.evaluation.tasks import load_tasks
 from smartroute.records import Usage
+from smartroute.sinks import JsonlSource
+from smartroute.sinks.locations import default_log_path
 
 pytestmark = pytest.mark.wire
+
+
+def logged_attempts() -> list[Mapping[str, Any]]:
+    """Return every attempt that the demo's log holds, in order."""
+    events = JsonlSource(default_log_path(simulated=False)).events()
+    return [attempt for event in events for attempt in event.attempts]
+
+
+def assert_log_matches(server: OpenAIServer) -> None:
+    """Assert that the requests which the server received are the attempts in the log, one to one."""
+    assert [received.model for received in server.received] == [a["model"] for a in logged_attempts()]
 
 
 def live(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -37,7 +52,8 @@ def test_a_live_demo_stops_at_its_budget_and_its_bill_is_what_the_server_saw(
     assert 0 < len(document["tasks"]) < document["planned"] == len(load_tasks())
     assert document["stopped"].startswith(f"the budget ended after {len(document['tasks'])} of")
     attempts = [attempt for task in document["tasks"] for attempt in task["attempts"]]
-    # A task that the budget stopped in the middle has calls but no line.
+    assert_log_matches(openai_server)
+    # A task that the budget stopped in the middle has calls but no line in the document.
     assert len(attempts) <= len(openai_server.received) <= len(attempts) + 2
     prices = Catalogue.default().prices()
     for attempt in attempts:
@@ -68,15 +84,19 @@ def test_a_large_budget_measures_the_fixed_models_too(openai_server: OpenAIServe
     assert all(fixed["measured"] and fixed["n"] == document["planned"] for fixed in totals["fixed"])
     calls = sum(len(task["attempts"]) for task in document["tasks"])
     assert len(openai_server.received) == calls + document["planned"] * len(totals["fixed"])
+    assert_log_matches(openai_server)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C is another signal there")
 def test_ctrl_c_prints_the_bill_so_far(openai_server: OpenAIServer) -> None:
-    openai_server.default = Answer("7", input_tokens=40, output_tokens=3, delay_s=0.05)
+    openai_server.default = Answer("7", input_tokens=40, output_tokens=3, delay_s=0.2)
     command = [sys.executable, "-m", "smartroute", "demo", "--live", "--yes", "--json", "--max-usd", "50"]
+    # A shell that runs the tests in the background has them, and what they start, ignore Ctrl-C.
+    ignored = signal.signal(signal.SIGINT, signal.SIG_DFL)
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
     )
+    signal.signal(signal.SIGINT, ignored)
     deadline = time.monotonic() + 120
     while len(openai_server.received) < 5 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -87,3 +107,5 @@ def test_ctrl_c_prints_the_bill_so_far(openai_server: OpenAIServer) -> None:
     assert document["interrupted"] is True
     assert 4 <= len(document["tasks"]) < document["planned"]
     assert document["spent_usd"] > 0
+    assert_log_matches(openai_server)
+    assert [a.get("failure") for a in logged_attempts()].count("cancelled") <= 1

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 from servers import Answer, OpenAIServer
 
+from smartroute.sinks import JsonlSource
+from smartroute.sinks.locations import default_log_path
+
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("[0-9]*.py"))
 
 
@@ -26,3 +29,6 @@ def test_with_a_key_an_example_calls_real_models_and_says_so(
     usd = re.search(r"The bill: \$(\d+\.\d+)", printed)
     assert usd is not None
     assert float(usd[1]) > 0
+    events = JsonlSource(default_log_path(simulated=False)).events()
+    attempts = sorted(attempt["model"] for event in events for attempt in event.attempts)
+    assert sorted(received.model for received in openai_server.received) == attempts
