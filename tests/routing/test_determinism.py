@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import math
 import os
 import random
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from smartroute import Catalogue, ModelCard, ModelRouter, Price
 from smartroute.errors import BudgetExceededError
+from smartroute.ledger import Budget
 from smartroute.records import Usage
 from smartroute.testing import ScriptedProvider, reply
 
@@ -83,18 +86,26 @@ def test_the_determinism_check_catches_a_ladder_in_the_order_of_a_set(elsewhere)
     assert not decides_alike(lambda p, k: broken.decide(p, kind=k).explain(), elsewhere, ["hi"], "general")
 
 
-def test_64_threads_through_one_router_never_overspend():
-    """Each call may cost $0.0004 and costs a random part of it; the budget bears about a hundred."""
-    limit_usd = 0.04
+LIMIT_USD = 0.004
+
+
+def spent_by_64_threads():
+    """Spend a budget through one router from 64 threads at once; return what was spent, and the router.
+
+    Each call may cost $0.0004 and costs a random part of it, so the budget bears ten to forty at a time.
+    """
     card = ModelCard("m", target="x/m", price=Price(1.0, 2.0), max_output_tokens=100)
 
     def answer(call):
+        time.sleep(0.005)
         drawn = random.Random(hashlib.blake2b(call.messages[0]["content"].encode()).digest())
         return reply("ok", usage=Usage(drawn.randint(1, 100), drawn.randint(1, 100)))
 
-    router = ModelRouter(
-        catalogue=Catalogue.of([card]), provider=ScriptedProvider(answer), sink=False, max_usd=limit_usd
-    )
+    class Slow(ScriptedProvider):
+        def send(self, call):
+            return answer(call)
+
+    router = ModelRouter(catalogue=Catalogue.of([card]), provider=Slow([]), sink=False, max_usd=LIMIT_USD)
     spent, refused, gate = [], [], threading.Barrier(64)
 
     def work(number):
@@ -112,5 +123,24 @@ def test_64_threads_through_one_router_never_overspend():
         thread.join()
     assert len(spent) + len(refused) == 64 * 20
     assert refused
-    assert 0.5 * limit_usd < sum(spent) <= limit_usd
-    assert router.spent_usd == pytest.approx(sum(spent), abs=1e-9)
+    return math.fsum(spent), router
+
+
+def test_64_threads_through_one_router_never_overspend():
+    spent_usd, router = spent_by_64_threads()
+    assert 0.5 * LIMIT_USD < spent_usd <= LIMIT_USD
+    assert router.spent_usd == pytest.approx(spent_usd, abs=1e-9)
+
+
+class Forgetful(Budget):
+    """Deliberately broken: what is under way is forgotten, and only what was settled counts."""
+
+    def reserve(self, usd):
+        self._reserved = 0
+        return super().reserve(usd)
+
+
+def test_the_check_of_64_threads_catches_a_budget_that_forgets_calls_under_way(monkeypatch):
+    monkeypatch.setattr("smartroute.router.Budget", Forgetful)
+    spent_usd, _ = spent_by_64_threads()
+    assert spent_usd > LIMIT_USD

@@ -5,12 +5,12 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from smartroute import Catalogue, Confidence, ModelCard, ModelRouter, Price, SmartRouteError
 from smartroute.clock import Clock
-from smartroute.drivers import LiveDriver
+from smartroute.drivers import Driven, LiveDriver
 from smartroute.errors import (
     AuthenticationError,
     ContextTooLongError,
@@ -20,7 +20,8 @@ from smartroute.errors import (
     RateLimitError,
 )
 from smartroute.evaluation.replay import ReplayClock, replay
-from smartroute.records import Failure, Probe, Task, Timed, Usage
+from smartroute.ledger import Ledger
+from smartroute.records import Failure, Probe, Task, Timed, Usage, Wait
 from smartroute.routing.retries import RetryPolicy
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
 
@@ -177,6 +178,90 @@ def test_any_sequence_of_failures_ends_in_an_answer_or_a_typed_error_with_a_whol
     assert len(event.attempts) == len(router.provider.calls)
 
 
+RATES = {"mini": (1.0, 2.0), "mini2": (2.0, 3.0), "premium": (9.0, 30.0)}
+"""The prices of CATALOGUE in USD per million tokens, written down once more."""
+
+
+def charged(results, calls):
+    """Return what the providers charge for these calls, and how many of them have an unknown cost."""
+    costs = []
+    for call in calls:
+        result = Script(results)(call)
+        if isinstance(result, BaseException):
+            costs.append(0.0 if getattr(result, "generated", None) is False else None)
+        elif result.usage is None or call.model not in RATES:
+            costs.append(None)
+        else:
+            rate_in, rate_out = RATES[call.model]
+            costs.append((result.usage.input_tokens * rate_in + result.usage.output_tokens * rate_out) / 1e6)
+    return math.fsum(usd for usd in costs if usd is not None), costs.count(None)
+
+
+def billed(results, **settings):
+    """Run one task; return its bill as outcome, event and totals tell it, and the true one."""
+    router = router_of(results, FrozenClock(), **settings)
+    try:
+        outcome = router.run("What is 2+2?", complexity_override="simple")
+    except SmartRouteError as error:
+        outcome = error.outcome
+    (event,) = router.config.sink.captured
+    stats = router.get_stats()
+    told = (
+        (outcome.cost_usd, outcome.unpriced_attempts),
+        (event.cost_usd, event.unpriced_attempts),
+        (stats["total_cost"], stats["unpriced_attempts"]),
+    )
+    usd, unknown = charged(results, router.provider.calls)
+    return told, (pytest.approx(usd, rel=1e-12, abs=1e-15), unknown)
+
+
+@settings(max_examples=150, deadline=None)
+@given(scripts)
+def test_the_cost_of_an_outcome_is_what_all_its_calls_are_charged(results):
+    told, true = billed(results)
+    assert all(bill == true for bill in told)
+
+
+class LastCallOnly(Ledger):
+    """Deliberately broken, as the replaced system was: an escalated request is charged its last call."""
+
+    @property
+    def attempts(self):
+        return super().attempts[-1:]
+
+
+class AnswersOnly(Ledger):
+    """Deliberately broken: what judges and samples cost is left out."""
+
+    @property
+    def attempts(self):
+        return tuple(attempt for attempt in super().attempts if attempt.purpose == "answer")
+
+
+class UnknownIsFree(Ledger):
+    """Deliberately broken, as litellm is for a model without a price."""
+
+    def enter(self, *entry):
+        attempt = super().enter(*entry)
+        if attempt.cost_usd is None:
+            self._attempts[-1] = replace(attempt, cost_usd=0.0)
+        return self._attempts[-1]
+
+
+@pytest.mark.parametrize("broken", [LastCallOnly, AnswersOnly, UnknownIsFree])
+def test_a_ledger_that_leaves_something_out_is_caught_by_that_property(broken, monkeypatch):
+    monkeypatch.setattr("smartroute.routing.escalation.Ledger", broken)
+
+    @settings(max_examples=150, deadline=None, database=None, phases=[Phase.generate])
+    @given(scripts)
+    def holds(results):
+        told, true = billed(results)
+        assert all(bill == true for bill in told)
+
+    with pytest.raises(AssertionError):
+        holds()
+
+
 def test_a_ledger_that_loses_an_attempt_is_caught_by_that_check():
     router = router_of([ProviderUnavailableError("503"), reply("good")], FrozenClock())
     outcome = router.run("What is 2+2?", complexity_override="simple")
@@ -185,32 +270,64 @@ def test_a_ledger_that_loses_an_attempt_is_caught_by_that_check():
     assert not whole(router.provider.calls, replace(outcome, attempts=outcome.attempts[1:]))
 
 
-class Interrupting(ScriptedProvider):
-    """Raises an interruption at the nth call."""
+class Cut:
+    """Comes due at the nth step of a task, be it a call or a wait."""
 
-    def __init__(self, script, at, error):
+    def __init__(self, at):
+        self._at, self._steps, self.done = at, 0, False
+
+    def due(self):
+        self._steps += 1
+        self.done = self.done or self._steps == self._at
+        return self._steps == self._at
+
+
+class CutCalls(ScriptedProvider):
+    """Is interrupted in a call."""
+
+    def __init__(self, script, cut):
         super().__init__(script)
-        self._at, self._error = at, error
+        self._cut = cut
 
     def send(self, call):
-        answer = super().send(call)
-        if len(self.calls) == self._at:
-            raise self._error
-        return answer
+        try:
+            return super().send(call)
+        finally:
+            if self._cut.due():
+                raise KeyboardInterrupt
 
     async def asend(self, call):
-        answer = super().send(call)
-        if len(self.calls) == self._at:
-            asyncio.current_task().cancel()
-            await asyncio.sleep(0)
-        return answer
+        try:
+            return super().send(call)
+        finally:
+            if self._cut.due():
+                asyncio.current_task().cancel()
+                await asyncio.sleep(0)
 
 
-@settings(max_examples=60, deadline=None)
-@given(scripts, st.integers(1, 6), st.booleans())
-def test_an_interruption_leaves_a_whole_ledger_and_an_event_and_is_raised_again(results, at, asynchronous):
-    provider = Interrupting(lambda call: _no_error(Script(results)(call)), at, KeyboardInterrupt())
-    router = router_of(results, FrozenClock(), provider=provider)
+class CutWaits(FrozenClock):
+    """Is interrupted in a wait."""
+
+    def __init__(self, cut):
+        super().__init__()
+        self._cut = cut
+
+    def sleep(self, seconds):
+        if self._cut.due():
+            raise KeyboardInterrupt
+        super().sleep(seconds)
+
+    async def asleep(self, seconds):
+        if self._cut.due():
+            raise asyncio.CancelledError
+        super().sleep(seconds)
+
+
+def cut_short(results, at, asynchronous, driver=LiveDriver):
+    """Run a task that is interrupted at its nth step; return its router and what came out of it."""
+    cut = Cut(at)
+    router = router_of(results, CutWaits(cut), provider=CutCalls(Script(results), cut))
+    router._driver = driver(router.provider, router.config.clock)
     caught = None
     try:
         if asynchronous:
@@ -221,16 +338,74 @@ def test_an_interruption_leaves_a_whole_ledger_and_an_event_and_is_raised_again(
         pass
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
         caught = error
-    (event,) = router.config.sink.captured
-    assert len(event.attempts) == len(provider.calls)
-    if len(provider.calls) >= at:
-        assert caught is not None
-        assert any(attempt.get("failure") == "cancelled" for attempt in event.attempts)
-        assert event.unpriced_attempts >= 1
+    assert (caught is not None) == cut.done
+    return router
 
 
-def _no_error(result):
-    return reply("bad") if isinstance(result, BaseException) else result
+def accounted(router):
+    """Say whether one event holds every call that was made, and says so where one was cut short."""
+    events = router.config.sink.captured
+    return [len(event.attempts) for event in events] == [len(router.provider.calls)] and all(
+        event.unpriced_attempts
+        for event in events
+        if any(attempt.get("failure") == "cancelled" for attempt in event.attempts)
+    )
+
+
+@settings(max_examples=150, deadline=None)
+@given(scripts, st.integers(1, 9), st.booleans())
+def test_an_interruption_leaves_a_whole_ledger_and_an_event_and_is_raised_again(results, at, asynchronous):
+    assert accounted(cut_short(results, at, asynchronous))
+
+
+class LettingGo(LiveDriver):
+    """Deliberately broken: an interruption ends the driver, and with it the ledger."""
+
+    def drive(self, steps):
+        replies = None
+        while True:
+            try:
+                step = next(steps) if replies is None else steps.send(replies)
+            except StopIteration as done:
+                return Driven(done.value, None)
+            if isinstance(step, Wait):
+                self._clock.sleep(step.seconds)
+                replies = ()
+            else:
+                replies = tuple(Timed(self._provider.send(call), 0.0) for call in step.calls)
+
+
+def test_a_driver_that_lets_the_ledger_go_is_caught_by_that_check():
+    results = [reply("bad")]
+    assert accounted(cut_short(results, 2, False))
+    assert not accounted(cut_short(results, 2, False, driver=LettingGo))
+
+
+class Yielding(ScriptedProvider):
+    """Gives the event loop two turns in every call."""
+
+    async def asend(self, call):
+        answer = self.send(call)
+        for _ in range(2):
+            await asyncio.sleep(0)
+        return answer
+
+
+@settings(max_examples=150, deadline=None)
+@given(scripts, st.integers(0, 40))
+def test_a_task_that_is_cancelled_at_any_turn_of_the_loop_accounts_for_every_call(results, turns):
+    async def scenario(router):
+        task = asyncio.create_task(router.arun("What is 2+2?", complexity_override="simple"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        done = task.done()
+        task.cancel()
+        await asyncio.wait([task])
+        assert done or task.cancelled()
+
+    router = router_of(results, FrozenClock(), provider=Yielding(Script(results)))
+    asyncio.run(scenario(router))
+    assert accounted(router) or (turns <= 1 and not router.provider.calls)
 
 
 def test_a_cancelled_wait_ends_the_task_with_its_ledger():
