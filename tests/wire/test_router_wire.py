@@ -415,6 +415,28 @@ def test_when_every_rung_fails_the_error_holds_the_whole_ledger(
     assert len(sink.captured) == 1
 
 
+def test_a_model_that_litellm_comes_to_think_free_stays_of_unknown_cost(wire: Wire, run: Run) -> None:
+    import litellm
+
+    target = "openai/nobody-knows-this-model"
+    litellm.Router(
+        model_list=[
+            {"model_name": "x", "litellm_params": {"model": target, "api_key": "k", "api_base": "http://x"}}
+        ]
+    )
+    try:
+        completion = litellm.completion(model=target, messages=[{"role": "user", "content": "hi"}])
+        assert litellm.completion_cost(completion) == 0.0
+        wire.openai.received.clear()
+        catalogue = CATALOGUE.with_cards(ModelCard("dark", target))
+        outcome = run(ladder=["dark"], catalogue=catalogue)
+    finally:
+        litellm.model_cost.pop(target, None)
+    assert_ledger_matches(wire.servers, outcome, targets={"dark": "nobody-knows-this-model"})
+    assert costs(outcome) == [None]
+    assert outcome.bill == "at least $0.000000 (1 attempt of unknown cost)"
+
+
 def test_a_recorded_task_replays_to_the_same_outcome(wire: Wire, clock: FrozenClock, tmp_path: Path) -> None:
     wire.openai.script(
         Answer(status=429, headers={"Retry-After": "7"}),
