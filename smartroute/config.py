@@ -181,7 +181,7 @@ class RouterConfig(BaseModel):
     @field_validator("provider")
     @classmethod
     def _sends(cls, value: Any) -> Any:
-        if value is not None and not (callable(getattr(value, "send", None))):
+        if value is not None and not all(callable(getattr(value, name, None)) for name in ("send", "asend")):
             raise ValueError("must have methods send(call) and asend(call)")
         return value
 

@@ -22,10 +22,25 @@ SmartRouteError
 
 from __future__ import annotations
 
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from smartroute.records import Attempt, Outcome, RuledOut, Usage
+
+
+def fault(error: BaseException) -> str:
+    """Return the class of an exception and the line that raised it, such as "KeyError at scoring.py:12".
+
+    For a log that must not hold what the message may: a prompt, an answer, a key.
+    """
+    trace = error.__traceback__
+    if trace is None:
+        return type(error).__name__
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    file = PurePath(trace.tb_frame.f_code.co_filename).name
+    return f"{type(error).__name__} at {file}:{trace.tb_lineno}"
 
 
 class SmartRouteError(Exception):

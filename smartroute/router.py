@@ -18,7 +18,7 @@ from smartroute.clock import Clock
 from smartroute.config import RouterConfig
 from smartroute.drivers import LiveDriver
 from smartroute.emitter import Emitter
-from smartroute.errors import ConfigError, LedgerError, SmartRouteError, TaskError
+from smartroute.errors import ConfigError, LedgerError, SmartRouteError, TaskError, fault
 from smartroute.familiar import familiar_result, familiar_task
 from smartroute.feedback import FeedbackSource, feedback_about
 from smartroute.ledger import Budget
@@ -335,7 +335,7 @@ class ModelRouter:
         except SmartRouteError:
             raise
         except Exception as error:
-            raise ConfigError(f"{self._strategy!r} raised {type(error).__name__}") from error
+            raise ConfigError(f"{self._strategy!r} raised {fault(error)}") from error
         if not isinstance(decision, Decision) or not decision.ladder:
             raise ConfigError(f"{self._strategy!r} returned no Decision with a ladder, but {shown(decision)}")
         if not isinstance(decision.classification, Classification):

@@ -4,6 +4,11 @@ from smartroute import ConfigError, ModelRouter, RouterConfig
 from smartroute.routing.retries import RetryPolicy
 
 
+class SendOnly:
+    def send(self, call):
+        raise NotImplementedError
+
+
 def test_the_defaults_are_the_documented_ones():
     config = RouterConfig()
     assert (config.accept_at, config.escalate, config.cost_optimisation, config.smart_routing) == (
@@ -36,6 +41,7 @@ def test_a_configuration_cannot_be_changed_afterwards():
         ({"breaker_failures": 0}, "breaker_failures"),
         ({"sink": object()}, "sink.*emit"),
         ({"provider": object()}, "provider.*send"),
+        ({"provider": SendOnly()}, r"provider.*asend\(call\)"),
         ({"strategy": object()}, "strategy.*decide"),
         ({"redact": "all"}, "redact.*function"),
         ({"acept_at": 0.5}, "acept_at.*did you mean accept_at"),

@@ -26,6 +26,7 @@ from smartroute.errors import (
     BudgetExceededError,
     DeadlineExceededError,
     SmartRouteError,
+    fault,
 )
 from smartroute.ledger import Budget, Ledger, input_ceiling_tokens, output_ceiling_tokens
 from smartroute.pricing import PriceTable, surcharge
@@ -187,7 +188,7 @@ class Run:
         except Stop as stop:
             return _by_rules(self.task, stop.stopped_by)
         except Exception as error:  # noqa: BLE001  a user's classifier may raise anything
-            return _by_rules(self.task, type(error).__name__)
+            return _by_rules(self.task, type(error).__name__, fault(error))
 
     def escalate(self, decision: Decision) -> Steps:
         """Climb the ladder until an answer is good enough or nothing is left."""
@@ -400,7 +401,7 @@ class Run:
         try:
             wait_s = self.handles.retry.wait_s(number, failure, elapsed_s, self.handles.rng)
         except Exception as error:  # noqa: BLE001  a user's wait or stop strategy may raise anything
-            _log.warning("the retry policy raised %s: no retry", type(error).__name__)
+            _log.warning("the retry policy raised %s: no retry", fault(error))
             return None
         if wait_s is None or not 0.0 <= wait_s < math.inf:
             return None
@@ -479,7 +480,7 @@ class Run:
         except Stop:
             raise
         except Exception as error:  # noqa: BLE001  a user's estimator may raise; the answer is paid for
-            _log.warning("the confidence estimator failed: %s", type(error).__name__)
+            _log.warning("the confidence estimator failed: %s", fault(error))
             confidence = Confidence(None, "failed", f"the estimator raised {type(error).__name__}")
         self.ledger.believe(attempt, confidence)
         return confidence
@@ -656,7 +657,7 @@ def classify_without_calls(classifier: Classifier, task: Task) -> Classification
     try:
         result = classifier.classify(task)
     except Exception as error:  # noqa: BLE001  a user's classifier may raise anything
-        return _by_rules(task, type(error).__name__)
+        return _by_rules(task, type(error).__name__, fault(error))
     if isinstance(result, Classification):
         return result
     close = getattr(result, "close", None)
@@ -665,8 +666,8 @@ def classify_without_calls(classifier: Classifier, task: Task) -> Classification
     return _by_rules(task, "it makes calls, and none are made here")
 
 
-def _by_rules(task: Task, why: str) -> Classification:
-    _log.warning("the rules classify in place of the configured classifier: %s", why)
+def _by_rules(task: Task, why: str, where: str | None = None) -> Classification:
+    _log.warning("the rules classify in place of the configured classifier: %s", where or why)
     found = RuleClassifier().classify(task)
     return replace(found, signals=(Signal("classifier_replaced", why), *found.signals))
 

@@ -200,7 +200,7 @@ def test_what_a_strategy_says_while_it_breaks_is_not_repeated():
         def decide(self, task, classification, menu):
             raise RuntimeError(f"no model for {task.messages[0]['content']}")
 
-    with pytest.raises(ConfigError, match=r"raised RuntimeError$"):
+    with pytest.raises(ConfigError, match=r"raised RuntimeError at test_odd_parts\.py:\d+$"):
         router_of(lambda call: "ok", strategy=Broken()).run("my secret")
 
 
@@ -412,3 +412,22 @@ def test_an_outcome_with_a_foreign_exception_can_be_pickled():
         attempts = pickle.loads(pickle.dumps(error.attempts))
     assert attempts[0].failure.kind == "unknown"
     assert attempts[0].failure.error is None
+
+
+def test_the_log_says_where_a_users_part_broke_and_nothing_of_what_it_read(caplog):
+    secret = "the launch code is 0000"
+
+    def broken(task, *_):
+        raise KeyError(secret)
+
+    class Broken:
+        decide = staticmethod(broken)
+
+    line = broken.__code__.co_firstlineno + 1
+    router = router_of(lambda call: "ok", classifier=broken, estimator=broken)
+    assert router.run(secret).text == "ok"
+    assert f"configured classifier: KeyError at test_odd_parts.py:{line}" in caplog.text
+    assert f"confidence estimator failed: KeyError at test_odd_parts.py:{line}" in caplog.text
+    with pytest.raises(ConfigError, match=rf"raised KeyError at test_odd_parts\.py:{line}"):
+        router_of([], strategy=Broken()).run(secret)
+    assert secret not in caplog.text
