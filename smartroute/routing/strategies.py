@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from smartroute.errors import ConfigError, NoEligibleModelError
@@ -69,6 +69,27 @@ def _rung(candidate: Candidate, effort: str | None = None, *, standin: bool = Fa
     return Rung(candidate.model, effort, candidate.tier, usd, standin)
 
 
+_NAMED_AT_MOST = 3
+_ALWAYS = ("retired", "not in the default ladder")
+"""How reasons begin that have nothing to do with the request, and so explain little."""
+
+
+def _in_short(ruled_out: Iterable[RuledOut]) -> str:
+    """Return the reasons, each with a few of the models it holds for, and those of the request first."""
+    models: dict[str, list[str]] = {}
+    for out in ruled_out:
+        reason = "retired" if out.reason.startswith("retired on") else out.reason
+        models.setdefault(reason, []).append(out.model)
+    told = []
+    for reason in sorted(models, key=lambda reason: reason.startswith(_ALWAYS)):
+        names = models[reason]
+        more = len(names) - _NAMED_AT_MOST
+        told.append(
+            f"{reason} ({', '.join(names[:_NAMED_AT_MOST])}{f' and {more} more' if more > 0 else ''})"
+        )
+    return "; ".join(told)
+
+
 def _decision(
     name: str,
     classification: Classification,
@@ -78,8 +99,7 @@ def _decision(
 ) -> Decision:
     if not ladder:
         raise NoEligibleModelError(
-            "no model can take this request: "
-            + ("; ".join(f"{out.model}: {out.reason}" for out in menu.ruled_out) or "the catalogue is empty"),
+            "no model can take this request: " + (_in_short(menu.ruled_out) or "the catalogue is empty"),
             ruled_out=menu.ruled_out,
         )
     return Decision(

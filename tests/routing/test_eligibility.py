@@ -103,6 +103,20 @@ def test_retired_models_are_never_chosen():
         router.decide("hi", preferred_model="old")
 
 
+def test_what_rules_every_model_out_is_told_in_short_with_what_the_request_asks_for_first():
+    cards = [
+        card("old", retired_on="2020-01-01"),
+        *(card(f"m{n}") for n in range(5)),
+        card("big", refuses=["n"]),
+    ]
+    with pytest.raises(NoEligibleModelError) as caught:
+        router_of(*cards).decide("hi", tools=[TOOL])
+    assert str(caught.value) == (
+        "no model can take this request: cannot take tools (m0, m1, m2 and 3 more); retired (old)"
+    )
+    assert len(caught.value.ruled_out) == len(cards)
+
+
 def test_an_allow_list_is_obeyed_by_every_rung():
     cards = [card(f"{p}-{t}", t, p) for p in ("openai", "anthropic") for t in ("mini", "standard", "premium")]
     decision = router_of(*cards, providers=["anthropic"]).decide("What is 2+2?")
