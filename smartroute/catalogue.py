@@ -291,7 +291,7 @@ class Catalogue:
 
     def __init__(self, cards: Iterable[ModelCard], as_of: date | str) -> None:
         self._cards: dict[str, ModelCard] = {}
-        for card in cards:
+        for card in _listed(cards):
             if not isinstance(card, ModelCard):
                 raise ConfigError(f"a catalogue is made of ModelCards, got {type(card).__name__}")
             if card.name in self._cards:
@@ -315,7 +315,7 @@ class Catalogue:
 
         `as_of` is by default the latest date among the cards, else that of the default catalogue.
         """
-        found = tuple(cards)
+        found = _listed(cards)
         if as_of is None:
             as_of = max((card.as_of for card in found if isinstance(card, ModelCard)), default="")
         return cls(found, as_of or cls.default().as_of)
@@ -328,6 +328,8 @@ class Catalogue:
         the default catalogue's card of that name, whose price it keeps unless it has an api_base.
         Raises ConfigError naming the file, the row, the field, the value and the cure.
         """
+        if not isinstance(path, str | Path):
+            raise ConfigError(f"the catalogue file must be a path, got {path!r:.80}")
         file = Path(path)
         return _read(_parse(file), str(file))
 
@@ -371,6 +373,8 @@ class Catalogue:
 
         Raises UnknownModelError with the closest names.
         """
+        if not isinstance(name, str):
+            raise UnknownModelError(f"a model is named by text, got {name!r:.80}")
         found = self._cards.get(name)
         if found is None:
             alias = self._aliases.get(name) or self._aliases.get(name.replace("google/", "gemini/", 1))
@@ -404,6 +408,12 @@ class Catalogue:
 
     def __repr__(self) -> str:
         return f"Catalogue({len(self)} models, as of {self.as_of})"
+
+
+def _listed(cards: object) -> tuple[Any, ...]:
+    if not isinstance(cards, Iterable):
+        raise ConfigError(f"a catalogue is made of a list of ModelCards, got {cards!r:.80}")
+    return tuple(cards)
 
 
 def _aliases(cards: Mapping[str, ModelCard]) -> dict[str, str]:

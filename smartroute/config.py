@@ -109,7 +109,7 @@ class RouterConfig(BaseModel):
     @field_validator("catalogue", mode="before")
     @classmethod
     def _models(cls, value: Any) -> Any:
-        if value is not None and not isinstance(value, Catalogue | str | Path):
+        if value is not None and (not isinstance(value, Catalogue | str | Path) or value == ""):
             raise ValueError(
                 "must be a Catalogue, such as Catalogue.of([ModelCard(...)]), or the path of a file"
             )
@@ -226,6 +226,8 @@ class RouterConfig(BaseModel):
         """
         import tomllib
 
+        if not isinstance(path, str | Path):
+            raise ConfigError(f"the configuration file must be a path, got {path!r:.80}")
         file = Path(path)
         try:
             with file.open("rb") as stream:
@@ -234,12 +236,16 @@ class RouterConfig(BaseModel):
             raise ConfigError(f"cannot read the configuration file {file}: {error.strerror}") from None
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{file} is not valid TOML: {error}") from None
-        found: dict[str, Any] = dict(table.get("smartroute", table))
+        settings_there = table.get("smartroute", table)
+        if not isinstance(settings_there, Mapping):
+            raise ConfigError(f"{file}: smartroute must be a table of settings, got {settings_there!r:.80}")
+        found: dict[str, Any] = dict(settings_there)
         if isinstance(found.get("retry"), Mapping):
             found["retry"] = _retry(found["retry"], file)
         for name in ("catalogue", "log_path"):
-            if isinstance(found.get(name), str) and not is_database(found[name]):
-                found[name] = file.parent / Path(found[name]).expanduser()
+            text = found.get(name)
+            if isinstance(text, str) and text.strip() and not is_database(text):
+                found[name] = file.parent / Path(text).expanduser()
         try:
             return cls(**{**found, **settings})
         except ConfigError as error:
@@ -255,6 +261,8 @@ def _retry(table: Mapping[str, Any], file: Path) -> RetryPolicy:
         raise ConfigError(
             f"{file}: retry has no field {', '.join(wrong)}; it has {', '.join(known)}"
         ) from None
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
 
 
 def _number(text: str) -> float:

@@ -236,6 +236,10 @@ class PriceTable:
         fill_gaps: bool = True,
         targets: Mapping[str, str | None] | None = None,
     ) -> None:
+        if not isinstance(prices, Mapping) or not all(isinstance(name, str) for name in prices):
+            raise ConfigError(
+                f"prices must be a dict from model name to Price(input, output), got {prices!r:.80}"
+            )
         for name, price in prices.items():
             if not isinstance(price, Price):
                 raise ConfigError(

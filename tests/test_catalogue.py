@@ -442,6 +442,16 @@ def test_a_catalogue_refuses_two_models_of_one_name_and_what_is_no_card() -> Non
         Catalogue.of(["gpt-4o"])  # type: ignore[list-item]
 
 
+@pytest.mark.parametrize("odd", [None, 5])
+def test_what_is_no_list_path_or_name_is_told_by_value(odd: Any) -> None:
+    with pytest.raises(ConfigError, match=f"made of a list of ModelCards, got {odd}"):
+        Catalogue.of(odd)
+    with pytest.raises(ConfigError, match=f"catalogue file must be a path, got {odd}"):
+        Catalogue.from_file(odd)
+    with pytest.raises(UnknownModelError, match=f"named by text, got {odd}"):
+        Catalogue.default().card(odd)
+
+
 def test_the_date_of_a_users_catalogue_is_its_latest_card_or_the_snapshots() -> None:
     assert Catalogue.of([local()]).as_of == DEFAULT.as_of
     assert Catalogue.of([local(as_of="2030-01-02"), local("b", as_of="2029-01-01")]).as_of == date(2030, 1, 2)

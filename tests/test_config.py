@@ -132,6 +132,10 @@ def test_a_file_is_read_with_paths_relative_to_it(tmp_path):
         ("accpt_at = 0.7", "did you mean accept_at"),
         ("accept_at = ", "not valid TOML"),
         ("[retry]\ntries = 3", "no field tries"),
+        ('[retry]\ncalls = "x"', "retry calls must be a whole number"),
+        ("smartroute = 5", "smartroute must be a table of settings, got 5"),
+        ('log_path = ""', "log_path: must be a path"),
+        ('catalogue = ""', "catalogue: must be a Catalogue"),
     ],
 )
 def test_a_mistake_in_a_file_names_the_file(tmp_path, text, told):
@@ -139,6 +143,12 @@ def test_a_mistake_in_a_file_names_the_file(tmp_path, text, told):
     file.write_text(text)
     with pytest.raises(ConfigError, match=f"smartroute.toml.*{told}"):
         RouterConfig.from_file(file)
+
+
+@pytest.mark.parametrize("path", [None, 5, b"smartroute.toml"])
+def test_a_file_that_is_no_path_is_told_by_value(path):
+    with pytest.raises(ConfigError, match=f"must be a path, got {path!r}"):
+        RouterConfig.from_file(path)
 
 
 def test_a_missing_file_is_told_by_name(tmp_path):

@@ -397,6 +397,12 @@ def test_many_threads_see_one_price_and_cause_one_warning(caplog: pytest.LogCapt
     assert len(caplog.records) == 1
 
 
+@pytest.mark.parametrize("odd", [5, {1: Price(1.0, 2.0)}])
+def test_prices_that_are_no_dict_of_names_are_told_by_value(odd: Any) -> None:
+    with pytest.raises(ConfigError, match="prices must be a dict from model name to Price"):
+        PriceTable(odd)
+
+
 def test_a_table_survives_pickling() -> None:
     table = pickle.loads(pickle.dumps(PriceTable({"a": LUNA})))
     assert table.price("a") == LUNA
