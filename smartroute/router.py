@@ -285,6 +285,11 @@ class ModelRouter:
         return self._decide(task, classify_without_calls(self._classifier, task), menu, tied_to)
 
     def _menu(self, task: Task) -> tuple[Menu, str | None]:
+        if not isinstance(task, Task):
+            raise TaskError(
+                f"this takes a Task, got {shown(task)}; router.task(...) builds one, "
+                "and run, arun and decide take a prompt"
+            )
         tied_to = self._conversations.provider_of(task.messages)
         menu = self._eligibility.menu(
             task,

@@ -6,7 +6,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smartroute import ConfigError, ModelRouter, SmartRouteError, TaskError, UnknownModelError
+from smartroute import (
+    Catalogue,
+    ConfigError,
+    ModelCard,
+    ModelRouter,
+    SmartRouteError,
+    TaskError,
+    UnknownModelError,
+)
 from smartroute.errors import NoEligibleModelError
 from smartroute.records import Task
 from smartroute.routing.strategies import CostOptimised
@@ -233,6 +241,26 @@ def test_a_schema_nested_too_deeply_is_refused_by_name(router):
 def test_a_task_built_by_hand_is_checked_like_any_other(given, told):
     with pytest.raises(TaskError, match=told):
         Task.of("hi", **given)
+
+
+@pytest.mark.parametrize("method", ["run_task", "decide_task", "menu"])
+def test_what_is_no_task_is_refused_where_a_task_is_taken(router, method):
+    with pytest.raises(TaskError, match=r"takes a Task, got 'hi'; router\.task\(\.\.\.\) builds one"):
+        getattr(router, method)("hi")
+
+
+def test_ten_megabytes_reach_a_model_of_unknown_context_and_become_one_event():
+    sink = CapturingSink()
+    big = ModelRouter(
+        catalogue=Catalogue.of([ModelCard("big", "ollama/big")]),
+        provider=ScriptedProvider(lambda call: "ok"),
+        sink=sink,
+    )
+    text = "zebra " * 1_700_000
+    assert big.run(text).text == "ok"
+    assert big.provider.calls[0].messages[0]["content"] == text
+    assert len(sink.captured) == 1
+    assert "zebra" not in sink.captured[0].to_line().decode()
 
 
 def test_the_model_for_no_complexity_is_refused(router):
