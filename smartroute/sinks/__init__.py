@@ -1,14 +1,39 @@
 """Keep events, and give them back. Each module here is one place to keep them."""
 
-from smartroute.sinks.fan_out import FanOut
-from smartroute.sinks.jsonl import JsonlSink
-from smartroute.sinks.jsonl_source import JsonlSource
-from smartroute.sinks.locations import default_log, default_log_path, simulated_beside
-from smartroute.sinks.memory import MemorySink
-from smartroute.sinks.opening import open_log, open_sink, source_of
-from smartroute.sinks.segments import compress_segments, remove_segments
-from smartroute.sinks.sql import SqlSink, SqlSource
-from smartroute.sinks.transfer import Copied, copy_events
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from smartroute.sinks.fan_out import FanOut
+    from smartroute.sinks.jsonl import JsonlSink
+    from smartroute.sinks.jsonl_source import JsonlSource
+    from smartroute.sinks.locations import default_log, default_log_path, simulated_beside
+    from smartroute.sinks.memory import MemorySink
+    from smartroute.sinks.opening import open_log, open_sink, source_of
+    from smartroute.sinks.segments import compress_segments, remove_segments
+    from smartroute.sinks.sql import SqlSink, SqlSource
+    from smartroute.sinks.transfer import Copied, copy_events
+
+# A router needs none of them before its first event, and the import of smartroute waits for none.
+_LAZY = {
+    "Copied": "transfer",
+    "FanOut": "fan_out",
+    "JsonlSink": "jsonl",
+    "JsonlSource": "jsonl_source",
+    "MemorySink": "memory",
+    "SqlSink": "sql",
+    "SqlSource": "sql",
+    "compress_segments": "segments",
+    "copy_events": "transfer",
+    "default_log": "locations",
+    "default_log_path": "locations",
+    "open_log": "opening",
+    "open_sink": "opening",
+    "remove_segments": "segments",
+    "simulated_beside": "locations",
+    "source_of": "opening",
+}
 
 __all__ = [
     "Copied",
@@ -28,3 +53,16 @@ __all__ = [
     "simulated_beside",
     "source_of",
 ]
+
+
+if not TYPE_CHECKING:  # else a type checker believes that every name is to be had here
+
+    def __getattr__(name: str) -> Any:
+        module = _LAZY.get(name)
+        if module is None:
+            raise AttributeError(f"module 'smartroute.sinks' has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f"smartroute.sinks.{module}"), name)
+        globals()[name] = value
+        return value
