@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from smartroute.cli_alerts import alerts
 from smartroute.cli_log import log_app
 from smartroute.cli_report import export, report
 from smartroute.errors import LedgerError
@@ -317,4 +318,5 @@ def _outcome_dict(outcome: Outcome, explain: bool) -> dict[str, Any]:
 # Last, so that `--help` lists what a newcomer wants first.
 app.command()(report)
 app.command()(export)
+app.command()(alerts)
 app.add_typer(log_app, name="log")

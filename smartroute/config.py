@@ -240,6 +240,7 @@ class RouterConfig(BaseModel):
         if not isinstance(settings_there, Mapping):
             raise ConfigError(f"{file}: smartroute must be a table of settings, got {settings_there!r:.80}")
         found: dict[str, Any] = dict(settings_there)
+        found.pop("alerts", None)  # the thresholds of whoever watches the log: see rules_from_file
         if isinstance(found.get("retry"), Mapping):
             found["retry"] = _retry(found["retry"], file)
         for name in ("catalogue", "log_path"):

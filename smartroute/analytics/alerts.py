@@ -2,74 +2,31 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING, Literal, TypeAlias
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
 
 from smartroute.analytics.figures import Figures
-from smartroute.clock import Clock
-from smartroute.errors import ConfigError
+from smartroute.analytics.hours import Hours
+from smartroute.analytics.readings import LEVEL, Reading, Unit, in_words, moment
+from smartroute.analytics.rules import DEFAULT_RULES, Level, OfHours, Rule
+from smartroute.errors import ConfigError, InsufficientDataError
 from smartroute.locks import fork_safe_lock
 
-if TYPE_CHECKING:
-    from smartroute.events import Event
-
 _log = logging.getLogger("smartroute")
-
-Level: TypeAlias = Literal["warning", "critical"]
-Measure: TypeAlias = Callable[[Figures], "Reading | None"]
-_BUCKET_S = 60
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """What a rule looks at: a value, over `n` requests."""
-
-    value: float
-    n: int
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """When to raise an alert and when to take it back.
-
-    It is raised when `measure` is above `raise_at` (below, for `when="below"`), over at least `least_n`
-    requests, and taken back when it is at or past `clear_at`: the gap between the two keeps a value that
-    hovers about the threshold from ringing all the time. Raises ConfigError when they are the wrong way
-    round.
-    """
-
-    name: str
-    measure: Measure
-    raise_at: float
-    clear_at: float
-    least_n: int
-    suggestion: str
-    level: Level = "warning"
-    when: Literal["above", "below"] = "above"
-
-    def __post_init__(self) -> None:
-        if (self.clear_at > self.raise_at) if self.when == "above" else (self.clear_at < self.raise_at):
-            raise ConfigError(
-                f"rule {self.name}: raised {self.when} {self.raise_at:g}, so clear_at must lie on the "
-                f"other side of it, got {self.clear_at:g}"
-            )
-        if self.least_n < 1:
-            raise ConfigError(f"rule {self.name}: least_n must be at least 1, got {self.least_n}")
-
-    def raised(self, value: float, before: bool) -> bool:
-        """Return whether the alert stands at this value, given whether it stood before."""
-        if self.when == "above":
-            return value > (self.clear_at if before else self.raise_at)
-        return value < (self.clear_at if before else self.raise_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A rule that began or ceased to hold, with its evidence: the value, over `n` requests, in a period."""
+    """A rule that began or ceased to hold, or changed its level, with its evidence.
+
+    That is the value over `n` of what `of` says, in a period, its 95% interval (`low` and `high`, None where
+    none is known) and more in words (`told`). `was` is the level before, None for an alert that is new.
+    `simulated` is whether the events were.
+    """
 
     rule: str
     level: Level
@@ -80,114 +37,69 @@ class Alert:
     since: str | None
     until: str | None
     suggestion: str
+    low: float | None = None
+    high: float | None = None
+    unit: Unit = ""
+    of: str = "requests"
+    told: str = ""
+    was: Level | None = None
+    simulated: bool = False
+
+    @property
+    def id(self) -> str:
+        """Return a key that is the same for the same change with the same evidence, and for no other."""
+        evidence = (self.rule, self.level, self.raised, self.was, self.value, self.n, self.since, self.until)
+        return hashlib.sha256(repr(evidence).encode()).hexdigest()[:32]
 
     def explain(self) -> str:
         """Return the alert in words."""
-        if not self.raised:
-            return f"{self.rule} is over: {self.value:.4g} over {self.n} requests until {self.until}"
-        return (
-            f"{self.level}: {self.rule} is {self.value:.4g}, past {self.threshold:.4g}, over {self.n} "
-            f"requests from {self.since} to {self.until}. {self.suggestion}"
+        reading = Reading(self.value, self.n, self.low, self.high, self.unit)
+        what = f"{self.rule}, simulated" if self.simulated else self.rule
+        seen = (
+            f"{reading.words()} over {self.n} {self.of} from {moment(self.since)} to {moment(self.until)}"
+            + (f" ({self.told})" if self.told else "")
         )
+        if not self.raised:
+            return f"over: {what}: {seen}"
+        threshold = in_words(self.threshold, self.unit)
+        eased = self.was == "critical" and self.level == "warning"
+        past = f"no longer critical, still past {threshold}" if eased else f"past {threshold}"
+        return f"{self.level}: {what}: {past}: {seen}. {self.suggestion}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the alert for JSON, with its id and its words; an infinite limit is None."""
+        found: dict[str, Any] = {"id": self.id, "text": self.explain(), "interval_level": LEVEL}
+        for each in fields(self):
+            value = getattr(self, each.name)
+            found[each.name] = None if isinstance(value, float) and not math.isfinite(value) else value
+        return found
 
 
-def confidence(figures: Figures) -> Reading | None:
-    """Return the mean confidence, over the answers where it is known."""
-    mean = figures.confidence.mean
-    return None if mean is None else Reading(mean, figures.confidence.n)
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a rule stands after a look: its level, what was read, and why nothing was; the alert, if any."""
 
+    rule: str
+    level: Level | None
+    reading: Reading | None
+    why: str
+    alert: Alert | None
 
-def escalation_rate(figures: Figures) -> Reading | None:
-    """Return the share of requests that escalated."""
-    return Reading(figures.escalated / figures.requests, figures.requests) if figures.requests else None
-
-
-def error_rate(figures: Figures) -> Reading | None:
-    """Return the share of requests that ended without an answer."""
-    return Reading(figures.failures / figures.requests, figures.requests) if figures.requests else None
-
-
-def unpriced_share(figures: Figures) -> Reading | None:
-    """Return the share of requests with a call of unknown cost."""
-    return Reading(figures.unpriced / figures.requests, figures.requests) if figures.requests else None
-
-
-def savings(figures: Figures) -> Reading | None:
-    """Return the share saved against the declared baseline, repriced."""
-    pairs = figures.compared
-    return Reading(1.0 - pairs.cost / pairs.baseline, pairs.n) if pairs.baseline > 0 else None
-
-
-def latency_quantile(share: float) -> Measure:
-    """Return the measure of a quantile of latency in seconds, within 5%."""
-
-    def measure(figures: Figures) -> Reading | None:
-        value = figures.latencies.quantile(share)
-        return None if value is None else Reading(value, figures.latency.n)
-
-    return measure
-
-
-def spent_per_day(figures: Figures) -> Reading | None:
-    """Return the USD that a day costs at the rate of the figures' own period; at least a minute is needed."""
-    if figures.first is None or figures.last is None:
-        return None
-    began, ended = (datetime.fromisoformat(t.replace("Z", "+00:00")) for t in (figures.first, figures.last))
-    seconds = (ended - began).total_seconds()
-    if seconds < _BUCKET_S:
-        return None
-    return Reading(figures.cost_usd * 86_400 / seconds, figures.requests)
-
-
-DEFAULT_RULES: tuple[Rule, ...] = (
-    Rule(
-        "low confidence", confidence, 0.6, 0.65, 50,
-        "Look at the kinds with the lowest confidence in the report; raise their tier, or add an estimator.",
-        when="below",
-    ),
-    Rule(
-        "high escalation rate", escalation_rate, 0.30, 0.25, 50,
-        "Start those kinds one tier higher, or lower accept_at if their first answers were good.",
-    ),
-    Rule(
-        "low savings", savings, 0.30, 0.35, 50,
-        "Compare with the best fixed model in the report: it may be the better choice for this traffic.",
-        when="below",
-    ),
-    Rule(
-        "errors", error_rate, 0.05, 0.03, 50,
-        "See which models fail, and why, in the attempts of the newest events; check keys and quotas.",
-        level="critical",
-    ),
-    Rule(
-        "slow answers", latency_quantile(0.95), 30.0, 25.0, 50,
-        "Set timeout_s, or move the slowest kind to a faster model.",
-    ),
-    Rule(
-        "calls of unknown cost", unpriced_share, 0.01, 0.005, 100,
-        "Give those models a price: until then every total is too low.",
-    ),
-)  # fmt: skip
-"""The usual rules: confidence under 0.6, more than 30% escalated, less than 30% saved, 5% errors, ..."""
-
-
-def budget_rule(usd_per_day: float, *, level: Level = "critical") -> Rule:
-    """Return the rule that the spending's present rate stays within a budget per day."""
-    return Rule(
-        "budget forecast",
-        spent_per_day,
-        usd_per_day,
-        0.9 * usd_per_day,
-        20,
-        f"At this rate a day costs more than ${usd_per_day:g}: set max_usd, or see what drives it.",
-        level=level,
-    )
+    def explain(self) -> str:
+        """Return the status in words."""
+        word = self.level or ("not yet" if self.why else "calm")
+        if self.reading is None:
+            return f"{word}: {self.rule}: {self.why}"
+        more = "; ".join(filter(None, (self.why, self.reading.told)))
+        seen = f"{self.reading.words()} over {self.reading.n} {self.reading.of}"
+        return f"{word}: {self.rule}: {seen}" + (f" ({more})" if more else "")
 
 
 class Watch:
     """Holds rules against figures, and remembers which alerts stand. Thread-safe.
 
-    `deliver` are functions that take an Alert; one that raises is logged and disturbs nobody.
+    `deliver` are functions that take an Alert; one that raises is logged and counted in `undelivered`, and
+    disturbs nobody. Without any, alerts go to the log of the process.
     """
 
     def __init__(
@@ -199,48 +111,122 @@ class Watch:
         names = [rule.name for rule in self.rules]
         if len(set(names)) < len(names):
             raise ConfigError(f"two rules have the same name: {', '.join(sorted(names))}")
-        self._deliver = tuple(deliver) or (log_alert,)
-        self._standing: set[str] = set()
+        self.deliver = tuple(deliver) or (log_alert,)
+        for each in self.deliver:
+            if not callable(each) or isinstance(each, type):
+                raise ConfigError(f"alerts are delivered to functions of an alert, got {each!r:.80}")
+        self._levels: dict[str, Level] = {}
         self._lock = fork_safe_lock()
+        self._faulty: set[str] = set()
+        self.undelivered = 0
 
     @property
     def standing(self) -> frozenset[str]:
         """Return the names of the rules whose alerts stand."""
-        return frozenset(self._standing)
+        return frozenset(self.levels)
 
-    def check(self, figures: Figures) -> tuple[Alert, ...]:
-        """Return, and deliver, the alerts that begin or end with these figures.
-
-        A rule with too few requests is left as it stands.
-        """
-        changed = []
+    @property
+    def levels(self) -> dict[str, Level]:
+        """Return the levels of the alerts that stand, by rule."""
         with self._lock:
-            for rule in self.rules:
-                reading = rule.measure(figures)
-                if reading is None or reading.n < rule.least_n:
-                    continue
-                stood = rule.name in self._standing
-                stands = rule.raised(reading.value, stood)
-                if stands == stood:
-                    continue
-                (self._standing.add if stands else self._standing.discard)(rule.name)
-                threshold = rule.raise_at if stands else rule.clear_at
-                changed.append(
-                    Alert(
-                        rule.name, rule.level, stands, reading.value, threshold, reading.n,
-                        figures.first, figures.last, rule.suggestion,
-                    )
-                )  # fmt: skip
-        for alert in changed:
-            self._tell(alert)
-        return tuple(changed)
+            return dict(self._levels)
 
-    def _tell(self, alert: Alert) -> None:
-        for deliver in self._deliver:
+    def restore(self, levels: Mapping[str, Level]) -> None:
+        """Take these alerts, and no others, for standing: those of rules that there are."""
+        names = {rule.name for rule in self.rules}
+        with self._lock:
+            self._levels = {name: level for name, level in levels.items() if name in names}
+
+    def check(
+        self, figures: Figures, hours: Hours | None = None, *, simulated: bool = False
+    ) -> tuple[Alert, ...]:
+        """Return, and deliver, the alerts that begin, change their level or end with these figures.
+
+        A rule with too little to go by is left as it stands, as are those of hours without `hours`.
+        """
+        statuses = self.look(figures, hours, simulated=simulated)
+        alerts = tuple(status.alert for status in statuses if status.alert is not None)
+        for alert in alerts:
+            self.tell(alert)
+        return alerts
+
+    def look(
+        self, figures: Figures, hours: Hours | None = None, *, simulated: bool = False
+    ) -> tuple[Status, ...]:
+        """Return how every rule stands now, and remember it. Delivers nothing."""
+        readings = [(rule, *self._read(rule, figures, hours)) for rule in self.rules]
+        with self._lock:
+            return tuple(
+                self._settle(rule, reading, why, figures, simulated) for rule, reading, why in readings
+            )
+
+    def _read(self, rule: Rule, figures: Figures, hours: Hours | None) -> tuple[Reading | None, str]:
+        """Return what a rule reads; None, and why, where there is nothing to read."""
+        try:
+            if not isinstance(rule.measure, OfHours):
+                reading = rule.measure(figures)
+            elif hours is None:
+                return None, "it needs the hours before"
+            else:
+                reading = rule.measure.read(hours)
+        except InsufficientDataError as error:
+            return None, str(error)
+        except Exception as error:  # noqa: BLE001  a measure of somebody's own must not silence the others
+            if rule.name not in self._faulty:
+                self._faulty.add(rule.name)
+                _log.warning("rule %s cannot be measured (%s)", rule.name, type(error).__name__)
+            return None, f"its measure raised {type(error).__name__}"
+        if reading is None or math.isnan(reading.value):
+            return None, "nothing to measure"
+        return reading, ""
+
+    def _settle(
+        self, rule: Rule, reading: Reading | None, why: str, figures: Figures, simulated: bool
+    ) -> Status:
+        before = self._levels.get(rule.name)
+        if reading is None:
+            return Status(rule.name, before, None, why, None)
+        if reading.n < rule.least_n:
+            return Status(rule.name, before, reading, f"it needs {rule.least_n}", None)
+        level = rule.judge(reading, before)
+        if level == before:
+            return Status(rule.name, level, reading, "", None)
+        if level is None:
+            del self._levels[rule.name]
+        else:
+            self._levels[rule.name] = level
+        alert = Alert(
+            rule=rule.name,
+            level=level or before or rule.level,
+            raised=level is not None,
+            value=reading.value,
+            threshold=rule.threshold(level),
+            n=reading.n,
+            since=reading.since or figures.first,
+            until=reading.until or figures.last,
+            suggestion=rule.suggestion,
+            low=reading.low,
+            high=reading.high,
+            unit=reading.unit,
+            of=reading.of,
+            told=reading.told,
+            was=before,
+            simulated=simulated,
+        )
+        return Status(rule.name, level, reading, "", alert)
+
+    def tell(self, alert: Alert) -> bool:
+        """Deliver an alert to everybody. Returns whether all of them took it."""
+        taken = True
+        for deliver in self.deliver:
             try:
                 deliver(alert)
             except Exception as error:  # noqa: BLE001  observing never breaks a request
+                taken = False
+                with self._lock:
+                    self.undelivered += 1
                 _log.warning("an alert could not be delivered (%s): %s", type(error).__name__, alert.rule)
+        return taken
 
 
 def log_alert(alert: Alert) -> None:
@@ -249,44 +235,3 @@ def log_alert(alert: Alert) -> None:
         logging.INFO if not alert.raised else logging.ERROR if alert.level == "critical" else logging.WARNING
     )
     _log.log(level, "%s", alert.explain())
-
-
-class AlertSink:
-    """A sink that holds the last `window_s` seconds of events against a Watch, once every `every_s` seconds.
-
-    Give it to a router beside its log. Memory is bounded: one Figures for each minute of the window.
-    """
-
-    def __init__(
-        self, watch: Watch, *, window_s: float = 3_600.0, every_s: float = 60.0, clock: Clock | None = None
-    ) -> None:
-        if window_s < _BUCKET_S or every_s <= 0:
-            raise ConfigError(
-                f"window_s must be at least {_BUCKET_S} and every_s more than 0, "
-                f"got {window_s!r} and {every_s!r}"
-            )
-        self._watch = watch
-        self._window_s = window_s
-        self._every_s = every_s
-        self._clock = clock or Clock()
-        self._minutes: OrderedDict[int, Figures] = OrderedDict()
-        self._due = 0.0
-        self._lock = fork_safe_lock()
-
-    def emit(self, event: Event) -> None:
-        """Count an outcome, and check the rules when it is time."""
-        if event.type != "outcome":
-            return
-        now = self._clock.now()
-        with self._lock:
-            self._minutes.setdefault(int(now // _BUCKET_S), Figures()).add(event)
-            if now < self._due:
-                return
-            self._due = now + self._every_s
-            oldest = int((now - self._window_s) // _BUCKET_S)
-            while self._minutes and next(iter(self._minutes)) < oldest:
-                self._minutes.popitem(last=False)
-            window = Figures()
-            for figures in self._minutes.values():
-                window.merge(figures)
-        self._watch.check(window)

@@ -36,6 +36,14 @@ class Anomaly:
     n: int
     basis: Basis
     spread: float
+    floor: float
+    """What was added to every value before its logarithm was taken."""
+
+    def usual(self, deviations: float = 2.0, spread: float | None = None) -> tuple[float, float]:
+        """Return the range of values within so many deviations, of this spread or another."""
+        factor = math.exp(deviations * (self.spread if spread is None else spread))
+        centre = self.expected + self.floor
+        return max(0.0, centre / factor - self.floor), centre * factor - self.floor
 
 
 def median_absolute_deviation(values: Sequence[float]) -> float:
@@ -93,6 +101,7 @@ def hourly_anomaly(history: Mapping[int, float], hour: int, value: float) -> Ano
         n=len(peers),
         basis=basis,
         spread=spread,
+        floor=floor,
     )
 
 

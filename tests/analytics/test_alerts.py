@@ -1,31 +1,19 @@
 """Alerts: raised once, with evidence, taken back with a gap, and delivered whatever else happens."""
 
-import hmac
 import json
 import logging
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import math
+import random
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartroute import Catalogue, ModelCard, ModelRouter, Price
-from smartroute.analytics import (
-    DEFAULT_RULES,
-    Alert,
-    AlertSink,
-    Figures,
-    Rule,
-    Watch,
-    Webhook,
-    budget_rule,
-)
-from smartroute.analytics.alerts import error_rate, escalation_rate
-from smartroute.analytics.webhook import SIGNATURE, signature
-from smartroute.errors import ConfigError, ProviderUnavailableError, SinkError
-from smartroute.events import Event
-from smartroute.testing import FrozenClock, ScriptedProvider
+from smartroute.analytics import DEFAULT_RULES, Alert, Figures, Hours, Reading, Rule, Watch, budget_rule
+from smartroute.analytics.figures import Moments, Paired
+from smartroute.analytics.rules import confidence, error_rate, escalation_rate, latency_quantile, savings
+from smartroute.errors import ConfigError
+from smartroute.stats.intervals import wilson
 
 
 def figures_of(**fields):
@@ -52,7 +40,7 @@ def test_an_alert_is_raised_once_and_taken_back_below_the_gap():
     heard = []
     watch = Watch([rule()], [heard.append])
     for share in (0.09, 0.11, 0.20, 0.08, 0.06, 0.05, 0.09):
-        watch.check(errors(share))
+        watch.check(errors(share, n=10_000))
     assert [(alert.raised, alert.value, alert.threshold) for alert in heard] == [
         (True, pytest.approx(0.11), 0.10),
         (False, pytest.approx(0.05), 0.05),
@@ -78,10 +66,154 @@ def test_alerts_of_a_rule_begin_and_end_in_turn(shares):
 
 
 def test_an_alert_tells_its_evidence_and_what_to_do():
-    (alert,) = Watch([rule()]).check(errors(0.2))
-    assert alert.explain() == ("warning: errors is 0.2, past 0.1, over 100 requests from a to b. Look.")
+    """Wilson's interval of 20 in 100 is 13.3% to 28.9%: Newcombe (1998), and by hand."""
+    figures = errors(0.2)
+    figures.first, figures.last = "2026-11-23T08:00:12.000000Z", "2026-11-23T08:59:59.000000Z"
+    (alert,) = Watch([rule()]).check(figures)
+    assert alert.explain() == (
+        "warning: errors: past 10.0%: 20.0% (95% interval 13.3% to 28.9%) over 100 requests "
+        "from 2026-11-23 08:00 UTC to 2026-11-23 08:59 UTC. Look."
+    )
     over = Alert("errors", "warning", False, 0.01, 0.05, 100, "a", "b", "Look.")
-    assert over.explain() == "errors is over: 0.01 over 100 requests until b"
+    assert over.explain() == "over: errors: 0.01 over 100 requests from a to b"
+
+
+def test_an_alert_about_simulated_events_says_so():
+    (alert,) = Watch([rule()]).check(errors(0.5), simulated=True)
+    assert alert.simulated
+    assert alert.explain().startswith("warning: errors, simulated: past 10.0%")
+    assert alert.as_dict()["simulated"] is True
+    assert "simulated" not in Watch([rule()]).check(errors(0.5))[0].explain()
+
+
+def test_an_alert_as_json_is_whole_and_its_id_is_that_of_its_evidence():
+    watch = Watch([rule()])
+    (alert,) = watch.check(errors(0.5))
+    (over,) = watch.check(errors(0.0))
+    document = json.loads(json.dumps(alert.as_dict(), allow_nan=False))
+    assert document["text"] == alert.explain()
+    assert (document["rule"], document["n"], document["interval_level"]) == ("errors", 100, 0.95)
+    assert (document["low"], document["high"]) == (alert.low, alert.high)
+    (again,) = Watch([rule()]).check(errors(0.5))
+    assert document["id"] == again.id != over.id
+    endless = Alert("x", "warning", True, 1.0, 0.5, 9, None, None, "", low=0.9, high=math.inf)
+    assert endless.as_dict()["high"] is None
+    assert "0.9 to more" in endless.explain()
+
+
+def test_a_rule_becomes_critical_and_eases_step_by_step():
+    """Warning over 10%, critical over 30%; a warning again at 10%, over at 5%."""
+    watch = Watch([rule(critical_at=0.3)])
+    told = []
+    for share in (0.2, 0.29, 0.31, 0.2, 0.11, 0.1, 0.06, 0.05, 0.5):
+        for alert in watch.check(errors(share, n=100_000)):
+            told.append((share, alert.was, alert.level, alert.raised, alert.threshold))
+    assert told == [
+        (0.2, None, "warning", True, 0.1),
+        (0.31, "warning", "critical", True, 0.3),
+        (0.1, "critical", "warning", True, 0.1),
+        (0.05, "warning", "warning", False, 0.05),
+        (0.5, None, "critical", True, 0.3),
+    ]
+    assert watch.levels == {"errors": "critical"}
+
+
+def test_an_alert_that_eases_says_so():
+    watch = Watch([rule(critical_at=0.3)])
+    watch.check(errors(0.5, n=1_000))
+    (eased,) = watch.check(errors(0.08, n=1_000))
+    assert eased.explain().startswith("warning: errors: no longer critical, still past 10.0%: 8.0%")
+
+
+@given(st.lists(st.floats(0, 1), max_size=60))
+def test_levels_change_one_after_another(shares):
+    heard = []
+    watch = Watch([rule(critical_at=0.3)], [heard.append])
+    for share in shares:
+        watch.check(errors(share, n=1_000))
+    level = None
+    for alert in heard:
+        assert alert.was == level
+        level = alert.level if alert.raised else None
+        assert level != alert.was
+    assert watch.levels.get("errors") == level
+
+
+def test_a_value_past_its_threshold_rings_only_when_its_interval_is():
+    """12 of 100 are 7.0% to 19.8%, 24 of 100 are 16.7% to 33.2% (Wilson): only these are surely over 10%."""
+    assert wilson(12, 100).low < 0.1 < wilson(24, 100).low
+    assert Watch([rule()]).check(errors(0.12)) == ()
+    assert len(Watch([rule(surely=False)]).check(errors(0.12))) == 1
+    assert len(Watch([rule()]).check(errors(0.24))) == 1
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_noise_of_few_requests_rarely_rings(seed):
+    """A true rate of 25% under a threshold of 30%, seen through 60 requests, a thousand times.
+
+    Without the interval the same rule rings in a sixth of them.
+    """
+    rng = random.Random(seed)
+    windows = [sum(rng.random() < 0.25 for _ in range(60)) for _ in range(1_000)]
+
+    def alarms(surely):
+        fields = {"raise_at": 0.3, "clear_at": 0.25, "surely": surely}
+        return sum(len(Watch([rule(**fields)]).check(errors(count / 60, n=60))) for count in windows)
+
+    assert alarms(surely=True) <= 10
+    assert alarms(surely=False) > 100
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_is_surely_past_rings_soon(seed):
+    rng = random.Random(seed)
+    windows = [sum(rng.random() < 0.5 for _ in range(100)) for _ in range(300)]
+    fields = {"raise_at": 0.3, "clear_at": 0.25}
+    rung = sum(len(Watch([rule(**fields)]).check(errors(count / 100))) for count in windows)
+    assert rung >= 290
+
+
+def test_a_measure_of_ones_own_that_raises_silences_no_other(caplog):
+    def broken(figures):
+        raise KeyError("prompt text")
+
+    watch = Watch([rule(name="mine", measure=broken), rule()])
+    for _ in range(3):
+        watch.check(errors(0.5))
+    assert watch.standing == {"errors"}
+    assert [record.getMessage() for record in caplog.records if "measured" in record.getMessage()] == [
+        "rule mine cannot be measured (KeyError)"
+    ]
+
+
+def test_a_reading_without_an_interval_is_decided_by_its_value():
+    mine = rule(measure=lambda figures: Reading(figures.requests / 1_000, figures.requests))
+    assert len(Watch([mine]).check(errors(0.0, n=101))) == 1
+    assert Watch([mine]).check(errors(0.0, n=100)) == ()
+    nothing = rule(measure=lambda figures: Reading(math.nan, 100))
+    assert Watch([nothing]).check(errors(0.0)) == ()
+
+
+def test_a_look_says_why_a_rule_cannot_tell_yet():
+    statuses = {status.rule: status.explain() for status in Watch().look(errors(0.5, n=10), Hours())}
+    assert statuses["errors"] == (
+        "not yet: errors: 50.0% (95% interval 23.7% to 76.3%) over 10 requests (it needs 50)"
+    )
+    assert statuses["cost anomaly"] == "not yet: cost anomaly: nothing to measure"
+    assert Watch().look(errors(0.5, n=10))[-1].why == "it needs the hours before"
+    calm_now = {status.rule: status.explain() for status in Watch().look(errors(0.0, n=100))}
+    assert calm_now["errors"].startswith("calm: errors: 0.0% (95% interval 0.0% to 3.7%)")
+
+
+def test_what_stands_can_be_restored():
+    heard = []
+    watch = Watch([rule()], [heard.append])
+    watch.restore({"errors": "warning", "gone": "critical"})
+    assert watch.levels == {"errors": "warning"}
+    watch.check(errors(0.5))
+    assert heard == []
+    watch.check(errors(0.0))
+    assert [alert.raised for alert in heard] == [False]
 
 
 def calm():
@@ -96,11 +228,15 @@ def calm():
 
 
 def unconfident(figures):
-    figures.confidence.total = 0.59 * figures.confidence.n
+    figures.confidence = Moments()
+    for place in range(100):
+        figures.confidence.add(0.5 + 0.1 * (place % 2))
 
 
 def unsaving(figures):
-    figures.compared.cost = 0.71 * figures.compared.baseline
+    figures.compared = Paired()
+    for place in range(100):
+        figures.compared.add(0.7 + 0.1 * (place % 2), 1.0)
 
 
 def slow(figures):
@@ -112,11 +248,11 @@ def slow(figures):
     ("name", "worsen"),
     [
         ("low confidence", unconfident),
-        ("high escalation rate", lambda figures: setattr(figures, "escalated", 31)),
+        ("high escalation rate", lambda figures: setattr(figures, "escalated", 40)),
         ("low savings", unsaving),
-        ("errors", lambda figures: setattr(figures, "answered", 94)),
+        ("errors", lambda figures: setattr(figures, "answered", 89)),
         ("slow answers", slow),
-        ("calls of unknown cost", lambda figures: setattr(figures, "unpriced", 2)),
+        ("calls of unknown cost", lambda figures: setattr(figures, "unpriced", 4)),
     ],
 )
 def test_the_usual_rules_hold_at_their_thresholds_and_at_nothing_else(name, worsen):
@@ -128,13 +264,36 @@ def test_the_usual_rules_hold_at_their_thresholds_and_at_nothing_else(name, wors
     assert {each.name for each in DEFAULT_RULES} >= watch.standing == {name}
 
 
-def test_a_budget_is_forecast_from_the_rate_of_the_period():
-    """$1 in 6 hours is $4 a day."""
-    figures = figures_of(first="2026-11-23T00:00:00.000000Z", last="2026-11-23T06:00:00.000000Z")
-    figures.cost.total = 1.0
-    (alert,) = Watch([budget_rule(3.9)]).check(figures)
-    assert (alert.value, alert.level) == (4.0, "critical")
-    assert Watch([budget_rule(4.1)]).check(figures) == ()
+def test_the_interval_of_the_mean_confidence_by_hand():
+    """50 at 0.5 and 50 at 0.6: standard deviation sqrt(100/99) * 0.05, so 0.55 +- 1.96 * 0.00503."""
+    figures = calm()
+    unconfident(figures)
+    reading = confidence(figures)
+    assert (reading.value, reading.n) == (pytest.approx(0.55), 100)
+    assert reading.low == pytest.approx(0.55 - 1.95996 * 0.0050252, abs=1e-6)
+    assert reading.high == pytest.approx(0.55 + 1.95996 * 0.0050252, abs=1e-6)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_the_interval_of_a_quantile_covers_it(seed):
+    """95 in 100 nominally, and the histogram's 5% besides; the true p95 of an exponential is ln 20."""
+    rng, covered = random.Random(seed), 0
+    for _ in range(200):
+        figures = Figures()
+        for _ in range(200):
+            figures.latencies.add(rng.expovariate(1.0))
+        reading = latency_quantile(0.95)(figures)
+        covered += reading.low / 1.05 <= math.log(20) <= reading.high * 1.05
+    assert covered >= 182
+
+
+def test_savings_without_an_interval_do_not_ring():
+    figures = Figures()
+    for _ in range(10):
+        figures.compared.add(1.0, 1.0)
+    assert savings(figures).low == -math.inf
+    low = rule(name="low", measure=savings, raise_at=0.3, clear_at=0.35, least_n=1, when="below")
+    assert Watch([low]).check(figures) == ()
 
 
 @pytest.mark.parametrize(
@@ -143,6 +302,10 @@ def test_a_budget_is_forecast_from_the_rate_of_the_period():
         ({"clear_at": 0.2}, "other side"),
         ({"when": "below", "clear_at": 0.05}, "other side"),
         ({"least_n": 0}, "least_n"),
+        ({"least_n": True}, "least_n"),
+        ({"critical_at": 0.05}, "beyond"),
+        ({"critical_at": 0.2, "level": "critical"}, "no critical_at"),
+        ({"raise_at": math.nan}, "finite"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_told(fields, told):
@@ -161,8 +324,9 @@ def test_a_delivery_that_raises_disturbs_nobody(caplog):
     def broken(alert):
         raise RuntimeError
 
-    Watch([rule()], [broken, heard.append]).check(errors(0.5))
-    assert len(heard) == 1
+    watch = Watch([rule()], [broken, heard.append])
+    watch.check(errors(0.5))
+    assert (len(heard), watch.undelivered) == (1, 1)
     assert "could not be delivered (RuntimeError)" in caplog.text
 
 
@@ -174,131 +338,13 @@ def test_without_a_delivery_alerts_go_to_the_log(caplog):
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
 
 
-def test_a_router_rings_in_process_and_stops_when_the_window_has_passed():
-    def script(call):
-        if "fail" in call.messages[0]["content"]:
-            raise ProviderUnavailableError("503")
-        return "fine"
-
-    heard, clock = [], FrozenClock()
-    watch = Watch([rule(least_n=10)], [heard.append])
-    sink = AlertSink(watch, window_s=600, every_s=1, clock=clock)
-    router = ModelRouter(
-        catalogue=Catalogue.of([ModelCard("m", target="x/m", price=Price(1, 1))]),
-        provider=ScriptedProvider(script),
-        sink=sink,
-        clock=clock,
-        breaker_failures=1_000,
-    )
-    for prompt in ["fail"] * 5 + ["hi"] * 15:
-        clock.advance(2)
-        try:
-            router.run(prompt)
-        except Exception as error:  # noqa: BLE001
-            assert "answered" in str(error)
-    assert [alert.raised for alert in heard] == [True]
-    clock.advance(1_200)
-    for _ in range(12):
-        clock.advance(2)
-        router.run("hi")
-    assert [alert.raised for alert in heard] == [True, False]
-    assert router.lost_events == 0
-
-
-def test_a_window_keeps_no_more_than_its_minutes():
-    clock = FrozenClock()
-    sink = AlertSink(Watch([rule()]), window_s=120, every_s=1, clock=clock)
-    event = Event(2, "outcome", "o", "o", "2026-11-23T00:00:00.000000Z", False, model="m")
-    for _ in range(500):
-        clock.advance(30)
-        sink.emit(event)
-    assert len(sink._minutes) <= 4
-
-
-class Receiver:
-    """A web server on loopback that remembers what it got, and answers with the statuses given, then 204."""
-
-    def __init__(self, *statuses):
-        self.got, left = [], list(statuses)
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self):
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.got.append((dict(self.headers), body))
-                self.send_response(left.pop(0) if left else 204)
-                self.end_headers()
-
-            def log_message(self, *args):
-                pass
-
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        self.url = f"http://127.0.0.1:{self._server.server_port}/alerts"
-
-    def close(self):
-        self._server.shutdown()
-        self._server.server_close()
-
-
-@pytest.fixture
-def receiver(request):
-    made = Receiver(*getattr(request, "param", ()))
-    yield made
-    made.close()
-
-
-def test_a_webhook_posts_the_alert_signed(receiver):
-    hook = Webhook(receiver.url, "s3cret", clock=FrozenClock(1_800_000_000.0))
-    Watch([rule()], [hook]).check(errors(0.5))
-    hook.flush()
-    ((headers, body),) = receiver.got
-    document = json.loads(body)
-    assert (document["rule"], document["raised"], document["n"]) == ("errors", True, 100)
-    assert document["text"].startswith("warning: errors is 0.5")
-    told = dict(part.split("=", 1) for part in headers[SIGNATURE].split(","))
-    assert told["t"] == "1800000000"
-    expected = hmac.new(b"s3cret", b"1800000000." + body, "sha256").hexdigest()
-    assert hmac.compare_digest(told["v1"], expected)
-    assert signature(b"s3cret", "1800000000", body) == expected
-    assert "s3cret" not in repr(hook)
-
-
-@pytest.mark.parametrize("receiver", [(503, 429)], indirect=True)
-def test_a_receiver_that_is_down_for_a_while_hears_it_later(receiver):
-    clock = FrozenClock()
-    hook = Webhook(receiver.url, "s", clock=clock)
-    hook(Watch([rule()]).check(errors(0.5))[0])
-    hook.flush()
-    assert len(receiver.got) == 3
-    assert clock.slept == [1.0, 2.0]
-
-
-@pytest.mark.parametrize("receiver", [(400,), (500,) * 9], indirect=True)
-def test_what_cannot_be_delivered_is_counted_and_said(receiver, caplog):
-    hook = Webhook(receiver.url, "s", clock=FrozenClock())
-    hook(Watch([rule()]).check(errors(0.5))[0])
-    with pytest.raises(SinkError, match="1 alerts could not be delivered"):
-        hook.flush()
-    assert len(receiver.got) in (1, 4)
-    assert "was not delivered" in caplog.text
-
-
-def test_a_full_queue_loses_the_newest_and_waits_for_nobody():
-    hook = Webhook("http://127.0.0.1:9/", "s", pending=1, attempts=1)
-    alert = Watch([rule()]).check(errors(0.5))[0]
-    hook._thread = threading.current_thread()  # nobody works
-    hook(alert)
-    hook(alert)
-    assert hook.lost == 1
-
-
-@pytest.mark.parametrize(("url", "secret", "told"), [("ftp://x", "s", "address"), ("http://x", "", "secret")])
-def test_a_webhook_that_makes_no_sense_is_told(url, secret, told):
-    with pytest.raises(ConfigError, match=told):
-        Webhook(url, secret)
-
-
 def test_every_measure_of_nothing_is_silent():
     assert Watch([*DEFAULT_RULES, budget_rule(1.0)]).check(Figures()) == ()
     assert escalation_rate(Figures()) is None
+    assert Watch([*DEFAULT_RULES, budget_rule(1.0)]).check(Figures(), Hours()) == ()
+
+
+@pytest.mark.parametrize("deliver", [Figures, "https://example.com"])
+def test_a_delivery_that_cannot_be_called_is_refused(deliver):
+    with pytest.raises(ConfigError, match="functions of an alert"):
+        Watch(deliver=[deliver])
