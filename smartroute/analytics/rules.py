@@ -202,7 +202,7 @@ DEFAULT_RULES: tuple[Rule, ...] = (
         critical_at=7.0,
     ),
     Rule(
-        "unusual spending", OfHours(hour_spending), 6.0, 4.0, 4,
+        "unusual spending", OfHours(hour_spending), 5.0, 3.0, 4,
         "See who sends the traffic, and whether something loops; max_usd puts an end to it.",
     ),
 )  # fmt: skip

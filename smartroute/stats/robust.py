@@ -65,8 +65,9 @@ def hourly_anomaly(history: Mapping[int, float], hour: int, value: float) -> Ano
     of the same hour of the week while there are four; with fewer weeks the same hour of the days of its kind
     (weekday or weekend), then the same hour of any day. Values are compared as log(value + a tenth of the
     median hour with traffic), so that a quiet hour's small change is none. The spread is the median absolute
-    error of foretelling each hour of the history from its peers, itself left out, pooled over all hours, and
-    never less than 0.1. Scaling all values changes `expected` alone.
+    error of foretelling each hour of the history from its peers, itself left out, pooled over the hours within
+    two of the same hour of the day (over all, while those are fewer than 24: quiet hours vary more than busy
+    ones), and never less than 0.1. Scaling all values changes `expected` and `floor` alone.
     With few weeks there is no telling a trend or a holiday from an anomaly.
     Raises InsufficientDataError with fewer than 4 peers or 24 foretold hours (four whole days give both).
     Source: the score: Iglewicz and Hoaglin (1993), How to Detect and Handle Outliers, section 3.3.
@@ -86,7 +87,9 @@ def hourly_anomaly(history: Mapping[int, float], hour: int, value: float) -> Ano
             needed=_LEAST_PEERS,
             have=len(peers),
         )
-    errors = list(_errors(groups, logs))
+    errors = list(_errors(groups, {when: amount for when, amount in logs.items() if _is_near(when, hour)}))
+    if len(errors) < _LEAST_ERRORS:
+        errors = list(_errors(groups, logs))
     if len(errors) < _LEAST_ERRORS:
         raise InsufficientDataError(
             f"the usual spread needs {_LEAST_ERRORS} hours that have others like them, got {len(errors)}",
@@ -136,8 +139,13 @@ def _peers(groups: _Groups, hour: int) -> tuple[Basis | None, list[float]]:
     return None, peers
 
 
+def _is_near(when: int, hour: int) -> bool:
+    """Return whether two hours are within two of the same hour of the day."""
+    return (when - hour + 2) % 24 <= 4
+
+
 def _errors(groups: _Groups, logs: Mapping[int, float]) -> Iterable[float]:
-    """Yield each hour less the median of its peers, itself left out."""
+    """Yield each of these hours less the median of its peers, itself left out."""
     for when, amount in logs.items():
         basis, peers = _peers(groups, when)
         if basis is not None:
