@@ -11,9 +11,14 @@ import pytest
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("[0-9]*.py"))
 
 
+TO_COME = {6, 7, 8, 9}
+"""The numbers of examples that are planned and not written yet."""
+
+
 def test_the_examples_are_numbered_without_gaps() -> None:
-    assert [int(path.name[:2]) for path in EXAMPLES] == list(range(1, len(EXAMPLES) + 1))
-    assert len(EXAMPLES) >= 3
+    numbers = [int(path.name[:2]) for path in EXAMPLES]
+    assert len(set(numbers)) == len(numbers)
+    assert {*numbers, *TO_COME} == set(range(1, max(numbers) + 1))
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)

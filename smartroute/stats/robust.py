@@ -65,9 +65,9 @@ def hourly_anomaly(history: Mapping[int, float], hour: int, value: float) -> Ano
     of the same hour of the week while there are four; with fewer weeks the same hour of the days of its kind
     (weekday or weekend), then the same hour of any day. Values are compared as log(value + a tenth of the
     median hour with traffic), so that a quiet hour's small change is none. The spread is the median absolute
-    error of foretelling each hour of the history from its peers, itself left out, pooled over the hours within
-    two of the same hour of the day (over all, while those are fewer than 24: quiet hours vary more than busy
-    ones), and never less than 0.1. Scaling all values changes `expected` and `floor` alone.
+    error of foretelling each hour of the history from its peers, itself left out, and never less than 0.1.
+    It is pooled over the hours within two of the same hour of the day, for quiet hours vary more than busy
+    ones; over all, while those are fewer than 24. Scaling all values changes `expected` and `floor` alone.
     With few weeks there is no telling a trend or a holiday from an anomaly.
     Raises InsufficientDataError with fewer than 4 peers or 24 foretold hours (four whole days give both).
     Source: the score: Iglewicz and Hoaglin (1993), How to Detect and Handle Outliers, section 3.3.

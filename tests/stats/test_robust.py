@@ -61,6 +61,33 @@ def test_quiet_hour_is_not_measured_by_the_busy_ones() -> None:
     assert (at_noon.n, at_noon.basis) == (4, "hour_of_week")
 
 
+def test_a_busy_hour_is_not_measured_by_how_wild_the_quiet_ones_are() -> None:
+    """Nights vary by a factor of e, noons by 15%: two and a half times the usual is nothing at night and
+    much at noon.
+    """
+    rng = random.Random(7)
+    now = MONDAY + 4 * WEEK
+    history = {
+        hour: 10.0 * math.exp(rng.gauss(0.0, 0.15 if 6 <= hour % 24 < 20 else 1.0))
+        for hour in range(MONDAY, now)
+    }
+    at_noon, at_night = hourly_anomaly(history, now + 12, 25.0), hourly_anomaly(history, now + 1, 25.0)
+    assert at_noon.spread == pytest.approx(0.15 * math.sqrt(1 + 1 / 3), rel=0.5)
+    assert at_noon.score > 3.5
+    assert abs(at_night.score) < 1.5
+
+
+def test_the_usual_range_scores_what_it_says() -> None:
+    history = weeks(4)
+    now = MONDAY + 4 * WEEK + 12
+    low, high = hourly_anomaly(history, now, 10.0).usual(3.0)
+    assert hourly_anomaly(history, now, low).score == pytest.approx(-3.0)
+    assert hourly_anomaly(history, now, high).score == pytest.approx(3.0)
+    wider = hourly_anomaly(history, now, 10.0)
+    assert wider.usual(3.0, 2 * wider.spread) == wider.usual(6.0)
+    assert wider.usual(1e2)[0] == 0.0
+
+
 def test_two_weeks_compare_a_weekend_hour_with_weekend_hours() -> None:
     anomaly = hourly_anomaly(weeks(2), MONDAY + 2 * WEEK + 5 * 24 + 12, 2.0)
     assert (anomaly.n, anomaly.basis) == (4, "hour_of_day_of_its_kind")
