@@ -5,12 +5,11 @@ second attempt, and it takes nothing whose signature is wrong.
 """
 
 import contextlib
+import http.client
 import json
 import os
 import threading
 import time
-import urllib.error
-import urllib.request
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -70,15 +69,14 @@ def ask(router: ModelRouter, clock: Clock, prompt: str, times: int) -> None:
             clock.advance(20)
 
 
-def forged(url: str) -> int:
+def forged(port: int) -> int:
     """Return the status with which an alert is answered that does not know the secret."""
+    connection = http.client.HTTPConnection("127.0.0.1", port)
     header = {SIGNATURE: f"t={int(time.time())},v1={'0' * 64}"}
-    try:
-        urllib.request.urlopen(urllib.request.Request(url, b'{"text": "all is well"}', header))
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code
-    return 200
+    connection.request("POST", "/alerts", b'{"text": "all is well"}', header)
+    status = connection.getresponse().status
+    connection.close()
+    return status
 
 
 keys = [key for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY") if os.environ.get(key)]
@@ -92,8 +90,7 @@ else:
 
 server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
 threading.Thread(target=server.serve_forever, daemon=True).start()
-url = f"http://127.0.0.1:{server.server_port}/alerts"
-hook = Webhook(url, SECRET, wait_s=0.1)
+hook = Webhook(f"http://127.0.0.1:{server.server_port}/alerts", SECRET, wait_s=0.1)
 
 # The usual rule wants 50 requests, which is long to wait for in an example.
 rules = [replace(rule, least_n=20) for rule in DEFAULT_RULES if rule.name == "errors"]
@@ -121,7 +118,7 @@ with router:
 alerts.close()
 standing = ", ".join(sorted(watch.standing)) or "nothing"
 print(f"\n{Receiver.attempts} attempts, {len(Receiver.taken)} alerts taken, still standing: {standing}")
-print(f"A forged alert is answered with {forged(url)}.")
+print(f"A forged alert is answered with {forged(server.server_port)}.")
 server.shutdown()
 server.server_close()
 print(f"\nThe bill: ${stats['total_cost']:.6f}{'' if keys else ' (simulated)'}")

@@ -92,6 +92,11 @@ class AlertSink:
         """Return how many events were not counted: too many waited, or they were of the other traffic."""
         return self._events.lost + self._strangers
 
+    @property
+    def undelivered(self) -> int:
+        """Return how many alerts were not delivered: a function raised, or too many waited."""
+        return self.watch.undelivered + self._alerts.lost
+
     def flush(self, timeout_s: float = 30.0) -> None:
         """Check the rules now, and wait until alerts are delivered. Raises SinkError where some are not."""
         ends = time.monotonic() + timeout_s

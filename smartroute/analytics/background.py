@@ -47,6 +47,7 @@ class Background(Generic[T]):
         self._awake = self._closing = False
         self._busy = 0
         self.lost = 0
+        self._reported = 0
 
     def put(self, item: T, *, wake: bool = True) -> None:
         """Queue an item. Returns at once. Without `wake` it may wait for another, or for a full queue."""
@@ -83,6 +84,12 @@ class Background(Generic[T]):
             with self._changed:
                 self._closing = True
                 self._changed.notify_all()
+
+    def newly_lost(self) -> int:
+        """Return how many items were lost since this was last asked."""
+        with self._changed:
+            lost, self._reported = self.lost - self._reported, self.lost
+        return lost
 
     @property
     def idle(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import http.client
+import ipaddress
 import json
 import logging
 import math
@@ -77,7 +78,6 @@ class Webhook:
         self._timeout_s = timeout_s
         self._clock = clock or Clock()
         self._opener: urllib.request.OpenerDirector | None = None
-        self._told = 0
         self._queue = Background(self.post, self._lose, name="smartroute-webhook", pending=pending)
 
     def __call__(self, alert: Alert) -> None:
@@ -92,8 +92,7 @@ class Webhook:
     def flush(self, timeout_s: float = 30.0) -> None:
         """Wait until no alert is pending. Raises SinkError when that takes longer, or some were lost."""
         self._queue.flush(timeout_s)
-        lost, self._told = self.lost - self._told, self.lost
-        if lost:
+        if lost := self._queue.newly_lost():
             raise SinkError(f"{lost} alerts could not be delivered")
 
     def close(self, timeout_s: float = 30.0) -> None:
@@ -183,11 +182,20 @@ class _Here(urllib.request.HTTPRedirectHandler):
 def _opener(url: str) -> urllib.request.OpenerDirector:
     # Not httpx, which logs whole addresses, and those of many services hold their secret.
     handlers: list[urllib.request.BaseHandler] = [_Here()]
+    if _is_loopback(urllib.parse.urlsplit(url).hostname or ""):
+        handlers.append(urllib.request.ProxyHandler({}))  # no proxy can reach it
     if url.startswith("https:"):
         import httpx
 
         handlers.append(urllib.request.HTTPSHandler(context=httpx.create_ssl_context()))
     return urllib.request.build_opener(*handlers)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _checked(url: str) -> tuple[str, str]:

@@ -128,6 +128,17 @@ def test_a_webhook_that_cannot_deliver_is_told_by_a_flush_and_by_no_request():
     assert sink.lost == 0
 
 
+def test_alerts_that_nobody_took_are_counted():
+    def broken(alert):
+        raise OSError
+
+    sink = AlertSink(Watch([rule()], [broken]), every_s=1, clock=FrozenClock())
+    for number in range(20):
+        sink.emit(an_event(number, failed=True))
+    sink.close()
+    assert (sink.undelivered, sink.lost) == (1, 0)
+
+
 def test_rules_are_checked_when_due_and_not_between():
     clock, looks = FrozenClock(), []
     sink = AlertSink(

@@ -66,6 +66,7 @@ def test_an_act_that_raises_loses_that_item_only():
         queue.put(number)
     queue.flush()
     assert (done, lost, queue.lost) == ([1, 1], [(0, "ZeroDivisionError")], 1)
+    assert (queue.newly_lost(), queue.newly_lost()) == (1, 0)
 
 
 def test_an_item_that_need_not_wake_waits_for_one_that_does():

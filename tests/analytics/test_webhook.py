@@ -175,6 +175,21 @@ def test_a_redirect_is_not_followed(receiver):
     assert len(receiver.got) == 1
 
 
+def test_a_proxy_is_not_asked_for_this_host(receiver, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9/")
+    monkeypatch.delenv("REQUEST_METHOD", raising=False)
+    Webhook(receiver.url, "s", clock=FrozenClock()).post(ALERT)
+    assert len(receiver.got) == 1
+
+
+def test_https_is_spoken_where_the_address_says_so(receiver):
+    hook = Webhook(receiver.url.replace("http:", "https:"), "s", attempts=1, clock=FrozenClock())
+    with pytest.raises(SinkError, match="SSLError"):
+        hook.post(ALERT)
+    assert receiver.got == []
+
+
 def test_nobody_there_is_an_error_that_names_the_host_alone():
     receiver = Receiver()
     receiver.close()
