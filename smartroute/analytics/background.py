@@ -61,7 +61,7 @@ class Background(Generic[T]):
             self._lose(item, f"{self._pending} others are waiting")
 
     def flush(self, timeout_s: float = 30.0) -> None:
-        """Wait until everything is done. Raises SinkError when that takes longer."""
+        """Wait until everything is done. Raises SinkError when that takes longer, or cannot be."""
         ends = time.monotonic() + timeout_s
         with self._changed:
             if self._thread is threading.current_thread():
@@ -70,9 +70,10 @@ class Background(Generic[T]):
                 self._wake()
             while self._waiting or self._busy:
                 left_s = ends - time.monotonic()
-                if left_s <= 0:
+                if left_s <= 0 or self._thread is None or not self._thread.is_alive():
                     raise SinkError(
-                        f"{len(self._waiting) + self._busy} still wait for {self._name} after {timeout_s:g} s"
+                        f"{len(self._waiting) + self._busy} still wait for {self._name}, which has had "
+                        f"{timeout_s:g} s or cannot run"
                     )
                 self._changed.wait(left_s)
 

@@ -164,6 +164,26 @@ def test_the_noise_of_few_requests_rarely_rings(seed):
     assert alarms(surely=False) > 100
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_looking_every_minute_at_the_last_hour_rings_now_and_then_and_not_all_the_time(seed):
+    """Two weeks of one request a minute, of which a quarter escalate; the windows overlap."""
+    rng = random.Random(seed)
+    stream = [rng.random() < 0.25 for _ in range(14 * 1_440)]
+
+    def alarms(surely):
+        heard = []
+        watch = Watch([rule(raise_at=0.3, clear_at=0.25, surely=surely)], [heard.append])
+        count = sum(stream[:60])
+        for minute in range(60, len(stream)):
+            watch.check(errors(count / 60, n=60))
+            count += stream[minute] - stream[minute - 60]
+        return sum(alert.raised for alert in heard)
+
+    assert alarms(surely=True) <= 12
+    assert alarms(surely=False) > 60
+
+
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_what_is_surely_past_rings_soon(seed):
     rng = random.Random(seed)

@@ -90,6 +90,24 @@ def test_a_flush_that_takes_too_long_says_how_many_wait():
     queue.flush()
 
 
+def test_a_thread_that_cannot_begin_is_said_and_not_waited_for(monkeypatch, caplog):
+    """As when the interpreter is ending."""
+
+    def refuse(thread):
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    done = []
+    queue = made(done.append)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        queue.put(1)
+        with pytest.raises(SinkError, match="cannot run"):
+            queue.flush(600)
+    assert "a test cannot begin: can't create new thread" in caplog.text
+    queue.flush()
+    assert done == [1]
+
+
 def test_a_flush_from_within_does_not_wait_for_itself():
     queue = made(lambda item: queue.flush())
     queue.put(1)
