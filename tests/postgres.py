@@ -68,6 +68,12 @@ class Server:
         self._run("createdb", "-h", "127.0.0.1", "-p", self.port, "-U", "tester", name)
         return f"postgresql+psycopg://tester@127.0.0.1:{self.port}/{name}"
 
+    def run(self, program: str, url: str, *arguments: str, stdin: str = "") -> str:
+        """Run one of PostgreSQL's programs on a database, and return what it printed."""
+        command = [str(self._binaries / program), url.replace("+psycopg", ""), *arguments]
+        done = subprocess.run(command, check=True, capture_output=True, timeout=60, input=stdin, text=True)
+        return done.stdout
+
     def remove(self) -> None:
         """Stop it and delete its folder."""
         with contextlib.suppress(subprocess.CalledProcessError):  # it is stopped already

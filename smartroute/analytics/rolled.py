@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 
 from smartroute.analytics.feed import JsonlLog
 from smartroute.analytics.rollup import Rollup
-from smartroute.sinks import JsonlSource
+from smartroute.analytics.rollup_sql import SqlRollup
+from smartroute.sinks import JsonlSource, SqlSource
 
 if TYPE_CHECKING:
-    from smartroute.analytics.rollup import Log, Progress
+    from smartroute.analytics.rollup import Keeper, Log, Progress
     from smartroute.protocols import EventSource
 
 T = TypeVar("T")
@@ -27,14 +28,16 @@ class Rolled:
     then reads the log. One that is damaged is made anew.
     """
 
-    def __init__(self, log: Log) -> None:
-        self._rollup = Rollup(log)
+    def __init__(self, rollup: Keeper) -> None:
+        self._rollup = rollup
         self._warned = False
 
     @classmethod
     def of(cls, source: EventSource) -> Rolled | None:
         """Return the rollup of a source, None for one that has none."""
-        return cls(JsonlLog(source.path)) if isinstance(source, JsonlSource) else None
+        if isinstance(source, JsonlSource):
+            return cls(Rollup(JsonlLog(source.path)))
+        return cls(SqlRollup(source.schema)) if isinstance(source, SqlSource) else None
 
     def ask(self, question: Callable[[Log], T], progress: Progress | None = None) -> T | None:
         """Return the answer of a rollup that is up to date, None where none can be kept."""
@@ -43,14 +46,12 @@ class Rolled:
             return None
         try:
             try:
-                self._rollup.catch_up(progress)
-                return question(log)
+                return self._rollup.ask(question, progress)
             except sqlite3.DatabaseError as error:
                 if isinstance(error, sqlite3.OperationalError):
                     raise
                 log.discard()
-                self._rollup.catch_up(progress)
-                return question(log)
+                return self._rollup.ask(question, progress)
         except log.failures as error:
             if not self._warned:
                 self._warned = True

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 from smartroute.analytics.cells import DAY, HOUR, MONTH, NOBODY, TOTAL_HOUR, Batch
 from smartroute.analytics.feed import Block, compact, records
@@ -29,6 +29,8 @@ from smartroute.analytics.rollup_tables import (
     hour_number,
 )
 
+T = TypeVar("T")
+
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how much of what is new has been read, and how much there is."""
 
@@ -40,7 +42,7 @@ _UNNAMED = "? "
 
 
 class Part(Protocol):
-    """A piece of a log that grows at its end: a segment, or the table of a database."""
+    """A piece of a log that grows at its end: a segment."""
 
     @property
     def name(self) -> str:
@@ -80,22 +82,45 @@ class Log(Protocol):
     def traffic(self) -> bool | None:
         """Return whether it holds simulated events, None when it holds none."""
 
-    def parts(self) -> list[Part]:
-        """Return what it consists of now."""
-
     def connect(self) -> Tables:
         """Return the rollup's tables on a connection of the caller's own."""
 
 
+class PartedLog(Log, Protocol):
+    """A log that lies beside its rollup, in pieces."""
+
+    def parts(self) -> list[Part]:
+        """Return what it consists of now."""
+
+
+class Keeper(Protocol):
+    """What keeps the rollup of a log."""
+
+    @property
+    def log(self) -> Log:
+        """Whose rollup it is."""
+
+    def ask(self, question: Callable[[Log], T], progress: Progress | None = None) -> T:
+        """Read what is new, and return the answer. Raises one of the log's failures where that cannot be."""
+
+    def rebuild(self, progress: Progress | None = None) -> None:
+        """Forget everything, and read the whole log again. Raises what `ask` does."""
+
+
 class Rollup:
-    """The rollup of one log. Any number of processes may keep and ask it at once.
+    """The rollup of a log in pieces. Any number of processes may keep and ask it at once.
 
     What a part of the log adds, and how far it was read, are written in one transaction: no event counts
     twice, and none is left out. It can be built anew from the log at any time.
     """
 
-    def __init__(self, log: Log) -> None:
+    def __init__(self, log: PartedLog) -> None:
         self.log = log
+
+    def ask(self, question: Callable[[Log], T], progress: Progress | None = None) -> T:
+        """Read what is new, and return the answer. Raises what `catch_up` does."""
+        self.catch_up(progress)
+        return question(self.log)
 
     def catch_up(self, progress: Progress | None = None) -> None:
         """Read what is new. Raises OSError when the log, and the database's errors when its tables fail."""
@@ -201,7 +226,7 @@ class Rollup:
             stored = _stored(tables, part, identity)
             if stored.position != block.start:
                 return False
-            _count(tables, kept)
+            count(tables, kept)
             tables.put_segment(
                 stored._replace(
                     size=-1,
@@ -246,7 +271,7 @@ def _stored(tables: Tables, part: Part, identity: str) -> Stored:
     return tables.segment(identity) or Stored(identity, part.name, -1, 0, 0, 0, 0, 0)
 
 
-def _count(tables: Tables, found: Iterable[Mapping[str, Any]]) -> None:
+def count(tables: Tables, found: Iterable[Mapping[str, Any]]) -> None:
     """Add events to the tables. Those that are there already change nothing."""
     outcomes: dict[bytes, Mapping[str, Any]] = {}
     said: dict[tuple[bytes, str], Said] = {}

@@ -10,17 +10,15 @@ import threading
 import time
 import weakref
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, Self
 
 from smartroute.errors import ConfigError, SinkError
 from smartroute.event_values import utf8_text
 from smartroute.events import Event
+from smartroute.sinks.jsonl_source import recover
 from smartroute.sinks.losses import Losses
 from smartroute.sinks.sql_schema import COLUMNS, Schema, engine_for, printable_url
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 _log = logging.getLogger("smartroute")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
@@ -33,9 +31,9 @@ class SqlSink:
     `emit` only queues, and never waits for the database nor raises. An event is acknowledged when the commit
     of its batch returned; `flush` waits for that. Each id is stored once. While the database is away events
     wait, at most `most_pending` of them; then the newest are lost, counted and said. What waits is written
-    at exit, and when SIGTERM ends the process (the handler is set with the first event of the main thread,
-    and calls the one that was there). `simulated` declares what the log is for; None leaves it to the first
-    event.
+    at exit, and when SIGTERM ends the process: the main thread sets its handler, with the sink where there
+    was none and with the first event otherwise, and it goes on to the one that was there. `simulated`
+    declares what the log is for; None leaves it to the first event.
 
     `url` is SQLAlchemy's: "postgresql://user:password@host/base", "sqlite:///events.sqlite".
     Raises ImportError naming the extra, and ConfigError for a url that is none.
@@ -63,6 +61,7 @@ class SqlSink:
         self._most_pending = most_pending
         self._begin()
         _sinks.add(self)
+        _catch_sigterm(only_default=True)
 
     def _begin(self) -> None:
         self._changed = threading.Condition()
@@ -73,6 +72,7 @@ class SqlSink:
         self._closing = False
         self._ready = False
         self._holds: bool | None = None
+        self._waits_because = ""
 
     def emit(self, event: Event) -> None:
         """Queue the event. Returns at once."""
@@ -104,8 +104,8 @@ class SqlSink:
                 left = ends - time.monotonic()
                 if left <= 0 or self._thread is None or not self._thread.is_alive():
                     raise SinkError(
-                        f"{len(self._pending)} events still wait for {printable_url(self._engine)}; "
-                        "see the log for why"
+                        f"{len(self._pending)} events still wait for {printable_url(self._engine)}"
+                        f"{self._waits_because}"
                     )
                 self._changed.wait(min(left, 0.5))
             self._losses.report()
@@ -135,15 +135,19 @@ class SqlSink:
                 strangers = self._write(batch)
             except Exception as error:  # noqa: BLE001  whatever a driver raises; the events wait for it to pass
                 self._ready = False  # it may come back without its tables
+                # Only our own words: a driver's may hold a password.
+                reason = str(error) if isinstance(error, SinkError) else type(error).__name__
                 if pause_s == _FIRST_PAUSE_S:
-                    _log.warning("events wait: %s (%s)", printable_url(self._engine), type(error).__name__)
+                    _log.warning("events wait: %s (%s)", printable_url(self._engine), reason)
                 with self._changed:
+                    self._waits_because = f": {reason}"
                     if self._closing:
                         return
                     self._changed.wait(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
                 pause_s = _FIRST_PAUSE_S
+                self._waits_because = ""
                 self._settle(len(batch), strangers)
 
     def _next_batch(self) -> list[Event]:
@@ -222,24 +226,43 @@ class SqlSource:
 
     def __init__(self, url: str) -> None:
         self._engine = engine_for(url)
-        self._schema = Schema(self._engine)
+        self.schema = Schema(self._engine)
+        self.bad_lines = 0
+        self.foreign_lines = 0
 
     def events(self) -> Iterator[Event]:
-        """Yield the events, in constant memory. Raises SinkError when the database cannot be read."""
+        """Yield the events, in constant memory. Raises SinkError when the database cannot be read.
+
+        After a pass `bad_lines` says how many rows hold no event, and `foreign_lines` how many were skipped
+        for mixing simulated with real traffic: the sink writes neither.
+        """
         from sqlalchemy.exc import SQLAlchemyError
 
+        self.bad_lines = self.foreign_lines = 0
         try:
-            yield from map(Event.from_line, self._schema.lines())
+            holds = self.schema.traffic() if self.schema.version() else None
+            for line in self.schema.lines():
+                for event in self._read(line):
+                    if event.simulated is holds:
+                        yield event
+                    else:
+                        self.foreign_lines += 1
         except SQLAlchemyError as error:
             raise self._unreadable(error) from error
 
+    def _read(self, line: str) -> Iterable[Event]:
+        try:
+            return (Event.from_line(line),)
+        except SinkError:
+            self.bad_lines += bool(line.strip())
+            return recover(line.encode())
+
     def check(self) -> None:
-        """Raise SinkError when the database cannot be reached, or has no log yet."""
-        from sqlalchemy import inspect
+        """Raise SinkError when the database cannot be reached, or has no log that can be read."""
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
-            found = inspect(self._engine).has_table("smartroute_events")
+            found = self.schema.version()
         except SQLAlchemyError as error:
             raise self._unreadable(error) from error
         if not found:
@@ -287,16 +310,21 @@ atexit.register(_flush_all)
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
 
-_caught = False
+_handler: Callable[[int, Any], None] | None = None
 
 
-def _catch_sigterm() -> None:
-    """Have SIGTERM write what waits before it does what it did. Only the main thread may set handlers."""
-    global _caught
-    if _caught or threading.current_thread() is not threading.main_thread():
+def _catch_sigterm(*, only_default: bool = False) -> None:
+    """Have SIGTERM write what waits before it does what it did. Only the main thread may set handlers.
+
+    Each handler goes on to the one that it found, so that an application's own, set before or between,
+    is called once. One that is set without Python cannot be called, and is left alone.
+    """
+    global _handler
+    if threading.current_thread() is not threading.main_thread():
         return
-    _caught = True
     before: Any = signal.getsignal(signal.SIGTERM)
+    if before is None or before is _handler or (only_default and before != signal.SIG_DFL):
+        return
 
     def flush_and_go_on(number: int, frame: Any) -> None:
         _flush_all()
@@ -306,5 +334,5 @@ def _catch_sigterm() -> None:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
-    handler: Callable[[int, Any], None] = flush_and_go_on
-    signal.signal(signal.SIGTERM, handler)
+    _handler = flush_and_go_on
+    signal.signal(signal.SIGTERM, _handler)

@@ -1,15 +1,16 @@
-"""Know the tables of the log in a database: ordered migrations, each applied once."""
+"""Read and write the tables of a log in a database."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from smartroute.errors import ConfigError
+from smartroute.errors import ConfigError, SinkError
+from smartroute.sinks.sql_migrations import MIGRATIONS
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection, Engine
+    from sqlalchemy import URL, Connection, Engine
 
 COLUMNS = (
     "id",
@@ -46,11 +47,10 @@ def engine_for(url: str) -> Engine:
         backend = parsed.get_backend_name()
         if backend not in ("postgresql", "sqlite"):
             raise sqlalchemy.exc.ArgumentError(backend)
-        # Readers and writers of one SQLite file wait for one another rather than fail.
-        options: dict[str, Any] = (
-            {"connect_args": {"timeout": 30}} if backend == "sqlite" else {"pool_pre_ping": True}
-        )
-        return sqlalchemy.create_engine(parsed, **options)
+        if backend == "sqlite":
+            # Readers and writers of one file wait for one another rather than fail.
+            return sqlalchemy.create_engine(parsed, connect_args={"timeout": 30})
+        return sqlalchemy.create_engine(parsed, pool_pre_ping=True, connect_args=_patience(parsed))
     except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError, AttributeError) as error:
         raise ConfigError(
             f'{type(error).__name__}: a database is named like "postgresql://user@host/base" or '
@@ -62,6 +62,13 @@ def engine_for(url: str) -> Engine:
         ) from None
 
 
+def _patience(url: URL) -> dict[str, int]:
+    """Return how long to wait for a server that is gone without a word; what the address says goes first."""
+    waits = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10}
+    waits |= {"keepalives_count": 3, "tcp_user_timeout": 60_000}
+    return {name: value for name, value in waits.items() if name not in url.query}
+
+
 def printable_url(engine: Engine) -> str:
     """Return the address of a database without its password."""
     return engine.url.render_as_string(hide_password=True)
@@ -70,11 +77,14 @@ def printable_url(engine: Engine) -> str:
 class Schema:
     """The tables of one database."""
 
+    newest = len(MIGRATIONS)
+    """The version that this program knows."""
+
     def __init__(self, engine: Engine) -> None:
         from sqlalchemy import exc
 
-        self._engine = engine
-        self._postgres = engine.dialect.name == "postgresql"
+        self.engine = engine
+        self.postgres = engine.dialect.name == "postgresql"
         driver: Any = engine.dialect.dbapi
         self.refusals: tuple[type[Exception], ...] = (
             *(exc.DataError, exc.IntegrityError),
@@ -82,31 +92,70 @@ class Schema:
         )
         """What says that a row will never be taken, whether it comes wrapped or from the driver."""
 
-    def migrate(self) -> None:
-        """Bring the tables up to date. Of several that come at once one does it, and the others wait."""
+    def version(self) -> int:
+        """Return how many steps its tables are made of, 0 without tables.
+
+        Raises SinkError when they are of a later version than this program knows.
+        """
+        from sqlalchemy import inspect
+
+        if not inspect(self.engine).has_table("smartroute_migrations"):
+            return 0
+        with self.engine.connect() as connection:
+            return len(self._applied(connection))
+
+    def _applied(self, connection: Connection) -> set[int]:
         from sqlalchemy import text
 
-        with self._engine.begin() as connection:
-            if self._postgres:
+        found = {row[0] for row in connection.execute(text("SELECT version FROM smartroute_migrations"))}
+        newest = max(found, default=0)
+        if newest > self.newest:
+            raise SinkError(
+                f"the tables at {printable_url(self.engine)} are of version {newest} and this smartroute "
+                f"knows version {self.newest}; install a newer one"
+            )
+        return found
+
+    def migrate(self) -> None:
+        """Bring the tables up to date. Of several that come at once one does it, and the others wait.
+
+        Raises SinkError when they are of a later version than this program knows.
+        """
+        from sqlalchemy import text
+
+        with self.engine.begin() as connection:
+            if self.postgres:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+            else:
+                connection.execute(text("BEGIN IMMEDIATE"))
             connection.execute(text(_CREATE_MIGRATIONS))
-            done = {row[0] for row in connection.execute(text("SELECT version FROM smartroute_migrations"))}
-            for version, migrate in enumerate(_MIGRATIONS, start=1):
+            done = self._applied(connection)
+            for version, migrate in enumerate(MIGRATIONS, start=1):
                 if version not in done:
                     migrate(connection)
                     connection.execute(
                         text(
-                            "INSERT INTO smartroute_migrations (version, applied_at) VALUES (:version, :at) "
-                            "ON CONFLICT (version) DO NOTHING"
+                            "INSERT INTO smartroute_migrations (version, applied_at) VALUES (:version, :at)"
                         ),
                         {"version": version, "at": datetime.now(UTC).isoformat()},
                     )
+
+    def traffic(self) -> bool | None:
+        """Return whether the log that is there holds simulated events, None when it holds nothing yet."""
+        from sqlalchemy import text
+
+        with self.engine.connect() as connection:
+            holds = connection.execute(text(_HOLDS)).scalar()
+            if holds is not None:
+                return bool(holds == "simulated")
+            first = connection.execute(text(_FIRST_TRAFFIC)).scalar()
+            return None if first is None else bool(first)
 
     def settle(self, simulated: bool) -> bool:
         """Return whether the log holds simulated events; whoever comes first decides."""
         from sqlalchemy import text
 
-        with self._engine.begin() as connection:
+        with self.engine.begin() as connection:
             connection.execute(
                 text(
                     "INSERT INTO smartroute_facts (name, value) VALUES ('holds', :value) "
@@ -114,16 +163,15 @@ class Schema:
                 ),
                 {"value": "simulated" if simulated else "real"},
             )
-            found = connection.execute(text("SELECT value FROM smartroute_facts WHERE name = 'holds'"))
-            return bool(found.scalar_one() == "simulated")
+            return bool(connection.execute(text(_HOLDS)).scalar_one() == "simulated")
 
     def insert(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Store events in one transaction; those whose id is there already stay as they are."""
         from sqlalchemy import text
 
         names = ", ".join(COLUMNS)
-        with self._engine.begin() as connection:
-            if self._postgres:
+        with self.engine.begin() as connection:
+            if self.postgres:
                 # By COPY into a table of the transaction's own: five times as fast as INSERT with parameters.
                 connection.execute(text(_CREATE_INCOMING))
                 driver: Any = connection.connection.driver_connection
@@ -149,15 +197,16 @@ class Schema:
     def lines(self) -> Iterator[str]:
         """Yield the lines, oldest first, a page at a time: no transaction stays open between two pages.
 
-        What is committed while this reads is seen if its time lies ahead.
+        What is committed while this reads is seen if its time lies ahead. Raises SinkError when the tables
+        are of a later version than this program knows.
         """
-        from sqlalchemy import inspect, text
+        from sqlalchemy import text
 
-        if not inspect(self._engine).has_table("smartroute_events"):
+        if not self.version():
             return
         time = event_id = ""
         while True:
-            with self._engine.connect() as connection:
+            with self.engine.connect() as connection:
                 page = connection.execute(text(_PAGE), {"time": time, "id": event_id, "n": _PAGE_LINES}).all()
             for row in page:
                 yield row[2]
@@ -166,6 +215,8 @@ class Schema:
             time, event_id = page[-1][0], page[-1][1]
 
 
+_HOLDS = "SELECT value FROM smartroute_facts WHERE name = 'holds'"
+_FIRST_TRAFFIC = "SELECT simulated FROM smartroute_events ORDER BY time, id LIMIT 1"
 _PAGE = (
     "SELECT time, id, line FROM smartroute_events WHERE (time, id) > (:time, :id) ORDER BY time, id LIMIT :n"
 )
@@ -175,21 +226,3 @@ _CREATE_INCOMING = (
 _CREATE_MIGRATIONS = (
     "CREATE TABLE IF NOT EXISTS smartroute_migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
 )
-
-
-def _create_events(connection: Connection) -> None:
-    from sqlalchemy import text
-
-    for statement in (
-        "CREATE TABLE IF NOT EXISTS smartroute_facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
-        "CREATE TABLE IF NOT EXISTS smartroute_events (id TEXT PRIMARY KEY, outcome_id TEXT NOT NULL, "
-        "type TEXT NOT NULL, time TEXT NOT NULL, simulated BOOLEAN NOT NULL, kind TEXT, complexity TEXT, "
-        "strategy TEXT, model TEXT, tenant TEXT, conversation_id TEXT, line TEXT NOT NULL)",
-        "CREATE INDEX IF NOT EXISTS smartroute_events_by_time ON smartroute_events (time, id)",
-        "CREATE INDEX IF NOT EXISTS smartroute_events_by_outcome ON smartroute_events (outcome_id)",
-    ):
-        connection.execute(text(statement))
-
-
-_MIGRATIONS: tuple[Callable[[Connection], None], ...] = (_create_events,)
-"""In order; one that was released is never changed: what is to change comes as another."""

@@ -25,7 +25,7 @@ from smartroute.analytics.feed import Segment
 from smartroute.analytics.rollup_queries import pieces
 from smartroute.errors import SinkError
 from smartroute.events import Event
-from smartroute.sinks import JsonlSource, compress_segments
+from smartroute.sinks import JsonlSource, compress_segments, source_of
 
 GROUPINGS = [
     (),
@@ -99,15 +99,17 @@ def same(one, other):
             assert plain(figures) == near(plain(other[names][key])), (names, key)
 
 
-def check(path, filters=FILTERS):
-    """Every figure from the rollup equals that of a full reading."""
-    rolled, scanned = Analytics(JsonlSource(path)), Analytics(JsonlSource(path), rollup=False)
+def check(place, filters=FILTERS):
+    """Every figure from the rollup equals that of a full reading, wherever the log is kept."""
+    rolled, scanned = Analytics(source_of(place)), Analytics(source_of(place), rollup=False)
     assert rolled.catch_up()
     for where in filters:
         same(rolled.several(GROUPINGS, where), scanned.several(GROUPINGS, where))
     users = [{user: list(sums) for user, sums in each.users().items()} for each in (rolled, scanned)]
     assert users[0] == near(users[1])
     assert rolled.unreadable() == scanned.unreadable()
+    for each in (rolled, scanned):
+        getattr(each.source, "close", lambda: None)()
     return rolled
 
 
@@ -377,18 +379,22 @@ def test_a_log_that_cannot_be_read_says_so_with_and_without_a_rollup(tmp_path):
 ASK = """
 import sys
 from smartroute.analytics import Analytics
-from smartroute.sinks import JsonlSource
+from smartroute.sinks import source_of
 print("up", flush=True)
 while True:
-    figures = Analytics(JsonlSource(sys.argv[1])).figures()
+    source = source_of(sys.argv[1])
+    figures = Analytics(source).figures()
+    getattr(source, "close", lambda: None)()
     print(figures.requests, flush=True)
     if figures.requests == int(sys.argv[2]):
         break
 """
 
 
-def reader(log, n):
-    return subprocess.Popen([sys.executable, "-c", ASK, str(log), str(n)], stdout=subprocess.PIPE, text=True)
+def reader(place, n):
+    return subprocess.Popen(
+        [sys.executable, "-c", ASK, str(place), str(n)], stdout=subprocess.PIPE, text=True
+    )
 
 
 def test_readers_that_race_a_writer_and_one_another_count_every_event_once(tmp_path):
