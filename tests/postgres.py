@@ -14,7 +14,8 @@ from pathlib import Path
 class Server:
     """A throwaway server. `url(name)` makes an empty database and returns its address."""
 
-    def __init__(self, binaries: Path) -> None:
+    def __init__(self, binaries: Path, *, fsync: bool = False) -> None:
+        self._fsync = "on" if fsync else "off"
         self._binaries = binaries
         self._folder = Path(tempfile.mkdtemp(prefix="smartroute-pg-"))
         # PostgreSQL refuses to run as root; its own user is made with its packages.
@@ -36,7 +37,8 @@ class Server:
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = (
-            f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories='' -c fsync=off"
+            f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories='' "
+            f"-c fsync={self._fsync}"
         )
         log = self._folder / "log"
         # Its output must not hold our pipes open: pg_ctl hands them on to the server.

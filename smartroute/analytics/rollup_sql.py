@@ -286,7 +286,9 @@ class _Postgres:
 
     def anything_new(self, position: Position) -> bool:
         where, values = self._behind(position._replace(after=()))
-        return bool(_rows(self._connection, f"SELECT 1 FROM {_TABLE} WHERE {where} LIMIT 1", values))
+        # Without an order the server expects to meet one soon, and looks through the whole table.
+        sql = f"SELECT 1 FROM {_TABLE} WHERE {where} ORDER BY xact, id LIMIT 1"
+        return bool(_rows(self._connection, sql, values))
 
     def left(self, position: Position) -> int:
         where, values = self._within(position)

@@ -169,29 +169,38 @@ class Schema:
         """Store events in one transaction; those whose id is there already stay as they are."""
         from sqlalchemy import text
 
-        names = ", ".join(COLUMNS)
+        if self.postgres:
+            self._copy(rows)
+            return
         with self.engine.begin() as connection:
-            if self.postgres:
-                # By COPY into a table of the transaction's own: five times as fast as INSERT with parameters.
+            places = ", ".join(f":{name}" for name in COLUMNS)
+            connection.execute(
+                text(
+                    f"INSERT INTO smartroute_events ({_NAMES}) VALUES ({places}) ON CONFLICT (id) DO NOTHING"
+                ),
+                list(rows),
+            )
+
+    def _copy(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Store events by COPY, which takes a fifth of the time that INSERT with parameters does.
+
+        It cannot pass over an id that is there: then it is done again, through a table of its own.
+        """
+        from sqlalchemy import text
+
+        driver: Any = self.engine.dialect.dbapi
+        try:
+            with self.engine.begin() as connection:
+                _copy_into("smartroute_events", connection, rows)
+        except driver.errors.UniqueViolation:
+            with self.engine.begin() as connection:
                 connection.execute(text(_CREATE_INCOMING))
-                driver: Any = connection.connection.driver_connection
-                with driver.cursor().copy(f"COPY smartroute_incoming ({names}) FROM STDIN") as incoming:
-                    for row in rows:
-                        incoming.write_row([row[name] for name in COLUMNS])
+                _copy_into("smartroute_incoming", connection, rows)
                 connection.execute(
                     text(
-                        f"INSERT INTO smartroute_events ({names}) SELECT {names} FROM smartroute_incoming "
+                        f"INSERT INTO smartroute_events ({_NAMES}) SELECT {_NAMES} FROM smartroute_incoming "
                         "ON CONFLICT (id) DO NOTHING"
                     )
-                )
-            else:
-                places = ", ".join(f":{name}" for name in COLUMNS)
-                connection.execute(
-                    text(
-                        f"INSERT INTO smartroute_events ({names}) VALUES ({places}) "
-                        "ON CONFLICT (id) DO NOTHING"
-                    ),
-                    list(rows),
                 )
 
     def lines(self) -> Iterator[str]:
@@ -215,6 +224,7 @@ class Schema:
             time, event_id = page[-1][0], page[-1][1]
 
 
+_NAMES = ", ".join(COLUMNS)
 _HOLDS = "SELECT value FROM smartroute_facts WHERE name = 'holds'"
 _FIRST_TRAFFIC = "SELECT simulated FROM smartroute_events ORDER BY time, id LIMIT 1"
 _PAGE = (
@@ -226,3 +236,10 @@ _CREATE_INCOMING = (
 _CREATE_MIGRATIONS = (
     "CREATE TABLE IF NOT EXISTS smartroute_migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)"
 )
+
+
+def _copy_into(table: str, connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
+    driver: Any = connection.connection.driver_connection
+    with driver.cursor().copy(f"COPY {table} ({_NAMES}) FROM STDIN") as incoming:
+        for row in rows:
+            incoming.write_row([row[name] for name in COLUMNS])

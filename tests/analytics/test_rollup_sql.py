@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import re
 import signal
 import subprocess
 import threading
@@ -79,7 +80,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_the_rollup_says_what_the_log_says(url, steps, monkeypatch):
     """In pages of three. Each example begins by removing what the one before has left."""
@@ -97,7 +98,7 @@ def test_the_rollup_says_what_the_log_says(url, steps, monkeypatch):
         check(url)
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=st.lists(st.one_of(outcome(), said()), min_size=1, max_size=40))
 def test_the_rollup_says_what_a_recomputation_says(url, events):
     if SqlSource(url).schema.version():
@@ -165,7 +166,7 @@ def test_a_transaction_that_stays_open_holds_nothing_up(base):
 
 @pytest.mark.parametrize("seed", range(3))
 def test_transactions_that_end_in_any_order_are_counted_once(base, seed, monkeypatch):
-    """Six writers insert, commit, undo and use savepoints at random, while two readers read in pages of two."""
+    """Six writers insert, commit, undo and use savepoints at random; two readers read in pages of two."""
     monkeypatch.setattr(rollup_sql, "PAGE_EVENTS", 2)
     rng = random.Random(seed)
     write(base, an_outcome(0))
@@ -187,9 +188,7 @@ def test_transactions_that_end_in_any_order_are_counted_once(base, seed, monkeyp
             writer.rollback()
         else:
             source = rng.choice(sources)
-            rolled, scanned = (
-                Analytics(source, rollup=rollup).grouped("tenant", "hour") for rollup in (True, False)
-            )
+            rolled, scanned = (Analytics(source, rollup=rollup).grouped("tenant") for rollup in (True, False))
             assert {key: figures.requests for key, figures in rolled.items()} == {
                 key: figures.requests for key, figures in scanned.items()
             }
@@ -237,30 +236,30 @@ def test_a_question_reads_only_what_is_new(url, monkeypatch):
     assert [len(rows) for rows in read] == [2]
 
 
-def test_the_server_looks_only_at_what_is_new(base):
-    """By its own account of how it would read."""
-    write(base, *(an_outcome(number) for number in range(20_000)))
+@pytest.mark.parametrize("analyzed", [False, True])
+def test_the_server_looks_only_at_what_is_new(base, analyzed, monkeypatch):
+    """By its own account of how it reads, whether it has gathered statistics or not."""
+    write(base, *(an_outcome(number) for number in range(12_000)))
+    if analyzed:
+        execute(base, "ANALYZE")
     requests(base)
-    write(base, an_outcome(20_000))
+    write(base, an_outcome(12_000), an_outcome(12_001))
     plans = []
-    with connected(base) as connection:
-        reading = rollup_sql._Postgres(connection)
-        [(stands,)] = connection.execute(
-            f"SELECT value FROM rollup{rollup_sql.VERSION}_facts WHERE name = 'position'"
-        ).fetchall()
-        position = rollup_sql._position({"position": stands})
-        connection.execute("ANALYZE smartroute_events")
-        for where, values in (
-            reading._behind(position),
-            reading._within(position._replace(target=reading.target())),
-        ):
-            sql = f"SELECT 1 FROM smartroute_events WHERE {where} ORDER BY xact, id LIMIT 5000"
-            rows = connection.execute(f"EXPLAIN (ANALYZE, COSTS OFF) {sql}", values).fetchall()
-            plans.append("\n".join(row[0] for row in rows))
+
+    def explained(connection, sql, values=(), run=rollup_sql._rows):
+        if "ORDER BY xact" in sql:
+            plans.append("\n".join(row[0] for row in run(connection, f"EXPLAIN ANALYZE {sql}", values)))
+        return run(connection, sql, values)
+
+    monkeypatch.setattr(rollup_sql, "_rows", explained)
+    assert requests(base) == 12_002
+    assert requests(base) == 12_002
+    assert len(plans) == 3  # is there anything new, the page, and once more
     for plan in plans:
-        assert "smartroute_events_by_xact" in plan
-        assert "Seq Scan" not in plan
-        assert "Rows Removed by Filter: 0" in plan or "Rows Removed" not in plan
+        assert "smartroute_events_by_xact" in plan and "Seq Scan" not in plan, plan
+        looked_at = re.findall(r"Index Scan .*\(actual .* rows=(\d+) ", plan)
+        passed_over = re.findall(r"Rows Removed by Filter: (\d+)", plan)
+        assert sum(map(int, looked_at + passed_over)) <= 2, plan
 
 
 def test_readers_that_race_writers_and_one_another_count_every_event_once(url):
@@ -304,7 +303,7 @@ def test_readers_that_are_killed_leave_every_event_counted_once(url):
 
 
 def test_nobody_is_answered_from_a_rollup_that_is_being_made_anew(url, monkeypatch):
-    monkeypatch.setattr(rollup_sql, "PAGE_EVENTS", 20)
+    monkeypatch.setattr(rollup_sql, "PAGE_EVENTS", 50)
     write(url, *(an_outcome(number) for number in range(300)))
     requests(url)
     stopping = threading.Event()
@@ -320,7 +319,7 @@ def test_nobody_is_answered_from_a_rollup_that_is_being_made_anew(url, monkeypat
     thread = threading.Thread(target=rebuild)
     thread.start()
     try:
-        assert {requests(url) for _ in range(30)} == {300}
+        assert {requests(url) for _ in range(10)} == {300}
     finally:
         stopping.set()
         thread.join()
@@ -332,14 +331,11 @@ def test_nobody_is_answered_from_a_rollup_that_is_being_made_anew(url, monkeypat
     [
         "DELETE FROM smartroute_events WHERE time < '2026-11-11'",
         "DELETE FROM smartroute_events",
-        "TRUNCATE smartroute_events",
         "UPDATE smartroute_events SET line = replace(line, '\"mini\"', '\"maxi\"') WHERE model = 'mini'",
     ],
-    ids=["DELETE of some", "DELETE of all", "TRUNCATE", "UPDATE"],
+    ids=["DELETE of some", "DELETE of all", "UPDATE"],
 )
 def test_what_is_removed_or_changed_counts_as_it_is(url, statement):
-    if url.startswith("sqlite") and statement.startswith("TRUNCATE"):
-        pytest.skip("SQLite has no TRUNCATE")
     later = "2026-11-12T05:00:00.000000Z"
     write(url, an_outcome(1, unit="ann"), an_outcome(2), an_outcome(3, later), an_outcome(4, later))
     assert check(url).figures().requests == 4
@@ -347,6 +343,14 @@ def test_what_is_removed_or_changed_counts_as_it_is(url, statement):
     check(url)
     write(url, an_outcome(5), an_outcome(1))
     check(url)
+
+
+def test_a_table_that_was_truncated_counts_no_more(base):
+    write(base, an_outcome(1), an_outcome(2))
+    assert check(base).figures().requests == 2
+    execute(base, "TRUNCATE smartroute_events")
+    write(base, an_outcome(3))
+    assert check(base).figures().requests == 1
 
 
 def test_a_removal_that_removes_nothing_costs_nothing(url, monkeypatch):
@@ -392,7 +396,7 @@ def test_a_database_that_was_restored_from_a_server_further_on_is_read_anew(post
     assert requests(base) == 1
     with connected(base) as connection:
         insert(connection, an_outcome(2))
-        connection.execute("UPDATE smartroute_events SET xact = '900000000000' WHERE id <> '1'")
+        connection.execute("UPDATE smartroute_events SET xact = '900000000000'")
     dump = postgres.run("pg_dump", base)
     postgres.run("psql", restored, "-v", "ON_ERROR_STOP=1", stdin=dump)
     assert check(restored).figures().requests == 2
@@ -451,7 +455,7 @@ def test_names_that_the_server_cannot_hold_break_no_figure(base):
     write(base, an_outcome(1, model="m\0", tenant="\0", unit="u\0", conversation_id="c\0"))
     source = SqlSource(base)
     assert Analytics(source).catch_up()
-    assert Analytics(source).grouped("model", "tenant").keys() == {("m\ufffd", "\ufffd")}
+    assert Analytics(source).several([("model", "tenant")]).popitem()[1].keys() == {("m\ufffd", "\ufffd")}
     source.close()
 
 
