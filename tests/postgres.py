@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 
@@ -35,7 +37,7 @@ class Server:
         subprocess.run(list(map(str, command)), check=True, capture_output=True, timeout=60, cwd=self._folder)
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start it, and wait until it answers. Of one that was killed, parts may be there for a moment."""
         options = (
             f"-c listen_addresses=127.0.0.1 -c port={self.port} -c unix_socket_directories='' "
             f"-c fsync={self._fsync}"
@@ -54,14 +56,22 @@ class Server:
             options,
             "start",
         ]
-        subprocess.run(
-            list(map(str, command)), check=True, timeout=60, cwd=self._folder,
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        for left in reversed(range(20)):
+            done = subprocess.run(
+                list(map(str, command)), check=not left, timeout=60, cwd=self._folder,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            if done.returncode == 0:
+                return
+            time.sleep(0.5)
 
-    def stop(self) -> None:
-        """Stop it at once, as a crash would."""
-        self._run("pg_ctl", "-D", self._data, "-m", "immediate", "-w", "stop")
+    def stop(self, mode: str = "immediate") -> None:
+        """Stop it: "immediate" as a crash would, "fast" as an administrator does, "kill" by a kill -9."""
+        if mode != "kill":
+            self._run("pg_ctl", "-D", self._data, "-m", mode, "-w", "stop")
+            return
+        pid = int((self._data / "postmaster.pid").read_text().split()[0])
+        os.kill(pid, signal.SIGKILL)
 
     def url(self) -> str:
         """Return the address of a new, empty database."""

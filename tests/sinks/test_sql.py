@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import random
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from smartroute.analytics import Analytics
 from smartroute.config import RouterConfig
 from smartroute.errors import ConfigError, SinkError
 from smartroute.events import Event
@@ -121,6 +124,15 @@ def test_many_that_come_at_once_find_one_set_of_tables(url):
     assert Counter(ids(url)) == Counter(f"{n}-{turn}" for n in range(12) for turn in range(20))
 
 
+def execute(url, *statements):
+    engine = engine_for(url)
+    with engine.begin() as connection:
+        found = [connection.exec_driver_sql(statement) for statement in statements]
+        rows = found[-1].fetchall() if found[-1].returns_rows else []
+    engine.dispose()
+    return rows
+
+
 def test_migrations_are_applied_once_and_in_order(url):
     schema = Schema(engine_for(url))
     schema.migrate()
@@ -128,6 +140,89 @@ def test_migrations_are_applied_once_and_in_order(url):
         sink.emit(an_event("kept"))
     schema.migrate()
     assert ids(url) == ["kept"]
+    assert schema.version() == Schema.newest
+    versions = execute(url, "SELECT version FROM smartroute_migrations ORDER BY version")
+    assert [row[0] for row in versions] == list(range(1, Schema.newest + 1))
+
+
+# The tables of version 1, as they were made; and how its programs write to PostgreSQL.
+VERSION_1 = (
+    "CREATE TABLE smartroute_migrations (version INTEGER PRIMARY KEY, applied_at TEXT NOT NULL)",
+    "CREATE TABLE smartroute_facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
+    "CREATE TABLE smartroute_events (id TEXT PRIMARY KEY, outcome_id TEXT NOT NULL, "
+    "type TEXT NOT NULL, time TEXT NOT NULL, simulated BOOLEAN NOT NULL, kind TEXT, complexity TEXT, "
+    "strategy TEXT, model TEXT, tenant TEXT, conversation_id TEXT, line TEXT NOT NULL)",
+    "CREATE INDEX smartroute_events_by_time ON smartroute_events (time, id)",
+    "CREATE INDEX smartroute_events_by_outcome ON smartroute_events (outcome_id)",
+    "INSERT INTO smartroute_migrations (version, applied_at) VALUES (1, '2026-11-23T00:00:00+00:00')",
+    "INSERT INTO smartroute_facts (name, value) VALUES ('holds', 'real')",
+)
+
+
+def as_version_1_writes(url, *events):
+    names = "id, outcome_id, type, time, simulated, line"
+    rows = ", ".join(
+        f"('{event.id}', '{event.outcome_id}', 'outcome', '{event.time}', false, "
+        f"'{event.to_line().decode().rstrip()}')"
+        for event in events
+    )
+    if url.startswith("sqlite"):
+        execute(url, f"INSERT INTO smartroute_events ({names}) VALUES {rows} ON CONFLICT (id) DO NOTHING")
+        return
+    execute(
+        url,
+        "CREATE TEMPORARY TABLE IF NOT EXISTS smartroute_incoming (LIKE smartroute_events) "
+        "ON COMMIT DELETE ROWS",
+        f"INSERT INTO smartroute_incoming ({names}) VALUES {rows}",
+        f"INSERT INTO smartroute_events ({names}) SELECT {names} FROM smartroute_incoming "
+        "ON CONFLICT (id) DO NOTHING",
+    )
+
+
+def test_a_database_of_an_earlier_version_is_brought_up_to_date(url):
+    """And a program of that version goes on writing to it."""
+    execute(url, *VERSION_1)
+    old = [an_event(f"old{number}", cost_usd=0.5) for number in range(5)]
+    as_version_1_writes(url, *old)
+    source = SqlSource(url)
+    assert list(source.events()) == old
+    with SqlSink(url) as sink:
+        sink.emit(an_event("new", cost_usd=0.25))
+        sink.emit(old[0])
+    as_version_1_writes(url, an_event("late", cost_usd=1.0), old[1])
+    assert Counter(ids(url)) == Counter([*(event.id for event in old), "new", "late"])
+    assert Analytics(source).catch_up()
+    figures = Analytics(source).figures()
+    assert (figures.requests, figures.cost_usd) == (7, 3.75)
+    source.close()
+
+
+def test_a_reader_brings_an_earlier_version_up_to_date_where_it_may(url):
+    execute(url, *VERSION_1)
+    as_version_1_writes(url, an_event("a"), an_event("b"))
+    source = SqlSource(url)
+    assert Analytics(source).catch_up()
+    assert Analytics(source).figures().requests == 2
+    assert source.schema.version() == Schema.newest
+    source.close()
+
+
+def test_tables_of_a_later_version_are_refused_and_nothing_is_lost(url, caplog):
+    """Events wait until a program is there that knows them."""
+    Schema(engine_for(url)).migrate()
+    execute(url, "INSERT INTO smartroute_migrations (version, applied_at) VALUES (99, 'later')")
+    later = "the tables at .* are of version 99 and this smartroute knows version [0-9]+; install a newer one"
+    sink = SqlSink(url, linger_s=0.0)
+    sink.emit(an_event("a"))
+    with pytest.raises(SinkError, match=f"1 events still wait .*: {later}"):
+        sink.flush(0.5)
+    assert re.search(later, caplog.text)
+    for read in (open_log, lambda place: list(SqlSource(place).events())):
+        with pytest.raises(SinkError, match=later):
+            read(url)
+    execute(url, "DELETE FROM smartroute_migrations WHERE version = 99")
+    sink.close()
+    assert ids(url) == ["a"]
 
 
 def test_a_queue_that_is_full_loses_the_newest_and_says_so(tmp_path, caplog):
@@ -157,37 +252,119 @@ def test_emitting_never_waits_for_a_database_that_is_away():
     sink.close()
 
 
-@pytest.mark.slow
-def test_a_database_that_is_restarted_under_load_loses_nothing(postgres):
-    """Two threads write while the server is killed and started, three times."""
-    url = postgres.url()
-    sink = SqlSink(url, batch=50, linger_s=0.01)
-    stopping = threading.Event()
-    written: list[list[str]] = [[], []]
+class Telling(SqlSink):
+    """Keeps the ids of what was acknowledged."""
 
-    def write(number):
-        while not stopping.is_set():
-            name = f"{number}-{len(written[number])}"
-            sink.emit(an_event(name))
-            written[number].append(name)
-            time.sleep(0.001)
+    def __init__(self, *arguments, **settings):
+        self.acknowledged = []
+        super().__init__(*arguments, **settings)
 
-    threads = [threading.Thread(target=write, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for _ in range(3):
+    def _settle(self, n, strangers):
+        names = [self._pending[place].id for place in range(n)]
+        super()._settle(n, strangers)
+        self.acknowledged += names
+
+
+def outages(postgres, mode, times):
+    """Take the server away and bring it back; return how long each outage was, in seconds."""
+    found = []
+    for _ in range(times):
         time.sleep(0.4)
-        postgres.stop()
-        time.sleep(0.3)
+        began = time.monotonic()
+        postgres.stop(mode)
+        time.sleep(0.4)
         postgres.start()
+        found.append(time.monotonic() - began)
     time.sleep(0.4)
-    stopping.set()
-    for thread in threads:
-        thread.join()
+    return found
+
+
+class Load:
+    """Two threads that emit, and one that routes requests, until the block ends."""
+
+    def __init__(self, sink):
+        self.emitted = [[], [], []]
+        self.longest_s = 0.0
+        self.problems = []
+        self._stopping = threading.Event()
+        self._sink = sink
+        self._router = ModelRouter(provider=ScriptedProvider(lambda call: "82"), sink=sink)
+        jobs = (self._emit, self._emit, self._route)
+        self._threads = [threading.Thread(target=self._run, args=pair) for pair in enumerate(jobs)]
+
+    def _run(self, number, work):
+        try:
+            while not self._stopping.is_set():
+                name, took_s = work(number)
+                self.emitted[number].append(name)
+                self.longest_s = max(self.longest_s, took_s)
+                time.sleep(0.001)
+        except Exception as error:  # noqa: BLE001  whatever it is, the test tells
+            self.problems.append(error)
+
+    def _emit(self, number):
+        event = an_event(f"{number}-{len(self.emitted[number])}", simulated=True)
+        began = time.monotonic()
+        self._sink.emit(event)
+        return event.id, time.monotonic() - began
+
+    def _route(self, number):
+        began = time.monotonic()
+        outcome = self._router.run("Rate this hook from 0 to 100: 'Lose weight!'", kind="score")
+        return outcome.id, time.monotonic() - began
+
+    def __enter__(self):
+        # What the first request imports is no concern of the sink's.
+        self.emitted[2].append(self._route(2)[0])
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["fast", "immediate", "kill"])
+def test_a_database_that_is_restarted_under_load_loses_nothing(postgres, mode):
+    """No event is lost or doubled, no request hears of it, and none waits as long as an outage lasts."""
+    url = postgres.url()
+    sink = Telling(url, batch=50, linger_s=0.01)
+    with Load(sink) as load:
+        lasted_s = outages(postgres, mode, times=3)
+    before = list(sink.acknowledged)
     sink.flush(60.0)
     sink.close()
+    found = Counter(ids(url))
+    assert load.problems == []
+    assert load.longest_s < min(lasted_s)
     assert sink.lost == 0
-    assert Counter(ids(url)) == Counter(written[0] + written[1])
+    assert found == Counter(name for names in load.emitted for name in names)
+    assert len(before) > 0 and set(before) <= found.keys()
+    assert Counter(sink.acknowledged) == found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["immediate", "kill"])
+def test_what_a_restart_costs_a_small_queue_is_counted_and_said(postgres, mode, caplog):
+    url = postgres.url()
+    sink = Telling(url, batch=50, linger_s=0.01, most_pending=100)
+    with caplog.at_level(logging.WARNING), Load(sink) as load:
+        outages(postgres, mode, times=2)
+    with pytest.raises(SinkError, match=f"{sink.lost} events were not logged"):
+        sink.flush(60.0)
+    sink.close()
+    found = Counter(ids(url))
+    emitted = sum(map(len, load.emitted))
+    assert load.problems == []
+    assert sink.lost > 0
+    assert max(found.values()) == 1
+    assert len(found) + sink.lost == emitted
+    assert Counter(sink.acknowledged) == found
+    told = re.findall(r"events are logged again; (\d+) were lost", caplog.text)
+    assert sum(map(int, told)) == sink.lost
 
 
 _WRITER = """
@@ -235,30 +412,117 @@ def test_a_writer_that_is_killed_loses_nothing_that_was_acknowledged(url):
     assert set(acknowledged) <= found.keys()
 
 
-@pytest.mark.parametrize("end", ["return", "exit", "SIGTERM", "SIGTERM with a handler"])
+_ENDS = {
+    # The last lines of a program, what it does to handlers before the sink and after it, and how it ends.
+    "return": ("", "", "", 0),
+    "exit": ("sys.exit(0)", "", "", 0),
+    "an exception": ("raise SystemExit(3)", "", "", 3),
+    "Ctrl-C": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(30)", "", "", -signal.SIGINT),
+    "SIGTERM": ("terminate()", "", "", -signal.SIGTERM),
+    "SIGTERM, a handler before": ("terminate()", "signal.signal(signal.SIGTERM, go)", "", 7),
+    "SIGTERM, a handler after": ("terminate()", "", "signal.signal(signal.SIGTERM, go)", 7),
+    "SIGTERM, a handler that goes on to the one before": (
+        "terminate()",
+        "",
+        "was = signal.getsignal(signal.SIGTERM); told = []\n"
+        "def chain(*args): told.append(1); assert len(told) == 1; was(*args)\n"
+        "signal.signal(signal.SIGTERM, chain)",
+        -signal.SIGTERM,
+    ),
+    "SIGTERM, ignored": (
+        "terminate(0.1); sys.exit(5)",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+        "",
+        5,
+    ),
+    "SIGTERM to an event loop": (
+        "asyncio.run(serve())",
+        "",
+        "",
+        6,
+    ),
+    "SIGTERM, other threads emit": ("terminate()", "emit = in_a_thread", "", -signal.SIGTERM),
+}
+
+
+@pytest.mark.parametrize("end", _ENDS)
 def test_what_waits_is_written_when_the_process_ends(tmp_path, end):
     """With a linger of an hour nothing is written before the end."""
     url = f"sqlite:///{tmp_path / 'events.sqlite'}"
-    last = {
-        "return": "",
-        "exit": "sys.exit(0)",
-        "SIGTERM": "os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)",
-        "SIGTERM with a handler": "os.kill(os.getpid(), signal.SIGTERM); time.sleep(30)",
-    }[end]
-    handler = "signal.signal(signal.SIGTERM, lambda *_: os._exit(7))" if "handler" in end else ""
+    last, before, after, code = _ENDS[end]
     program = f"""
-import os, signal, sys, time
+import asyncio, os, signal, sys, threading, time
 from smartroute.events import Event
 from smartroute.sinks import SqlSink
-{handler}
-sink = SqlSink({url!r}, linger_s=3600.0)
-for name in "abc":
+
+def go(*_):
+    os._exit(7)
+
+def terminate(patience_s=30):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(patience_s)
+
+async def serve():
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await asyncio.wait_for(stopping.wait(), 30)
+    sys.exit(6)
+
+def emit(name):
     sink.emit(Event(2, "outcome", name, name, {_NOON!r}, False))
+
+def in_a_thread(name, direct=emit):
+    thread = threading.Thread(target=direct, args=(name,))
+    thread.start()
+    thread.join()
+
+{before}
+sink = SqlSink({url!r}, linger_s=3600.0)
+{after}
+for name in "abc":
+    emit(name)
 {last}
 """
-    done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
-    assert done.returncode == {"SIGTERM": -signal.SIGTERM, "SIGTERM with a handler": 7}.get(end, 0)
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False, capture_output=True)
+    assert done.returncode == code, done.stderr.decode()
     assert ids(url) == ["a", "b", "c"]
+
+
+def test_what_still_waits_when_the_process_ends_is_said():
+    program = f"""
+import smartroute.sinks.sql as sql
+from smartroute.events import Event
+sql._AT_EXIT_S = 0.5
+sink = sql.SqlSink("postgresql://nobody@127.0.0.1:9/nothing")
+for name in "abc":
+    sink.emit(Event(2, "outcome", name, name, {_NOON!r}, False))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], timeout=60, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0
+    assert re.search("at exit: 3 events still wait for .*: OperationalError", done.stderr)
+
+
+def test_emitting_never_waits_for_a_server_that_says_nothing():
+    """One that accepts connections and then is silent: events queue, and the process can end."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        program = f"""
+import smartroute.sinks.sql as sql
+from smartroute.events import Event
+sql._AT_EXIT_S = 0.5
+sink = sql.SqlSink("postgresql://nobody@127.0.0.1:{port}/nothing", most_pending=5)
+for number in range(9):
+    sink.emit(Event(2, "outcome", str(number), str(number), {_NOON!r}, False))
+print(sink.lost)
+"""
+        done = subprocess.run(
+            [sys.executable, "-c", program], timeout=60, check=False, capture_output=True, text=True
+        )
+    assert (done.returncode, done.stdout) == (0, "4\n")
+    assert "at exit: 5 events still wait" in done.stderr
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
