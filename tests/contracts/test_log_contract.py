@@ -1,4 +1,7 @@
-"""What every log does, whatever it is kept in: one suite for each pair of a sink and its source."""
+"""What every log does, whatever it is kept in: one suite for each pair of a sink and its source.
+
+OpenTelemetry gives nothing back, so of it only what every sink does is asked.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,15 @@ import pytest
 from smartroute.errors import SinkError
 from smartroute.events import Event
 from smartroute.protocols import EventSource, Sink
-from smartroute.sinks import JsonlSink, JsonlSource, MemorySink
+from smartroute.router import ModelRouter
+from smartroute.sinks import FanOut, JsonlSink, JsonlSource, MemorySink
+from smartroute.sinks.otel import OtelSink
 from smartroute.sinks.sql import SqlSink, SqlSource
+from smartroute.testing import CapturingSink, ScriptedProvider
 
-Log = tuple[MemorySink | JsonlSink | SqlSink, EventSource]
+Log = tuple[MemorySink | JsonlSink | SqlSink | FanOut, EventSource]
+Taken = tuple[Sink, Callable[[], list[str]]]
+"""A sink, and what tells the ids of the events that it took."""
 
 
 def in_memory(tmp_path: Path) -> Log:
@@ -48,7 +56,32 @@ def in_postgres(url: str) -> Log:
     return Committed(url, linger_s=0.0), SqlSource(url)
 
 
-@pytest.fixture(params=[in_memory, in_a_folder, in_a_file, in_sqlite, in_postgres])
+def in_a_fan_out(tmp_path: Path) -> Log:
+    """Of a log and a member that takes whatever comes."""
+    return FanOut(JsonlSink(tmp_path / "log"), CapturingSink()), JsonlSource(tmp_path / "log")
+
+
+def in_opentelemetry() -> Taken:
+    pytest.importorskip("opentelemetry.sdk", reason="the extra otel is not installed")
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    exporter, tracers = InMemorySpanExporter(), TracerProvider()
+    tracers.add_span_processor(SimpleSpanProcessor(exporter))
+
+    def told() -> list[str]:
+        spans = [span.attributes or {} for span in exporter.get_finished_spans()]
+        return [str(each["smartroute.outcome.id"]) for each in spans if "smartroute.outcome.id" in each]
+
+    return OtelSink(tracer_provider=tracers, meter_provider=MeterProvider()), told
+
+
+LOGS = [in_memory, in_a_folder, in_a_file, in_sqlite, in_postgres, in_a_fan_out]
+
+
+@pytest.fixture(params=LOGS)
 def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
     if request.param is in_postgres:
         made = in_postgres(request.getfixturevalue("postgres").url())
@@ -60,6 +93,20 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
         close = getattr(part, "close", None)
         if close is not None:
             close()
+
+
+@pytest.fixture(params=[*LOGS, in_opentelemetry])
+def taken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Taken]:
+    if request.param is in_opentelemetry:
+        yield in_opentelemetry()
+        return
+    if request.param is in_postgres:
+        sink, source = in_postgres(request.getfixturevalue("postgres").url())
+    else:
+        sink, source = request.param(tmp_path)
+    yield sink, lambda: [event.id for event in source.events()]
+    for part in (sink, source):
+        getattr(part, "close", lambda: None)()
 
 
 def an_event(number: int, **fields: object) -> Event:
@@ -75,9 +122,19 @@ def an_event(number: int, **fields: object) -> Event:
 
 
 def test_it_has_the_shape_of_the_protocols(log: Log) -> None:
-    sink, source = log
-    assert isinstance(sink, Sink)
-    assert isinstance(source, EventSource)
+    assert isinstance(log[1], EventSource)
+
+
+def test_every_sink_has_the_shape_of_one(taken: Taken) -> None:
+    assert isinstance(taken[0], Sink)
+    assert taken[1]() == []
+
+
+def test_a_router_hands_its_requests_over_and_closes_what_can_be_closed(taken: Taken) -> None:
+    sink, told = taken
+    with ModelRouter(provider=ScriptedProvider(["82", "83"]), sink=sink) as router:
+        ids = [router.run("Rate this hook from 0 to 100", kind="score").id for _ in range(2)]
+    assert sorted(told()) == sorted(ids)
 
 
 def test_a_log_without_events_gives_none(log: Log) -> None:
@@ -112,8 +169,8 @@ def test_reading_is_not_disturbed_by_writing(log: Log) -> None:
     assert len(list(source.events())) == 6
 
 
-def test_threads_lose_nothing(log: Log) -> None:
-    sink, source = log
+def test_threads_lose_nothing(taken: Taken) -> None:
+    sink, told = taken
 
     def write(thread: int) -> None:
         for number in range(200):
@@ -124,8 +181,7 @@ def test_threads_lose_nothing(log: Log) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    found = [event.id for event in source.events()]
-    assert sorted(found) == sorted(
+    assert sorted(told()) == sorted(
         f"e{thread * 1000 + number}" for thread in range(8) for number in range(200)
     )
 
@@ -156,3 +212,20 @@ def test_flush_raises_once_for_what_was_lost_since_the_last_one(log: Log) -> Non
         sink.flush()
     sink.flush()
     assert sink.lost == 2
+
+
+def test_a_log_takes_events_of_every_version_and_gives_them_back_as_they_were(log: Log) -> None:
+    """Those of the files that are kept of each version."""
+    sink, source = log
+    files = sorted((Path(__file__).parents[1] / "sinks" / "data").glob("schema-*.jsonl"))
+    events = [event for file in files for event in JsonlSource(file).events()]
+    real = [event for event in events if event.simulated is events[0].simulated]
+    assert {event.schema for event in real} == {1, 2}
+    for event in real:
+        sink.emit(event)
+    assert sorted(source.events(), key=_by_id) == sorted(real, key=_by_id)
+    assert sink.lost == 0
+
+
+def _by_id(event: Event) -> str:
+    return event.id
