@@ -113,6 +113,12 @@ def copy(
         with open_sink(target) as sink:
             done = copy_events(origin, sink, known=there)
     typer.echo(f"{done.written:,} events copied, {done.skipped:,} skipped")
+    if origin.bad_lines or origin.foreign_lines:
+        typer.echo(
+            f"{origin.bad_lines} lines could not be read, {origin.foreign_lines} are of the other traffic: "
+            "they were not copied",
+            err=True,
+        )
 
 
 def _place(path: str | None) -> str | Path:
@@ -151,6 +157,7 @@ def _status(place: str | Path) -> _Status:
         first=first,
         last=last,
     )
+    found = replace(found, bad_lines=source.bad_lines, foreign_lines=source.foreign_lines)
     if not isinstance(source, JsonlSource):
         return found
     folder = source.path
@@ -161,6 +168,4 @@ def _status(place: str | Path) -> _Status:
         segments=len(files),
         compressed_segments=sum(file.suffix == ".gz" for file in files),
         bytes=sum(file.stat().st_size for file in files),
-        bad_lines=source.bad_lines,
-        foreign_lines=source.foreign_lines,
     )

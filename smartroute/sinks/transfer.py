@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from smartroute.errors import SinkError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from smartroute.protocols import EventSource, Sink
 
 
@@ -41,7 +43,9 @@ def copy_events(source: EventSource, sink: Sink, *, known: EventSource | None = 
         seen.add(event.id)
         sink.emit(event)
         if _lost(sink) > before:
-            raise SinkError(f"event {event.id} could not be written; {written} were, of {read} read")
+            raise SinkError(
+                f"event {event.id} could not be written; {written} were, of {read} read{_reason(flush)}"
+            )
         written += 1
         if written % _FLUSH_EVERY == 0:  # a sink that queues must not be outrun
             flush()
@@ -51,3 +55,11 @@ def copy_events(source: EventSource, sink: Sink, *, known: EventSource | None = 
 
 def _lost(sink: Sink) -> int:
     return int(getattr(sink, "lost", 0) or 0)
+
+
+def _reason(flush: Callable[[], None]) -> str:
+    try:
+        flush()
+    except SinkError as error:
+        return f": {error}"
+    return ""

@@ -16,8 +16,10 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from smartroute.analytics import Analytics
+from smartroute.cli import app
 from smartroute.config import RouterConfig
 from smartroute.errors import ConfigError, SinkError
 from smartroute.events import Event
@@ -195,6 +197,19 @@ def test_a_database_of_an_earlier_version_is_brought_up_to_date(url):
     figures = Analytics(source).figures()
     assert (figures.requests, figures.cost_usd) == (7, 3.75)
     source.close()
+
+
+def test_a_database_of_an_earlier_version_is_copied_from_and_to(url, tmp_path):
+    execute(url, *VERSION_1)
+    as_version_1_writes(url, an_event("a"), an_event("b"))
+    log = str(tmp_path / "log")
+    copy = ["log", "copy"]
+    assert CliRunner().invoke(app, [*copy, url, log]).stdout == "2 events copied, 0 skipped\n"
+    with JsonlSink(log) as sink:
+        sink.emit(an_event("c"))
+    done = CliRunner().invoke(app, [*copy, log, url, "--merge"])
+    assert done.stdout == "1 events copied, 2 skipped\n"
+    assert ids(url) == ["a", "b", "c"]
 
 
 def test_a_reader_brings_an_earlier_version_up_to_date_where_it_may(url):
