@@ -18,6 +18,7 @@ import pytest
 
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 MODULES = (
+    "analytics_sql",
     "rounds",
     "workers",
     "prompts",
@@ -242,3 +243,20 @@ def test_the_table_in_the_documentation_is_what_the_script_prints(
     assert "\n".join(rows) in page
     differ, screened, share, most = re.findall(r"[\d.]+", table[-1])
     assert f"Of {screened} verdicts of the screen {differ} differed ({share}%, at most {most}%)." in page
+
+
+def test_a_log_in_a_database_is_written_and_read_by_every_side(
+    bench: dict[str, ModuleType], postgres: Any
+) -> None:
+    sql = bench["analytics_sql"]
+    url = postgres.url()
+    rates = sql.writing(url, 40, 2, 16)
+    assert {name: len(values) for name, values in rates.items()} == {
+        "SqlSink": 2,
+        "bare COPY": 2,
+        "bare executemany": 2,
+    }
+    assert all(rate > 0 for values in rates.values() for rate in values)
+    times = sql.reading(url, 30, 2)
+    assert times["events"] == [1 + 2 * 40 + 30, 1 + 2 * 40 + 60]
+    assert {len(values) for values in times.values()} == {2}

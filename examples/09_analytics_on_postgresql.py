@@ -1,0 +1,99 @@
+"""Keep the log in a database, and read figures and a report from the rollup that stands beside it.
+
+Name an empty database to see it on PostgreSQL, for which `pip install 'smartroute[sql]'` is needed:
+
+    SMARTROUTE_DATABASE_URL=postgresql://user@host/base python examples/09_analytics_on_postgresql.py
+
+Without one a SQLite file in a temporary folder stands for it: the tables are the same.
+"""
+
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from smartroute import ModelRouter, RouterConfig
+from smartroute.analytics import Analytics, compose
+from smartroute.catalogue import Catalogue
+from smartroute.dashboard.report_pages import markdown
+from smartroute.errors import SinkError
+from smartroute.records import Call, Reply
+from smartroute.sinks import SqlSource
+from smartroute.testing import ScriptedProvider, reply
+
+HOOKS = ("Lose weight fast!", "Your feet deserve better.", "Sleep on a cloud.", "Coffee without regret.")
+TENANTS = ("acme", "bolt")
+
+
+def script(call: Call) -> Reply:
+    """Stand for the models: the cheap one shies away from promises of health."""
+    asked = str(call.messages[-1]["content"])
+    shy = "weight" in asked and call.rung == 0
+    return reply("I'm sorry, but I can't help with that." if shy else "64", input_tokens=40, output_tokens=8)
+
+
+def route(router: ModelRouter) -> None:
+    """Send every hook once for each tenant, and say what a person thought of each answer."""
+    for tenant in TENANTS:
+        for hook in HOOKS:
+            outcome = router.run(f"Rate this hook from 0 to 100: '{hook}'", kind="score", tenant=tenant)
+            router.feedback(outcome.id, quality=0.5 if "Coffee" in hook else 1.0)
+    router.flush()  # waits until all of it is committed
+
+
+def read_on(analytics: Analytics) -> None:
+    """Bring the rollup up to date, and say how much there was to read. Any question does so by itself."""
+    steps: list[tuple[int, int]] = []
+    if not analytics.catch_up(lambda read, new: steps.append((read, new))):
+        print("  no rollup can be kept here: questions read the log in full")
+    elif steps:
+        print(f"  the rollup read {steps[-1][0]} of {steps[-1][1]} new events")
+    else:
+        print("  nothing is new, and nothing was read")
+
+
+keys = [key for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY") if os.environ.get(key)]
+if keys:
+    print(f"Real models, by {', '.join(keys)}; at most $0.25.")
+    provider = None
+else:
+    print("No key is set, so a script stands for the models: answers and figures are simulated.")
+    provider = ScriptedProvider(script)
+
+with tempfile.TemporaryDirectory() as folder:
+    url = os.environ.get("SMARTROUTE_DATABASE_URL")
+    if url is None:
+        url = f"sqlite:///{Path(folder) / 'events.sqlite'}"
+        print("SMARTROUTE_DATABASE_URL is not set, so a SQLite file stands for PostgreSQL.")
+    try:
+        log = SqlSource(url)
+    except ImportError as error:
+        print(f"This example needs one thing more: {error}")
+        sys.exit(0)
+    analytics = Analytics(log)
+
+    router = ModelRouter(config=RouterConfig(provider=provider, log_path=url, max_usd=0.25))
+    try:
+        with router:
+            print("\nWhere the rollup stands")
+            route(router)
+            read_on(analytics)
+            route(router)
+            read_on(analytics)
+            read_on(analytics)
+    except SinkError as error:
+        sys.exit(f"The log cannot be used: {error}")
+
+    print("\nBy model and tenant")
+    for (model, tenant), figures in analytics.several([("model", "tenant")])["model", "tenant"].items():
+        quality = figures.labels["user"].quality.mean or 0.0
+        print(
+            f"  {model:24} {tenant}  {figures.requests:3} requests, ${figures.cost_usd:.6f}, {quality:.2f} good"
+        )
+
+    report = compose(analytics, prices=Catalogue.default().prices(), group_by=("model", "tenant"))
+    print(f"\n{markdown(report)}")
+    log.close()
+
+stats = router.get_stats()
+print(f"The bill: ${stats['total_cost']:.6f}{'' if keys else ' (simulated)'}")
