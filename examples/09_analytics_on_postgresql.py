@@ -87,9 +87,8 @@ with tempfile.TemporaryDirectory() as folder:
     print("\nBy model and tenant")
     for (model, tenant), figures in analytics.several([("model", "tenant")])["model", "tenant"].items():
         quality = figures.labels["user"].quality.mean or 0.0
-        print(
-            f"  {model:24} {tenant}  {figures.requests:3} requests, ${figures.cost_usd:.6f}, {quality:.2f} good"
-        )
+        print(f"  {model:24} {tenant}  {figures.requests:3} requests, ${figures.cost_usd:.6f}")
+        print(f"    thought {quality:.0%} good")
 
     report = compose(analytics, prices=Catalogue.default().prices(), group_by=("model", "tenant"))
     print(f"\n{markdown(report)}")
