@@ -15,7 +15,7 @@ from pathlib import Path
 from smartroute import ModelRouter, RouterConfig
 from smartroute.analytics import Analytics, compose
 from smartroute.catalogue import Catalogue
-from smartroute.dashboard.report_pages import markdown
+from smartroute.dashboard.report_forms import markdown
 from smartroute.errors import SinkError
 from smartroute.records import Call, Reply
 from smartroute.sinks import SqlSource
