@@ -298,9 +298,10 @@ class _Postgres:
         where, values = self._within(position)
         rows = _rows(
             self._connection,
-            # A NUL that JSON holds as an escape is none that the rollup's columns could hold.
-            f"SELECT CAST(xact AS text), id, replace(line, '\\u0000', '\\ufffd') FROM {_TABLE} "
-            f"WHERE {where} ORDER BY xact, id LIMIT {PAGE_EVENTS}",
+            # A NUL that JSON holds as an escape is none that the rollup's columns could hold. A bare xact
+            # would be the first column here, which is text: 1000 comes before 999 there.
+            f"SELECT CAST(xact AS text), id, replace(line, '\\u0000', '\\ufffd') FROM {_TABLE} AS log "
+            f"WHERE {where} ORDER BY log.xact, log.id LIMIT {PAGE_EVENTS}",
             values,
         )
         return [((xact, each), line) for xact, each, line in rows]

@@ -164,6 +164,27 @@ def test_a_transaction_that_stays_open_holds_nothing_up(base):
     assert check(base).figures().requests == 5
 
 
+def test_pages_follow_the_numbers_of_transactions_and_not_their_digits(base, monkeypatch):
+    """Transaction 9...9 ends after 10...0 has: both in one pass, in pages of one event."""
+    monkeypatch.setattr(rollup_sql, "PAGE_EVENTS", 1)
+    write(base, an_outcome(0))
+    with connected(base, autocommit=True) as spender, connected(base) as late, connected(base) as early:
+
+        def spend():
+            return int(spender.execute("SELECT CAST(pg_current_xact_id() AS text)").fetchone()[0])
+
+        number = spend()
+        before = 10 ** len(str(number)) - 2
+        while number < before:
+            number = spend()
+        insert(late, an_outcome(1))
+        insert(early, an_outcome(2))
+        assert requests(base) == 1
+        early.commit()
+        late.commit()
+    assert check(base).figures().requests == 3
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_transactions_that_end_in_any_order_are_counted_once(base, seed, monkeypatch):
     """Six writers insert, commit, undo and use savepoints at random; two readers read in pages of two."""
