@@ -429,13 +429,18 @@ def once(send: Callable[[Call], Reply]) -> Callable[[Call], Reply]:
             raise
         finally:
             models = [received.model for received in _arrived[before:]]
-            if _open:
+            if _is_ours(call.options.get("api_base")):
                 wanted = [call.target.partition("/")[2]]
                 assert models == wanted or (not models and not answered), (
                     f"{call} became requests to {models}"
                 )
 
     return sent_once
+
+
+def _is_ours(api_base: str | None) -> bool:
+    """Return whether a call goes to one of these servers; one with an address of its own may not."""
+    return api_base is None or any(api_base.startswith(server.origin) for server in _open)
 
 
 def assert_ledger_matches(
