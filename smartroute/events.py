@@ -54,7 +54,18 @@ NAMED_RULED_OUT = 20
 Encoder: TypeAlias = Callable[[Any], bytes]
 
 _log = logging.getLogger("smartroute")
-_TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
+
+# A damaged digit may leave a day that no calendar has, at which everything that counts in days would fail.
+_YEAR = r"([0-9]{3}[1-9]|[0-9]{2}[1-9]0|[0-9][1-9]00|[1-9]000)"
+_LEAP_YEAR = r"([0-9]{2}(0[48]|[2468][048]|[13579][26])|([2468][048]|0[48]|[13579][26])00)"
+_DAY = (
+    r"(0[13578]|1[02])-(0[1-9]|[12][0-9]|3[01])|(0[469]|11)-(0[1-9]|[12][0-9]|30)"
+    r"|02-(0[1-9]|1[0-9]|2[0-8])"
+)
+_TIME = (
+    rf"^({_YEAR}-({_DAY})|{_LEAP_YEAR}-02-29)"
+    r"T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9]\.[0-9]{6}Z$"
+)
 
 
 class AttemptRecord(TypedDict, total=False):

@@ -8,9 +8,10 @@ import json
 import math
 import sys
 from collections.abc import Iterator
+from datetime import datetime
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from smartroute.errors import AllModelsFailedError, SinkError
@@ -449,6 +450,32 @@ def test_a_line_of_wrong_types_is_refused_by_field(change: dict[str, object], fi
             record[name] = value
     with pytest.raises(SinkError, match=f"not an event: {field}"):
         Event.from_line(json.dumps(record))
+
+
+MOMENT = "{:04d}-{:02d}-{:02d}T{:02d}:{:02d}:{:02d}.{:06d}Z"
+numbers = st.tuples(
+    st.sampled_from([0, 1, 4, 1900, 2000, 2023, 2024, 2026, 2100, 9999]),
+    *[st.integers(0, most) for most in (14, 33, 25, 61, 61, 999_999)],
+)
+
+
+@given(numbers)
+@example((2024, 2, 29, 0, 0, 0, 0))
+@example((2023, 2, 29, 0, 0, 0, 0))
+@example((1900, 2, 29, 0, 0, 0, 0))
+@example((2000, 2, 29, 0, 0, 0, 0))
+@example((2026, 11, 31, 0, 0, 0, 0))
+@example((2026, 11, 30, 24, 0, 0, 0))
+def test_a_line_whose_time_no_calendar_has_is_no_event(moment: tuple[int, ...]) -> None:
+    time = MOMENT.format(*moment)
+    line = Event(2, "outcome", "a", "a", time, False).to_line()
+    try:
+        datetime.fromisoformat(time)
+    except ValueError:
+        with pytest.raises(SinkError, match="not an event: time"):
+            Event.from_line(line)
+    else:
+        assert Event.from_line(line).time == time
 
 
 @pytest.mark.parametrize(
