@@ -95,11 +95,12 @@ class Segment:
 
     def _open(self, offset: int) -> BinaryIO:
         """Open it at an offset into what it holds uncompressed."""
-        file = self.file
-        packed = file.name.endswith(COMPRESSED)
-        if not packed and not file.exists():  # somebody has just compressed it
-            file, packed = file.with_name(file.name + COMPRESSED), True
-        stream = gzip.open(file, "rb") if packed else file.open("rb")  # noqa: SIM115  the caller closes it
+        file, packed = self.file, self.file.with_name(self.name + COMPRESSED)
+        # The caller closes it.
+        try:
+            stream = gzip.open(file, "rb") if file == packed else file.open("rb")  # noqa: SIM115
+        except FileNotFoundError:  # somebody has just compressed it
+            stream = gzip.open(packed, "rb")  # noqa: SIM115
         stream.seek(offset)
         return cast("BinaryIO", stream)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from smartroute.analytics.feed import JsonlLog
 from smartroute.analytics.rollup import Rollup
 from smartroute.analytics.rollup_sql import SqlRollup
+from smartroute.errors import ConfigError
 from smartroute.sinks import JsonlSource, SqlSource
 
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class Rolled:
         try:
             try:
                 return self._rollup.ask(question, progress)
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
+            except _DAMAGE as error:
+                if not _is_damage(error):
                     raise
                 log.discard()
                 return self._rollup.ask(question, progress)
@@ -64,17 +65,44 @@ class Rolled:
         """Read what is new, or everything anew. Returns False where no rollup can be kept."""
         log = self._rollup.log
         if anew and log.exists():
+            failures: tuple[type[Exception], ...] = (*log.failures, *_DAMAGE)
             try:
                 self._rollup.rebuild(progress)
-            except sqlite3.DatabaseError:
-                log.discard()
-            except log.failures:
-                pass
+            except failures as error:
+                if _is_damage(error):
+                    log.discard()
         return self.ask(lambda _: True, progress) is not None
 
     def unreadable(self) -> tuple[int, int] | None:
         """Return how many lines could not be read, and how many mix simulated with real traffic."""
         return self.ask(_unreadable)
+
+
+_DAMAGE: tuple[type[Exception], ...] = (
+    sqlite3.DatabaseError,
+    ValueError,
+    TypeError,
+    LookupError,
+    ArithmeticError,
+)
+"""What comes of rubbish where numbers and texts should be, besides what SQLite finds itself."""
+
+_AWAY = frozenset(
+    (
+        *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_INTERRUPT),
+        *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
+        *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM),
+    )
+)
+"""The errors of a database that is sound and cannot be used just now. A disk's own (SQLITE_IOERR) is not among
+them, for a file that was cut gives the same.
+"""
+
+
+def _is_damage(error: BaseException) -> bool:
+    if isinstance(error, sqlite3.OperationalError):
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _AWAY
+    return isinstance(error, _DAMAGE) and not isinstance(error, OSError | ConfigError)
 
 
 def _unreadable(log: Log) -> tuple[int, int]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -39,6 +41,8 @@ Verdict: TypeAlias = tuple[float | None, str | None]
 
 
 _UNNAMED = "? "
+_MOST_BEGINNINGS = 10
+_TOO_FAST = "the log or its rollup changes faster than it is read"
 
 
 class Part(Protocol):
@@ -118,38 +122,70 @@ class Rollup:
         self.log = log
 
     def ask(self, question: Callable[[Log], T], progress: Progress | None = None) -> T:
-        """Read what is new, and return the answer. Raises what `catch_up` does."""
-        self.catch_up(progress)
-        return question(self.log)
+        """Return the answer of the whole rollup: none of one that another reader began anew meanwhile.
 
-    def catch_up(self, progress: Progress | None = None) -> None:
-        """Read what is new. Raises OSError when the log, and the database's errors when its tables fail."""
+        Raises what `catch_up` does.
+        """
+        for _ in range(_MOST_BEGINNINGS):
+            begun = self.catch_up(progress)
+            try:
+                answer = question(self.log)
+            except self.log.failures:  # the tables may just be gone
+                if self.stands(begun):
+                    raise
+            else:
+                if self.stands(begun):
+                    return answer
+        raise OSError(errno.EAGAIN, _TOO_FAST)
+
+    def catch_up(self, progress: Progress | None = None) -> str:
+        """Read what is new, and return the name of the present beginning, for `stands`.
+
+        Raises OSError when the log, and the database's errors when its tables fail.
+        """
         with closing(self.log.connect()) as tables:
-            traffic = self.log.traffic()
-            facts = {"version": str(VERSION), "traffic": str(traffic)}
-            with tables.transaction(write=False):
-                fitting = tables.facts().items() >= facts.items()
-            if not fitting or not self._read_on(tables, traffic, progress):
-                self._start_anew(tables, facts, only_if_unlike=not fitting)
-                self._read_on(tables, traffic, progress)
+            for _ in range(_MOST_BEGINNINGS):
+                traffic = self.log.traffic()
+                facts = {"version": str(VERSION), "traffic": str(traffic)}
+                with tables.transaction(write=False):
+                    known = tables.facts()
+                begun = known.get("begun", "")
+                # Others may begin it anew meanwhile, or let segments go: then it is looked at once more.
+                with suppress(_BegunAnewError, FileNotFoundError):
+                    fitting = begun and known.items() >= facts.items()
+                    if fitting and self._read_on(tables, begun, traffic, progress):
+                        return begun
+                    self._start_anew(tables, facts, instead_of=known)
+        raise OSError(errno.EAGAIN, _TOO_FAST)
+
+    def stands(self, begun: str) -> bool:
+        """Return whether nobody has begun the rollup anew, so that all that was read is in it."""
+        with closing(self.log.connect()) as tables, tables.transaction(write=False):
+            return tables.facts().get("begun") == begun
 
     def rebuild(self, progress: Progress | None = None) -> None:
         """Forget everything, and read the whole log again. Raises what `catch_up` does."""
         with closing(self.log.connect()) as tables:
-            self._start_anew(tables, {"version": "0"}, only_if_unlike=False)
+            self._start_anew(tables, {"version": "0"}, instead_of=None)
         self.catch_up(progress)
 
     @staticmethod
-    def _start_anew(tables: Tables, facts: Mapping[str, str], *, only_if_unlike: bool) -> None:
+    def _start_anew(
+        tables: Tables, facts: Mapping[str, str], *, instead_of: Mapping[str, str] | None
+    ) -> None:
         with tables.transaction(write=True):
-            if only_if_unlike and tables.facts().items() >= facts.items():
+            if instead_of is not None and tables.facts() != instead_of:
                 return  # another reader has just done it
             tables.clear()
-            tables.note(**facts)
+            tables.note(**facts, begun=secrets.token_hex(8))
 
-    def _read_on(self, tables: Tables, traffic: bool | None, progress: Progress | None) -> bool:
-        """Read what is new. Returns False when something that counted is there no more."""
+    def _read_on(self, tables: Tables, begun: str, traffic: bool | None, progress: Progress | None) -> bool:
+        """Read what is new. Returns False when something that counted is there no more.
+
+        Raises _BegunAnewError when what was stored at first does not hold any more.
+        """
         with tables.transaction(write=False):
+            _check_begun(tables, begun)
             stored = tables.segments()
         by_name = {each.name: each for each in stored.values()}
         live: set[str] = set()
@@ -188,17 +224,19 @@ class Rollup:
                 tables.remove_segments(halves)
         steps = _Steps(changed, stored, progress)
         for part, identity in changed:
-            self._read_part(tables, part, identity, traffic, steps)
+            self._read_part(tables, begun, part, identity, traffic, steps)
+        with tables.transaction(write=False):
+            _check_begun(tables, begun)
         return True
 
     def _read_part(
-        self, tables: Tables, part: Part, identity: str, traffic: bool | None, steps: _Steps
+        self, tables: Tables, begun: str, part: Part, identity: str, traffic: bool | None, steps: _Steps
     ) -> None:
         while True:
             with tables.transaction(write=False):
                 position = _stored(tables, part, identity).position
             for block in part.blocks(position):
-                if not self._take(tables, part, identity, block, traffic):
+                if not self._take(tables, begun, part, identity, block, traffic):
                     break  # another reader has come in between: go on from where that is
                 position = block.end
                 steps.at(part, position)
@@ -217,12 +255,16 @@ class Rollup:
             tables.put_segment(stored._replace(name=part.name, size=part.size, changed_ns=part.changed_ns))
         return True
 
-    def _take(self, tables: Tables, part: Part, identity: str, block: Block, traffic: bool | None) -> bool:
+    @staticmethod
+    def _take(
+        tables: Tables, begun: str, part: Part, identity: str, block: Block, traffic: bool | None
+    ) -> bool:
         """Count a block, unless it has been counted meanwhile. A torn line is looked at again later."""
         found, bad = records(block.lines)
         kept = [record for record in found if record["simulated"] is traffic]
         unfinished = block.torn and bad > 0
         with tables.transaction(write=True):
+            _check_begun(tables, begun)  # it may be for other traffic now
             stored = _stored(tables, part, identity)
             if stored.position != block.start:
                 return False
@@ -265,6 +307,15 @@ class _Steps:
         self._left[part.name] = min(self._left[part.name], left)
         if self._progress is not None:
             self._progress(self._whole - sum(self._left.values()), self._whole)
+
+
+class _BegunAnewError(Exception):
+    """Somebody has begun the rollup anew."""
+
+
+def _check_begun(tables: Tables, begun: str) -> None:
+    if tables.facts().get("begun") != begun:
+        raise _BegunAnewError
 
 
 def _stored(tables: Tables, part: Part, identity: str) -> Stored:
