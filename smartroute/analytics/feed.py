@@ -56,8 +56,8 @@ class Segment:
 
     @property
     def name(self) -> str:
-        """Return its name, which stays when it is compressed."""
-        return self.file.name.removesuffix(COMPRESSED)
+        """Return its name, which stays when it is compressed, as text that any database takes."""
+        return os.fsencode(self.file.name.removesuffix(COMPRESSED)).decode(errors="backslashreplace")
 
     def identity(self) -> str | None:
         """Return what it is known by wherever it lies: a hash of its first line. None before that is whole.
@@ -95,12 +95,15 @@ class Segment:
 
     def _open(self, offset: int) -> BinaryIO:
         """Open it at an offset into what it holds uncompressed."""
-        file, packed = self.file, self.file.with_name(self.name + COMPRESSED)
-        # The caller closes it.
+        file = self.file
+        packed = file.name.endswith(COMPRESSED)
         try:
-            stream = gzip.open(file, "rb") if file == packed else file.open("rb")  # noqa: SIM115
-        except FileNotFoundError:  # somebody has just compressed it
-            stream = gzip.open(packed, "rb")  # noqa: SIM115
+            stream = gzip.open(file, "rb") if packed else file.open("rb")  # noqa: SIM115  the caller closes it
+        except FileNotFoundError:
+            if packed:
+                raise
+            # Somebody has just compressed it.
+            stream = gzip.open(file.with_name(file.name + COMPRESSED), "rb")  # noqa: SIM115
         stream.seek(offset)
         return cast("BinaryIO", stream)
 

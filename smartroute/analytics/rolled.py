@@ -94,8 +94,9 @@ _AWAY = frozenset(
         *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM),
     )
 )
-"""The errors of a database that is sound and cannot be used just now. A disk's own (SQLITE_IOERR) is not among
-them, for a file that was cut gives the same.
+"""The errors of a database that is sound and cannot be used just now.
+
+A disk's own (SQLITE_IOERR) is not among them, for a file that was cut gives the same.
 """
 
 

@@ -18,7 +18,7 @@ import threading
 import weakref
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from smartroute.clock import Clock
 from smartroute.errors import ConfigError
@@ -35,11 +35,9 @@ from smartroute.sinks.locations import (
 from smartroute.sinks.losses import Losses
 from smartroute.sinks.segments import COMPRESSED, share
 
-if TYPE_CHECKING:
-    pass
-
 _DAY_S = 86_400
 _EPOCH = date(1970, 1, 1).toordinal()
+_FIRST_DAY, _LAST_DAY = date.min.toordinal() - _EPOCH, date.max.toordinal() - _EPOCH
 _GLANCE_S = 1.0
 _FLAGS = (
     os.O_APPEND
@@ -51,12 +49,12 @@ _FLAGS = (
 
 
 class JsonlSink:
-    """A log on a local file system. Safe for threads, for many processes, after fork, and after close.
+    """A log on a local file system. Safe for threads, many processes, signals, after fork, and after close.
 
     An event is acknowledged when `emit` returned without counting it as lost: its write had returned.
-    `emit` never raises: what cannot be written is counted in `lost`, logged once per spell, and the next
-    event tries again. `simulated` declares what the log is for; None leaves it to the first event. With
-    `fsync` every event survives a power failure too, at the price of a disk's patience.
+    `emit` never raises, but for Ctrl-C: what cannot be written is counted in `lost`, logged once per spell,
+    and the next event tries again. `simulated` declares what the log is for; None leaves it to the first
+    event. With `fsync` every event survives a power failure too, at the price of a disk's patience.
     """
 
     def __init__(
@@ -67,11 +65,13 @@ class JsonlSink:
         clock: Clock | None = None,
         fsync: bool = False,
     ) -> None:
-        self.path = default_log_path(bool(simulated)) if path is None else log_place(path)
+        self.path = log_place(default_log_path(bool(simulated)) if path is None else path)
         self._simulated = simulated
         self._clock = clock or Clock()
         self._fsync = fsync
-        self._lock = threading.Lock()
+        # Reentrant, for the handler of a signal may emit or close while its own thread is writing.
+        self._lock = threading.RLock()
+        self._writing = self._close_due = False
         self._losses = Losses()
         self._handle: int | None = None
         self._file = self.path
@@ -85,26 +85,49 @@ class JsonlSink:
         """Append the event to the log."""
         line = event.to_line()
         with self._lock:
-            try:
-                now = self._clock.now()
-                handle = self._handle
-                if handle is None or not self._glanced <= now < self._glance_due:
-                    handle = self._prepare(now, event.simulated)
-                if self._holds is not event.simulated:
-                    self._admit(event.simulated)
-                data = b"\n" + line if self._torn else line
-                written = os.write(handle, data)
-                if written != len(data) or self._torn or self._fsync or self._holds is None:
-                    self._acknowledge(handle, len(data) - written, event.simulated)
-            except (OSError, ValueError) as error:
-                self._let_go()
-                said = (
-                    f"{self._file} cannot be written: {error}" if isinstance(error, OSError) else str(error)
-                )
-                self._losses.add(said)
+            if self._writing:
+                self._emit_apart(event)
                 return
-            if self._losses.spell:
-                self._losses.end_spell()
+            self._writing = True
+            try:
+                self._write(line, event.simulated)
+            finally:
+                self._writing = False
+                if self._close_due:
+                    self.close()
+
+    def _write(self, line: bytes, simulated: bool) -> None:
+        try:
+            now = self._clock.now()
+            handle = self._handle
+            if handle is None or not self._glanced <= now < self._glance_due:
+                handle = self._prepare(now, simulated)
+            if self._holds is not simulated:
+                self._admit(simulated)
+            data = b"\n" + line if self._torn else line
+            written = os.write(handle, data)
+            if written != len(data) or self._torn or self._fsync or self._holds is None:
+                self._acknowledge(handle, len(data) - written, simulated)
+        except Exception as error:  # noqa: BLE001  a clock of the user's may raise anything
+            self._let_go()
+            said = f"{self._file} cannot be written: {error}" if isinstance(error, OSError) else str(error)
+            self._losses.add(said or type(error).__name__)
+            return
+        except BaseException:
+            # Ctrl-C may have come between opening and locking, or behind half a line: begin afresh.
+            self._let_go()
+            raise
+        if self._losses.spell:
+            self._losses.end_spell()
+
+    def _emit_apart(self, event: Event) -> None:
+        """Write an event that comes while another is being written, in a handler of a signal that came then.
+
+        The state belongs to the other one, so it gets a sink of its own.
+        """
+        with JsonlSink(self.path, simulated=self._simulated, clock=self._clock, fsync=self._fsync) as apart:
+            apart._losses = self._losses
+            apart.emit(event)
 
     def check(self) -> None:
         """Raise ConfigError when the log holds the other kind of traffic than declared, or cannot be read."""
@@ -128,9 +151,11 @@ class JsonlSink:
             self._losses.report()
 
     def close(self) -> None:
-        """Close the file. The next event opens it again."""
+        """Close the file, after the event that is being written. The next event opens it again."""
         with self._lock:
-            self._let_go()
+            self._close_due = self._writing
+            if not self._writing:
+                self._let_go()
 
     def __enter__(self) -> Self:
         return self
@@ -144,7 +169,8 @@ class JsonlSink:
 
     def _prepare(self, now: float, simulated: bool) -> int:
         """Return the handle of the right file. Between two looks at the disk a second may pass."""
-        day = int(now // _DAY_S)
+        # A clock that is out of its mind costs no event: the first and the last day have room for all.
+        day = int(max(_FIRST_DAY, min(now // _DAY_S, _LAST_DAY)))
         folder = not is_single_file(self.path)
         if not folder:
             self._file, self._day = self.path, None
@@ -221,7 +247,8 @@ class JsonlSink:
 
     def _after_fork(self) -> None:
         """Begin anew in a forked child: its own lock, its own segment, its own count of losses."""
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
+        self._writing = self._close_due = False
         self._losses = Losses()
         self._let_go()
         self._day = None
@@ -270,8 +297,10 @@ def _refuse_mixture(path: Path, holds: bool, simulated: bool) -> None:
 def _settle_traffic(folder: Path, simulated: bool) -> bool:
     """Return what the folder holds; whoever comes first decides."""
     marked = marked_traffic(folder)
-    if marked is None:
-        present = traffic_at(folder)
-        settle(folder / MARKER, f"{_word(simulated if present is None else present)}\n".encode())
-        marked = marked_traffic(folder)
-    return simulated if marked is None else marked
+    if marked is not None:
+        return marked
+    present = traffic_at(folder)
+    holds = simulated if present is None else present
+    settle(folder / MARKER, f"{_word(holds)}\n".encode())
+    marked = marked_traffic(folder)
+    return holds if marked is None else marked

@@ -20,6 +20,9 @@ MARKER = "holds.txt"
 """The file that says whether a folder holds real or simulated traffic."""
 
 _BLOCK_BYTES = 65_536
+_LEAST_BLOCK_BYTES = 4_096
+_DAY_BYTES = 32 << 20
+"""How much of a day's segments is held at once, for they are all read side by side."""
 _SEGMENT = re.compile(r"\d{4}-\d\d-\d\d-.+\.jsonl(\.gz)?")
 
 
@@ -55,10 +58,11 @@ class JsonlSource:
 
     def _merged(self) -> Iterator[Event]:
         for segments in _days(self.path):
-            yield from heapq.merge(*map(self._read, segments), key=attrgetter("time"))
+            size = max(_LEAST_BLOCK_BYTES, min(_DAY_BYTES // len(segments), _BLOCK_BYTES))
+            yield from heapq.merge(*(self._read(each, size) for each in segments), key=attrgetter("time"))
 
-    def _read(self, file: Path) -> Iterator[Event]:
-        for line in _lines(file):
+    def _read(self, file: Path, block_bytes: int = _BLOCK_BYTES) -> Iterator[Event]:
+        for line in _lines(file, block_bytes):
             try:
                 yield Event.from_line(line)
             except SinkError:
@@ -72,6 +76,8 @@ def marked_traffic(folder: Path) -> bool | None:
     try:
         content = read_small(marker).strip()
     except FileNotFoundError:
+        return None
+    if not content:  # whoever was making it was killed
         return None
     if content not in (b"real", b"simulated"):
         raise ConfigError(
@@ -92,13 +98,13 @@ def traffic_at(path: Path) -> bool | None:
 
 
 def first_traffic(file: Path) -> bool | None:
-    """Return whether the first event of a file is simulated, None when there is none to be read."""
+    """Return whether the first event of a file is simulated, None when there is none that can be read."""
     try:
         if not file.is_file():
             return None
         source = JsonlSource(file)
         return next((event.simulated for event in source._read(file)), None)
-    except PermissionError:
+    except OSError:  # whoever wants its events is told; what else the log holds is no less sure
         return None
 
 
@@ -130,10 +136,10 @@ def _day_of(file: Path) -> str:
     return file.name[:10] if _SEGMENT.fullmatch(file.name) else ""
 
 
-def _lines(file: Path) -> Iterator[bytes]:
+def _lines(file: Path, block_bytes: int) -> Iterator[bytes]:
     """Yield the lines that are there now, without their newlines."""
     pending: list[bytes] = []
-    for block in _blocks(file):
+    for block in _blocks(file, block_bytes):
         first, *others = block.split(b"\n")
         pending.append(first)
         if others:
@@ -144,34 +150,33 @@ def _lines(file: Path) -> Iterator[bytes]:
         yield b"".join(pending)
 
 
-def _blocks(file: Path) -> Iterator[bytes]:
+def _blocks(file: Path, block_bytes: int) -> Iterator[bytes]:
     """Yield the bytes that are there now.
 
     Goes no further than the file's present end, or a reader could chase a writer for ever. Holds no plain
-    file open, for a day may have thousands of segments; one that is compressed meanwhile is read on there.
+    file open, for a day may have thousands of segments; one that is compressed meanwhile is read on there,
+    and one that is removed ends.
     """
-    if file.name.endswith(COMPRESSED):
-        yield from _packed_blocks(file, 0)
-        return
     offset = 0
-    try:
-        end = file.stat().st_size
-        while offset < end:
-            with file.open("rb") as stream:
-                stream.seek(offset)
-                block = stream.read(min(_BLOCK_BYTES, end - offset))
-            if not block:
-                break
-            offset += len(block)
-            yield block
-    except FileNotFoundError:
-        packed = file.with_name(file.name + COMPRESSED)
-        if not packed.exists():
-            raise
-        yield from _packed_blocks(packed, offset)
+    if not file.name.endswith(COMPRESSED):
+        try:
+            end = file.stat().st_size
+            while offset < end:
+                with file.open("rb") as stream:
+                    stream.seek(offset)
+                    block = stream.read(min(block_bytes, end - offset))
+                if not block:
+                    return
+                offset += len(block)
+                yield block
+            return
+        except FileNotFoundError:
+            file = file.with_name(file.name + COMPRESSED)
+    with contextlib.suppress(FileNotFoundError):
+        yield from _packed_blocks(file, offset, block_bytes)
 
 
-def _packed_blocks(file: Path, offset: int) -> Iterator[bytes]:
+def _packed_blocks(file: Path, offset: int, block_bytes: int) -> Iterator[bytes]:
     """Yield what a compressed segment holds from an offset on. Raises OSError when it is damaged."""
     import gzip
     import zlib
@@ -179,7 +184,7 @@ def _packed_blocks(file: Path, offset: int) -> Iterator[bytes]:
     try:
         with gzip.open(file, "rb") as stream:
             stream.seek(offset)
-            while block := stream.read(_BLOCK_BYTES):
+            while block := stream.read(block_bytes):
                 yield block
     except (EOFError, zlib.error) as error:
         raise OSError(errno.EIO, f"damaged: {error}", str(file)) from error

@@ -25,10 +25,15 @@ _MOST_BYTES = 4_096
 
 
 def log_place(path: str | Path) -> Path:
-    """Return the path with `~` expanded. Raises ConfigError for one that no file can have."""
+    """Return the path with `~` expanded, and absolute: a daemon changes its folder, and its log stays.
+
+    Raises ConfigError for one that no file can have.
+    """
     try:
         place = Path(path).expanduser()
         if b"\0" not in os.fsencode(place):
+            with contextlib.suppress(OSError):  # the folder that we are in may be gone
+                return place.absolute()
             return place
         reason = "it holds a NUL"
     except (TypeError, RuntimeError) as error:
