@@ -673,24 +673,25 @@ emit("main")
 """
 
 
-@pytest.mark.parametrize(
-    ("threads", "wanted"),
-    [("storm", {"main", "at exit"}), ("none", {"main", "at exit", "finalizer"})],
-)
+@pytest.mark.parametrize("threads", ["storm", "none"])
 @LAYOUTS
-def test_events_at_the_interpreters_end_are_whole_and_raise_nothing(
-    tmp_path: Path, name: str, threads: str, wanted: set[str]
+def test_events_at_the_interpreters_end_are_whole_or_said_to_be_lost(
+    tmp_path: Path, name: str, threads: str
 ) -> None:
     log = tmp_path / name
     done = subprocess.run(
         [sys.executable, "-c", SHUTDOWN, str(log), threads], capture_output=True, text=True, timeout=60
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
     source = JsonlSource(log)
     found = [event.id for event in source.events()]
-    assert wanted <= set(found)
+    assert {"main", "at exit"} <= set(found)
     assert len(found) == len(set(found))
     assert source.bad_lines == 0
+    if threads == "none":  # with others running, Python calls no finalizers
+        # When the sink itself was finalized before, it may find nothing left to open its file with.
+        assert ("finalizer" in found) is (done.stderr.count("an event was not logged") == 0)
 
 
 @FORKS
