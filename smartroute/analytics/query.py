@@ -103,9 +103,10 @@ _EVERYTHING = Filter()
 class Analytics:
     """Figures about the events of a source.
 
-    Beside a JSONL log stands a rollup, which is kept up to date by whoever asks; figures come from it, and
-    take the same time however long the log is. It is not used for single users or a time that cuts an hour
-    in two: those, and every question with `rollup=False`, read the log. The answers are the same.
+    Beside a log of files, and in the database of one that is kept there, stands a rollup, which whoever asks
+    keeps up to date; figures come from it, and take the same time however long the log is. It is not used
+    for single users or a time that cuts an hour in two: those, and every question with `rollup=False`, read
+    the log. The answers are the same.
     """
 
     def __init__(self, source: EventSource, *, rollup: bool = True) -> None:

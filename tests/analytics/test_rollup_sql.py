@@ -323,6 +323,53 @@ def test_readers_that_are_killed_leave_every_event_counted_once(url):
     assert (figures.requests, figures.labels["user"].quality.n) == (n, 5)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["fast", "immediate", "kill"])
+def test_readers_of_a_server_that_is_restarted_count_every_event_once(postgres, mode):
+    """A reader may be told that the log cannot be read; what it is answered only grows."""
+    base = postgres.url()
+    write(base, an_outcome(0))
+    stopping = threading.Event()
+    emitted = [0]
+    answers, problems = [], Counter()
+
+    def emit():
+        with SqlSink(base, linger_s=0.01, batch=30) as sink:
+            while not stopping.is_set():
+                emitted[0] += 1
+                sink.emit(an_outcome(emitted[0]))
+                time.sleep(0.001)
+            sink.flush(60.0)
+
+    def ask():
+        source = SqlSource(base)
+        while not stopping.is_set():
+            try:
+                answers.append(Analytics(source).figures().requests)
+            except SinkError:
+                problems["SinkError"] += 1
+                time.sleep(0.02)
+            except Exception as error:  # noqa: BLE001  whatever it is, the test tells
+                problems[repr(error)] += 1
+        source.close()
+
+    threads = [threading.Thread(target=work) for work in (emit, ask)]
+    for thread in threads:
+        thread.start()
+    for _ in range(3):
+        time.sleep(0.4)
+        postgres.stop(mode)
+        time.sleep(0.2)
+        postgres.start()
+    time.sleep(0.4)
+    stopping.set()
+    for thread in threads:
+        thread.join()
+    assert set(problems) <= {"SinkError"}
+    assert answers == sorted(answers) and answers
+    assert check(base, FILTERS[:2]).figures().requests == emitted[0] + 1
+
+
 def test_nobody_is_answered_from_a_rollup_that_is_being_made_anew(url, monkeypatch):
     monkeypatch.setattr(rollup_sql, "PAGE_EVENTS", 50)
     write(url, *(an_outcome(number) for number in range(300)))
