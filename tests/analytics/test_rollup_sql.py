@@ -185,6 +185,31 @@ def test_pages_follow_the_numbers_of_transactions_and_not_their_digits(base, mon
     assert check(base).figures().requests == 3
 
 
+def test_a_transaction_that_ends_between_two_pages_is_read_once(base, monkeypatch):
+    """It is left to the next pass, though the pages that follow could see it."""
+    monkeypatch.setattr(rollup_sql, "PAGE_EVENTS", 2)
+    page, read = rollup_sql._Postgres.page, Counter()
+
+    def watched(self, position):
+        rows = page(self, position)
+        read.update(each for (_, each), _ in rows)
+        return rows
+
+    monkeypatch.setattr(rollup_sql._Postgres, "page", watched)
+    for number in range(3):
+        write(base, an_outcome(number))
+    with connected(base) as between:
+        insert(between, an_outcome(50))
+        for number in range(3, 9):
+            write(base, an_outcome(number))
+        source = SqlSource(base)
+        assert Analytics(source).catch_up(lambda done, whole: between.commit())
+        assert sum(read.values()) == 9
+        assert Analytics(source).figures().requests == 10
+        source.close()
+    assert set(read.values()) == {1} and len(read) == 10
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_transactions_that_end_in_any_order_are_counted_once(base, seed, monkeypatch):
     """Six writers insert, commit, undo and use savepoints at random; two readers read in pages of two."""
