@@ -133,8 +133,7 @@ class SqlRollup:
         tables cannot be kept.
         """
         traffic = self.log.traffic()
-        if self.log.schema.version() < self.log.schema.newest:
-            self.log.schema.migrate()
+        self.log.schema.migrate()
         with closing(self.log.schema.engine.raw_connection()) as connection:
             tables, reading = self.log.tables(connection), self._reading(connection)
             for attempt in range(_ATTEMPTS):

@@ -119,10 +119,13 @@ class Schema:
     def migrate(self) -> None:
         """Bring the tables up to date. Of several that come at once one does it, and the others wait.
 
-        Raises SinkError when they are of a later version than this program knows.
+        Nothing is touched where they are so already: a role that may not make tables can use them. Raises
+        SinkError when they are of a later version than this program knows.
         """
         from sqlalchemy import text
 
+        if self.version() == self.newest:
+            return
         with self.engine.begin() as connection:
             if self.postgres:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})

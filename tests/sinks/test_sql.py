@@ -199,6 +199,24 @@ def test_a_database_of_an_earlier_version_is_brought_up_to_date(url):
     source.close()
 
 
+def test_a_role_that_may_only_add_events_can(postgres):
+    """Whoever owns the tables has made them."""
+    url = postgres.url()
+    Schema(engine_for(url)).migrate()
+    execute(
+        url,
+        "CREATE ROLE writer LOGIN",
+        "GRANT SELECT, INSERT ON smartroute_events, smartroute_facts, smartroute_migrations TO writer",
+    )
+    try:
+        with SqlSink(url.replace("tester@", "writer@")) as sink:
+            for name in ("a", "b", "a"):
+                sink.emit(an_event(name))
+        assert ids(url) == ["a", "b"]
+    finally:
+        execute(url, "DROP OWNED BY writer", "DROP ROLE writer")
+
+
 def test_a_database_of_an_earlier_version_is_copied_from_and_to(url, tmp_path):
     execute(url, *VERSION_1)
     as_version_1_writes(url, an_event("a"), an_event("b"))
