@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+from smartroute.sinks import JsonlSource
+
 FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
 MODULES = (
     "analytics_sql",
@@ -28,6 +30,9 @@ MODULES = (
     "memory",
     "event_write",
     "overhead",
+    "traffic",
+    "log_sides",
+    "analytics",
 )
 
 
@@ -260,3 +265,66 @@ def test_a_log_in_a_database_is_written_and_read_by_every_side(
     times = sql.reading(url, 30, 2)
     assert times["events"] == [1 + 2 * 40 + 30, 1 + 2 * 40 + 60]
     assert {len(values) for values in times.values()} == {2}
+
+
+def test_invented_traffic_is_a_log_that_reads_back_whole_and_always_the_same(
+    bench: dict[str, ModuleType], tmp_path: Path
+) -> None:
+    logs = [tmp_path / name for name in "ab"]
+    for log in logs:
+        traffic = bench["traffic"].Traffic(log, per_day=500)
+        traffic.write(2_000)
+        traffic.write(37)
+    source = JsonlSource(logs[0])
+    events = list(source.events())
+    assert (len(events), source.bad_lines, source.foreign_lines) == (2_037, 0, 0)
+    assert len({event.id for event in events}) == 2_037
+    assert len({event.time[:10] for event in events}) >= 4
+    assert sum(event.type == "feedback" for event in events) == 61  # 3% of each, rounded
+    assert {len(event.attempts) for event in events if event.type == "outcome"} == {1, 2}
+    lines = [json.loads(line) for line in _lines_by_time(logs[0])]
+    assert [json.loads(event.to_line()) for event in events] == lines
+    assert _lines_by_time(logs[0]) == _lines_by_time(logs[1])
+
+
+def _lines_by_time(log: Path) -> list[bytes]:
+    lines = [line for file in sorted(log.glob("*.jsonl")) for line in file.read_bytes().splitlines(True)]
+    return sorted(lines, key=lambda line: json.loads(line)["time"])
+
+
+def test_the_rollup_is_held_against_the_loop(
+    bench: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The answers agree at any size. Ratios mean nothing at this one, and are not looked at."""
+    arguments = ["--events", "2000", "4000", "--rounds", "1", "--folder", str(tmp_path)]
+    bench["analytics"].main(arguments)
+    lines = capsys.readouterr().out.splitlines()
+    for start in ("sums, furthest", "latency's p50"):
+        found = [line for line in lines if line.startswith(start)]
+        assert len(found) == 2
+        assert all(line.endswith("met") for line in found)
+    assert sum(line.startswith("first build / loop") for line in lines) == 2
+    assert lines[-1].startswith("warm at 4,000 / at 2,000")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_loop_finds_what_is_counted_by_hand(bench: dict[str, ModuleType], tmp_path: Path) -> None:
+    hours = ("2026-01-01T00", "2026-01-07T23", "2026-01-08T00")
+    events = [
+        {
+            "type": "outcome",
+            "time": f"{hour}:30:00.000000Z",
+            "model": model,
+            "cost_usd": usd,
+            "latency_s": latency_s,
+        }
+        for hour, model, usd, latency_s in zip(
+            hours, ("a", "b", None), (1.0, 2.0, None), (3.0, 1.0, 2.0), strict=True
+        )
+    ]
+    text = "".join(json.dumps(event) + "\n" for event in [*events, {"type": "feedback"}])
+    (tmp_path / "2026-01-01-a.jsonl").write_text(text)
+    found = bench["log_sides"].by_loop(tmp_path)
+    assert found["model"] == {"a": [1, 1.0, 0, 0], "b": [1, 2.0, 0, 0], "None": [1, 0.0, 0, 1]}
+    assert list(found["hour"]) == ["2026-01-07T23", "2026-01-08T00"]  # 168 hours end with the newest
+    assert found["latency_s"] == [2.0, 3.0, 3.0]

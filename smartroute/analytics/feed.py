@@ -10,7 +10,7 @@ import io
 import os
 import sqlite3
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
@@ -23,14 +23,12 @@ from smartroute.sinks.locations import is_single_file
 from smartroute.sinks.segments import COMPRESSED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from smartroute.analytics.rollup import Part
 
 BLOCK_BYTES = 8 << 20
+_CACHE_KB = 64 << 10  # what a load touches stays in memory until it is stored
 _PATIENCE_S = 60.0
 _MOST_FIRST_LINE = 16 << 20
-_HEX = frozenset("0123456789abcdef")
 _ID_CHARACTERS = 32
 
 
@@ -145,6 +143,7 @@ class JsonlLog:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute(f"PRAGMA cache_size = -{_CACHE_KB}")
         except sqlite3.Error:
             connection.close()
             raise
@@ -168,10 +167,18 @@ def _segment(file: Path) -> Segment:
 
 
 def records(lines: Iterable[bytes]) -> tuple[list[Mapping[str, Any]], int]:
-    """Return what the lines say that figures need, and how many of them are no whole events."""
+    """Return what the lines say that figures need, and how many of them are no whole events.
+
+    Each record has all of the fields that figures need; what is unknown is None.
+    """
     from pydantic import ValidationError
 
     validate = line_reader(_NAMES, _ATTEMPT_NAMES).validator.validate_json
+    lines = list(lines)
+    try:
+        return list(map(validate, lines)), 0
+    except ValidationError:
+        pass  # nearly never; then one by one
     found: list[Mapping[str, Any]] = []
     bad = 0
     for line in lines:
@@ -180,7 +187,7 @@ def records(lines: Iterable[bytes]) -> tuple[list[Mapping[str, Any]], int]:
         except ValidationError:
             if line.strip():
                 bad += 1
-                found += [event.__dict__ for event in recover(line)]
+                found += [_UNKNOWN | event.__dict__ for event in recover(line)]
     return found, bad
 
 
@@ -195,10 +202,17 @@ _NAMES = frozenset(
     )
 )
 _ATTEMPT_NAMES = frozenset(("purpose", "rung", "cost_usd", "failure"))
+_UNKNOWN: dict[str, Any] = dict.fromkeys(_NAMES)
 
 
 def compact(event_id: str) -> bytes:
     """Return an id as few bytes: our own are 32 hexadecimal digits, others stay as they are."""
-    if len(event_id) == _ID_CHARACTERS and _HEX.issuperset(event_id):
-        return bytes.fromhex(event_id)
+    if len(event_id) == _ID_CHARACTERS:
+        try:
+            found = bytes.fromhex(event_id)
+        except ValueError:
+            pass
+        else:
+            if found.hex() == event_id:
+                return found
     return b"\0" + event_id.encode()

@@ -60,7 +60,7 @@ def measure(get: Callable[[str], Any]) -> Measured:
     failed, rejected = 0, 0.0
     overhead: tuple[tuple[str, float], ...] = ()
     if len(calls) != 1 or unanswered or calls[0].get("purpose") != "answer" or "failure" in calls[0]:
-        failed, overhead, rejected = _calls(calls, unanswered, get("kind"))
+        failed, overhead, rejected = of_calls(calls, unanswered, get("kind"))
     return Measured(
         not unanswered and get("error") is None,
         bool(get("escalated")),
@@ -78,11 +78,11 @@ def measure(get: Callable[[str], Any]) -> Measured:
         overhead,
         rejected,
         changed := get("answer_changed"),
-        0.0 if changed is None else _climb_usd(calls),
+        0.0 if changed is None else climb_usd(calls),
     )
 
 
-def _climb_usd(calls: Sequence[Mapping[str, Any]]) -> float:
+def climb_usd(calls: Sequence[Mapping[str, Any]]) -> float:
     """Return what the calls beyond the first rung that answered cost, judges of their answers included."""
     rungs = (c.get("rung") for c in calls if c.get("purpose") == "answer" and c.get("failure") is None)
     first = next((rung for rung in rungs if rung is not None), None)
@@ -91,7 +91,7 @@ def _climb_usd(calls: Sequence[Mapping[str, Any]]) -> float:
     return math.fsum(c.get("cost_usd") or 0.0 for c in calls if (c.get("rung") or 0) > first)
 
 
-def _calls(
+def of_calls(
     calls: Sequence[Mapping[str, Any]], unanswered: bool, kind: str | None
 ) -> tuple[int, tuple[tuple[str, float], ...], float]:
     """Return how many calls failed, what those other than answers cost, and what answers not given cost."""

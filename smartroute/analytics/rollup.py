@@ -4,41 +4,19 @@ from __future__ import annotations
 
 import errno
 import secrets
-from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, suppress
-from itertools import groupby
-from operator import itemgetter
-from typing import Any, Protocol, TypeAlias, TypeVar
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias, TypeVar
 
-from smartroute.analytics.cells import DAY, HOUR, MONTH, NOBODY, TOTAL_HOUR, Batch
-from smartroute.analytics.feed import Block, compact, records
-from smartroute.analytics.figures import beside_judge, confidence_bin
-from smartroute.analytics.rollup_tables import (
-    ANY_WORD,
-    HELD,
-    ROUTED,
-    UNKNOWN_CONFIDENCE,
-    VERSION,
-    WITH_JUDGE,
-    Counted,
-    LabelPlace,
-    LabelSums,
-    Said,
-    Stored,
-    Tables,
-    WordPlace,
-    hour_number,
-)
+from smartroute.analytics.counting import Events
+from smartroute.analytics.feed import Block, records
+from smartroute.analytics.rollup_tables import VERSION, Stored, Tables
 
 T = TypeVar("T")
 
 Progress: TypeAlias = Callable[[int, int], None]
 """Called with how much of what is new has been read, and how much there is."""
-
-Verdict: TypeAlias = tuple[float | None, str | None]
-"""Quality and label."""
-
 
 _UNNAMED = "? "
 _MOST_BEGINNINGS = 10
@@ -223,62 +201,132 @@ class Rollup:
             with tables.transaction(write=True):
                 tables.remove_segments(halves)
         steps = _Steps(changed, stored, progress)
-        for part, identity in changed:
-            self._read_part(tables, begun, part, identity, traffic, steps)
+        while not self._read_parts(tables, begun, changed, traffic, steps):
+            pass  # another reader has come in between: go on from where that is
         with tables.transaction(write=False):
             _check_begun(tables, begun)
         return True
 
-    def _read_part(
-        self, tables: Tables, begun: str, part: Part, identity: str, traffic: bool | None, steps: _Steps
-    ) -> None:
-        while True:
+    @staticmethod
+    def _read_parts(
+        tables: Tables,
+        begun: str,
+        changed: Iterable[tuple[Part, str]],
+        traffic: bool | None,
+        steps: _Steps,
+    ) -> bool:
+        """Read parts to their ends. Returns False when another reader has come in between."""
+        load = _Load(traffic)
+        for part, identity in changed:
             with tables.transaction(write=False):
                 position = _stored(tables, part, identity).position
+            load.begin(part, identity, position)
             for block in part.blocks(position):
-                if not self._take(tables, begun, part, identity, block, traffic):
-                    break  # another reader has come in between: go on from where that is
-                position = block.end
-                steps.at(part, position)
-            else:
-                if self._end(tables, part, identity, position):
-                    break
-        steps.done(part)
+                load.take(identity, block)
+                steps.at(part, block.end)
+                if load.full:
+                    if not load.store(tables, begun):
+                        return False
+                    load = _Load(traffic)
+                    load.begin(part, identity, block.end)
+            load.end(identity)
+            steps.done(part)
+        return load.store(tables, begun)
 
-    @staticmethod
-    def _end(tables: Tables, part: Part, identity: str, position: int) -> bool:
-        """Note that a part is read up to what it is now; returns False when somebody has begun it anew."""
-        with tables.transaction(write=True):
-            stored = _stored(tables, part, identity)
-            if stored.position < position and not stored.torn:
-                return False
-            tables.put_segment(stored._replace(name=part.name, size=part.size, changed_ns=part.changed_ns))
-        return True
 
-    @staticmethod
-    def _take(
-        tables: Tables, begun: str, part: Part, identity: str, block: Block, traffic: bool | None
-    ) -> bool:
-        """Count a block, unless it has been counted meanwhile. A torn line is looked at again later."""
-        found, bad = records(block.lines)
-        kept = [record for record in found if record["simulated"] is traffic]
-        unfinished = block.torn and bad > 0
-        with tables.transaction(write=True):
-            _check_begun(tables, begun)  # it may be for other traffic now
-            stored = _stored(tables, part, identity)
-            if stored.position != block.start:
-                return False
-            count(tables, kept)
-            tables.put_segment(
-                stored._replace(
-                    size=-1,
-                    position=block.start if unfinished else block.end,
-                    bad_lines=stored.bad_lines + (0 if unfinished else bad),
-                    foreign_lines=stored.foreign_lines + (0 if unfinished else len(found) - len(kept)),
-                    torn=int(unfinished),
-                )
+@dataclass(slots=True)
+class _Read:
+    """What was read of a part: from where to where, and what could not be used."""
+
+    part: Part
+    start: int
+    end: int
+    blocks: int = 0
+    bad_lines: int = 0
+    foreign_lines: int = 0
+    torn: bool = False
+    ended: bool = False
+
+    def fits(self, stored: Stored) -> bool:
+        """Return whether nobody else has read on in it, or begun it anew."""
+        if self.blocks:
+            return stored.position == self.start
+        return stored.position >= self.start
+
+    def added_to(self, stored: Stored) -> Stored:
+        """Return how far the part is read now."""
+        if self.blocks:
+            stored = stored._replace(
+                size=-1,
+                position=self.end,
+                bad_lines=stored.bad_lines + self.bad_lines,
+                foreign_lines=stored.foreign_lines + self.foreign_lines,
+                torn=int(self.torn),
             )
+        if not self.ended:
+            return stored
+        return stored._replace(name=self.part.name, size=self.part.size, changed_ns=self.part.changed_ns)
+
+
+class _Load:
+    """What was read of one or several parts, to be stored in one transaction."""
+
+    def __init__(self, traffic: bool | None) -> None:
+        self._traffic = traffic
+        self._read: dict[str, _Read] = {}
+        self._events = Events()
+
+    @property
+    def full(self) -> bool:
+        """Return whether it is time to store it."""
+        return len(self._events) >= _LOAD
+
+    def begin(self, part: Part, identity: str, position: int) -> None:
+        """Go on in a part from a position."""
+        self._read[identity] = _Read(part, position, position)
+
+    def end(self, identity: str) -> None:
+        """Note that a part is read up to what it is now."""
+        self._read[identity].ended = True
+
+    def take(self, identity: str, block: Block) -> None:
+        """Add a block of a part. A torn line is looked at again later."""
+        read = self._read[identity]
+        read.blocks += 1
+        all_bad = 0
+        for start in range(0, len(block.lines), _LINES):
+            found, bad = records(block.lines[start : start + _LINES])
+            kept = [record for record in found if record["simulated"] is self._traffic]
+            self._events.add(kept)
+            all_bad += bad
+            if not block.torn or not bad:
+                read.foreign_lines += len(found) - len(kept)
+        read.torn = block.torn and all_bad > 0
+        if not read.torn:
+            read.bad_lines += all_bad
+            read.end = block.end
+
+    def store(self, tables: Tables, begun: str) -> bool:
+        """Store it, unless another reader has stored some of it meanwhile: then return False.
+
+        Raises _BegunAnewError when the rollup was begun anew: it may be for other traffic now.
+        """
+        with tables.transaction(write=True):
+            _check_begun(tables, begun)
+            stored = {each: _stored(tables, read.part, each) for each, read in self._read.items()}
+            if not all(read.fits(stored[each]) for each, read in self._read.items()):
+                return False
+            self._events.store(tables)
+            for each, read in self._read.items():
+                tables.put_segment(read.added_to(stored[each]))
         return True
+
+
+_LOAD = 1 << 16
+"""How many events are stored at once."""
+
+_LINES = 500
+"""How many lines are taken apart at once. What they become is small; what they are in between is not."""
 
 
 class _Steps:
@@ -320,137 +368,3 @@ def _check_begun(tables: Tables, begun: str) -> None:
 
 def _stored(tables: Tables, part: Part, identity: str) -> Stored:
     return tables.segment(identity) or Stored(identity, part.name, -1, 0, 0, 0, 0, 0)
-
-
-def count(tables: Tables, found: Iterable[Mapping[str, Any]]) -> None:
-    """Add events to the tables. Those that are there already change nothing."""
-    outcomes: dict[bytes, Mapping[str, Any]] = {}
-    said: dict[tuple[bytes, str], Said] = {}
-    of_talks: dict[tuple[str, str], Said] = {}
-    for record in found:
-        if record["type"] == "outcome":
-            outcomes.setdefault(compact(record["id"]), record)
-            continue
-        get = record.get
-        word = Said(record["time"], record["id"], get("quality"), get("label"))
-        source = get("source") or "user"
-        if record["outcome_id"]:
-            _latest(said, (compact(record["outcome_id"]), source), word)
-        elif (conversation := get("conversation_id")) is not None:
-            _latest(of_talks, (conversation, source), word)
-    if known := tables.known([*outcomes]):
-        outcomes = {each: record for each, record in outcomes.items() if each not in known}
-    conversations = _add_outcomes(tables, outcomes)
-    if said or of_talks:
-        tables.hear(said, of_talks)
-    open_pairs = set(said)
-    for conversation, members in tables.outcomes_of({talk for talk, _ in of_talks}).items():
-        open_pairs |= {
-            (each, source) for talk, source in of_talks if talk == conversation for each in members
-        }
-    if outcomes and tables.anything_said():
-        open_pairs |= tables.words([*outcomes]).keys()
-        for conversation, source in tables.talk_words([*conversations]):
-            open_pairs |= {(each, source) for each in conversations[conversation]}
-    if open_pairs:
-        _settle(tables, open_pairs)
-
-
-def _latest(words: dict[Any, Said], place: tuple[Any, str], word: Said) -> None:
-    known = words.get(place)
-    if known is None or word[:2] > known[:2]:
-        words[place] = word
-
-
-def _add_outcomes(tables: Tables, outcomes: Mapping[bytes, Mapping[str, Any]]) -> dict[str, list[bytes]]:
-    """Add new outcomes, and return them by conversation."""
-    if not outcomes:
-        return {}
-    conversations: defaultdict[str, list[bytes]] = defaultdict(list)
-    batch = Batch(tables.key)
-    rows = []
-    for each, record in outcomes.items():
-        hour, key = batch.add(record)
-        talk = record.get("conversation_id")
-        if talk is not None:
-            conversations[talk].append(each)
-        time = None if talk is None else record["time"]
-        confidence, holdback = record.get("confidence"), record.get("holdback")
-        rows.append((each, hour_number(hour), key, confidence, talk, time, holdback))
-    tables.add_outcomes(rows)
-    tables.add_cells(batch.cells())
-    tables.add_users(batch.users)
-    return dict(conversations)
-
-
-def _settle(tables: Tables, pairs: Iterable[tuple[bytes, str]]) -> None:
-    """Make the labels hold what counts now of what was said about some outcomes."""
-    wanted = sorted(pairs)
-    counted = tables.outcomes({each for each, _ in wanted})
-    own = tables.words(counted)
-    talks = tables.talk_words({c.conversation for c in counted.values() if c.conversation is not None})
-    before: defaultdict[bytes, dict[str, Verdict]] = defaultdict(dict)
-    for (each, source), verdict in tables.applied(counted).items():
-        before[each][source] = verdict
-    changed: dict[tuple[bytes, str], Verdict] = {}
-    change = _Change()
-    for each, together in groupby(wanted, itemgetter(0)):
-        outcome = counted.get(each)
-        if outcome is None:  # its own event is still to come
-            continue
-        now = dict(before[each])
-        for _, source in together:
-            word = own.get((each, source))
-            if word is None and outcome.conversation is not None:
-                word = talks.get((outcome.conversation, source))
-                if word is not None and word.time < (outcome.time or ""):
-                    word = None
-            if word is not None and now.get(source) != (word.quality, word.label):
-                changed[each, source] = now[source] = (word.quality, word.label)
-        if now != before[each]:
-            change.move(outcome, before[each], -1)
-            change.move(outcome, now, 1)
-    if changed:
-        tables.apply(changed, change.labels, change.words)
-
-
-class _Change:
-    """What is to be added to the labels, where some outcomes are judged otherwise than before."""
-
-    def __init__(self) -> None:
-        self.labels: dict[LabelPlace, LabelSums] = {}
-        self.words: defaultdict[WordPlace, int] = defaultdict(int)
-
-    def move(self, outcome: Counted, verdicts: Mapping[str, Verdict], sign: int) -> None:
-        """Put in what is said of an outcome, as `Figures.hear` does, or with a sign of -1 take it out."""
-        for source, (quality, label) in verdicts.items():
-            self._add(outcome, source, ANY_WORD, sign, LabelSums(1))
-            if label is not None:
-                for grain, bucket, key in _places(outcome):
-                    self.words[grain, bucket, key, source, label] += sign
-            if quality is None:
-                continue
-            confidence = outcome.confidence
-            place = UNKNOWN_CONFIDENCE if confidence is None else confidence_bin(confidence)
-            self._add(outcome, source, place, sign, _pair(quality, confidence or 0.0))
-            if outcome.holdback is not None:
-                held = HELD if outcome.holdback == "held" else ROUTED
-                self._add(outcome, source, held, sign, _pair(quality, 0.0))
-        for source, mine, judged in beside_judge({source: word[0] for source, word in verdicts.items()}):
-            self._add(outcome, source, WITH_JUDGE, sign, _pair(mine, judged))
-
-    def _add(self, outcome: Counted, source: str, place: int, sign: int, sums: LabelSums) -> None:
-        for grain, bucket, key in _places(outcome):
-            where = (grain, bucket, key, source, place)
-            known = self.labels.get(where, LabelSums())
-            self.labels[where] = LabelSums._make(a + sign * b for a, b in zip(known, sums, strict=True))
-
-
-def _pair(value: float, other: float) -> LabelSums:
-    return LabelSums(1, value, value * value, other, other * other, value * other)
-
-
-def _places(outcome: Counted) -> Iterator[tuple[int, str, int]]:
-    for grain in (HOUR, DAY, MONTH):
-        yield grain, outcome.hour[:grain], outcome.key
-    yield TOTAL_HOUR, outcome.hour, NOBODY

@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from smartroute.analytics.cells import DAY, FIELDS, HOUR, MONTH, TOTAL_HOUR, UserSums
+from smartroute.analytics.cells import DAY, FIELDS, HOUR, MONTH, TOTAL_HOUR, YEAR, UserSums
 from smartroute.analytics.figures import Figures, Joint, Labels
 from smartroute.analytics.rollup_tables import (
     ANY_WORD,
@@ -35,7 +35,7 @@ _TIMES = {"hour": HOUR, "day": DAY}
 _COLUMNS = {**{name: place for place, name in enumerate(FIELDS)}, "baseline": FIELDS.index("baseline_model")}
 _WIDTH = len(FIELDS)
 _YEARS = ("0001", "9999")
-"""Between these every day has a month before and behind it."""
+"""Between these every day has a year before and behind it."""
 
 
 def can_answer(groupings: Iterable[Sequence[str]], where: Filter) -> bool:
@@ -61,7 +61,7 @@ def several(log: Log, groupings: Iterable[tuple[str, ...]], where: Filter) -> di
     fields = fields_of(where)
     by_grain: defaultdict[tuple[int, bool], list[tuple[str, ...]]] = defaultdict(list)
     for names in found:
-        grain = max((_TIMES.get(name, MONTH) for name in names), default=MONTH)
+        grain = max((_TIMES.get(name, YEAR) for name in names), default=YEAR)
         whole = not fields and not any(name in _COLUMNS for name in names)
         by_grain[grain, whole].append(names)
     simulated = log.traffic()
@@ -168,7 +168,7 @@ def users(log: Log, where: Filter) -> dict[str, UserSums]:
 
 
 def pieces(since: object, until: object, grain: int) -> Iterator[Piece]:
-    """Yield the months, days and hours, none finer than must be, that make up a time.
+    """Yield the years, months, days and hours, none finer than must be, that make up a time.
 
     `since` and `until` are whole hours or None, and `grain` the coarsest that will do.
     """
@@ -183,7 +183,7 @@ def _cover(low: datetime | None, high: datetime | None, grain: int) -> Iterator[
         return
     first = None if low is None else _start(low - timedelta(hours=1), grain, 1)
     last = None if high is None else _start(high, grain, 0)
-    finer = DAY if grain == MONTH else HOUR
+    finer = {YEAR: MONTH, MONTH: DAY}.get(grain, HOUR)
     if first is not None and last is not None and first > last:
         yield from _cover(low, high, finer)
         return
@@ -196,11 +196,13 @@ def _cover(low: datetime | None, high: datetime | None, grain: int) -> Iterator[
 
 
 def _start(moment: datetime, grain: int, later: int) -> datetime:
-    """Return when the day or month of a moment begins, or the one after that."""
+    """Return when the day, month or year of a moment begins, or the one after that."""
     start = moment.replace(hour=0, minute=0, second=0, microsecond=0)
     if grain == DAY:
         return start + timedelta(days=later)
     start = start.replace(day=1)
+    if grain == YEAR:
+        return start.replace(year=start.year + later, month=1)
     return (start + timedelta(days=31 * later)).replace(day=1)
 
 

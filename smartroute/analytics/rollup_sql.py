@@ -29,8 +29,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
+from smartroute.analytics.counting import Events
 from smartroute.analytics.feed import records
-from smartroute.analytics.rollup import count
 from smartroute.analytics.rollup_tables import VERSION, Stored, Tables
 from smartroute.errors import SinkError
 from smartroute.sinks.sql_schema import printable_url
@@ -195,8 +195,9 @@ class SqlRollup:
     @staticmethod
     def _take(tables: Tables, identity: str, lines: Sequence[str], traffic: bool | None) -> None:
         found, bad = records(line.encode() for line in lines)
-        kept = [record for record in found if record["simulated"] is traffic]
-        count(tables, kept)
+        events = Events()
+        events.add(kept := [record for record in found if record["simulated"] is traffic])
+        events.store(tables)
         known = tables.segment(identity) or Stored(identity, _TABLE, 0, 0, 0, 0, 0, 0)
         read = known.position + len(lines)
         tables.put_segment(

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from smartroute.analytics.cells import FIELDS, NUMBERS, Cell, Key, Place, UserSums
 
-VERSION = 2
+VERSION = 3
 """Of the tables' layout and of what the figures in them mean: a rollup of another version is built anew."""
 
 _P = f"rollup{VERSION}_"
@@ -167,9 +167,10 @@ class Tables:
 
     def known(self, ids: Sequence[bytes]) -> set[bytes]:
         """Return which of the outcomes are stored."""
-        return {bytes(row[0]) for row in self._among(f"SELECT id FROM {_P}outcomes WHERE id IN", ids)}
+        some = self._not_beyond("outcomes", ids)
+        return {bytes(row[0]) for row in self._among(f"SELECT id FROM {_P}outcomes WHERE id IN", some)}
 
-    def add_outcomes(self, rows: Sequence[tuple[Any, ...]]) -> None:
+    def add_outcomes(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Store new outcomes: id, hour, key, confidence, conversation, time, holdback."""
         self._many(
             f"INSERT INTO {_P}outcomes ({', '.join(_OUTCOME)}) VALUES ({_places(len(_OUTCOME))})", rows
@@ -224,7 +225,8 @@ class Tables:
 
     def words(self, ids: Collection[bytes]) -> dict[tuple[bytes, str], Said]:
         """Return what is kept of outcomes, by source."""
-        rows = self._among(f"SELECT id, source, {', '.join(Said._fields)} FROM {_P}words WHERE id IN", [*ids])
+        some = self._not_beyond("words", ids)
+        rows = self._among(f"SELECT id, source, {', '.join(Said._fields)} FROM {_P}words WHERE id IN", some)
         return {(bytes(row[0]), row[1]): Said(*row[2:]) for row in rows}
 
     def talk_words(self, conversations: Collection[str]) -> dict[tuple[str, str], Said]:
@@ -248,10 +250,10 @@ class Tables:
     def apply(
         self,
         changed: Mapping[tuple[bytes, str], tuple[float | None, str | None]],
-        labels: Mapping[LabelPlace, LabelSums],
+        labels: Mapping[LabelPlace, Sequence[float]],
         words: Mapping[WordPlace, int],
     ) -> None:
-        """Note what the labels hold now, and add what that changes."""
+        """Note what the labels hold now, and add what that changes: LabelSums by place, and words."""
         self._put("applied", ("id", "source"), ("quality", "label"), ((*k, *v) for k, v in changed.items()))
         place = ("grain", "bucket", "key", "source")
         self._add("labels", (*place, "bin"), LabelSums._fields, ((*k, *v) for k, v in labels.items()))
@@ -293,6 +295,11 @@ class Tables:
         where = f"WHERE {' AND '.join(text for text, _ in bounds)}" if bounds else ""
         return self._all(f"SELECT name, {sums} FROM {_P}users {where} GROUP BY name", [v for _, v in bounds])
 
+    def _not_beyond(self, table: str, ids: Collection[bytes]) -> list[bytes]:
+        """Return those of the ids that may be in a table: most of ours are newer than all that is there."""
+        last = self._all(f"SELECT id FROM {_P}{table} ORDER BY id DESC LIMIT 1")
+        return [each for each in ids if each <= bytes(last[0][0])] if last else []
+
     def _sql(self, sql: str) -> str:
         return sql.replace("?", "%s") if self._postgres else sql
 
@@ -305,7 +312,7 @@ class Tables:
         return list(cursor.fetchall())
 
     def _many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        self._connection.cursor().executemany(self._sql(sql), list(rows))
+        self._connection.cursor().executemany(self._sql(sql), rows)
 
     def _among(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
         for start in range(0, len(values), _AT_ONCE):
@@ -354,7 +361,8 @@ def cell_of(row: Sequence[Any]) -> tuple[Place, Cell]:
 
 def _cell_row(item: tuple[Place, Cell]) -> tuple[Any, ...]:
     place, cell = item
-    return (*place, cell.first, cell.last, *cell.histograms, json.dumps(cell.overhead_usd), *cell.numbers)
+    overhead_usd = json.dumps(cell.overhead_usd) if cell.overhead_usd else "{}"
+    return (*place, cell.first, cell.last, *cell.histograms, overhead_usd, *cell.numbers)
 
 
 def _places(n: int) -> str:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from test_figures import agree, outcome, said
 
 from smartroute.analytics import Analytics, Filter
-from smartroute.analytics.cells import DAY, HOUR, MONTH
+from smartroute.analytics.cells import DAY, HOUR, MONTH, YEAR
 from smartroute.analytics.feed import Segment
 from smartroute.analytics.rollup_queries import pieces
 from smartroute.errors import SinkError
@@ -167,9 +167,9 @@ def test_the_rollup_says_what_a_recomputation_says(tmp_path_factory, events):
 
 
 @given(
-    st.integers(0, 2000),
-    st.integers(0, 2000),
-    st.sampled_from([HOUR, DAY, MONTH]),
+    st.integers(0, 20_000),
+    st.integers(0, 20_000),
+    st.sampled_from([HOUR, DAY, MONTH, YEAR]),
     st.booleans(),
     st.booleans(),
 )
@@ -179,7 +179,7 @@ def test_pieces_of_time_cover_it_once(low, length, grain, endless_before, endles
     until = None if endless_behind else base + timedelta(hours=low + length)
     text = [None if m is None else m.strftime("%Y-%m-%dT%H:00:00.000000Z") for m in (since, until)]
     found = list(pieces(*text, grain))
-    for hour in range(-30, 4100, 7):
+    for hour in range(-30, 41_000, 61):
         moment = base + timedelta(hours=hour)
         bucket = moment.strftime("%Y-%m-%dT%H")
         inside = [
@@ -191,8 +191,8 @@ def test_pieces_of_time_cover_it_once(low, length, grain, endless_before, endles
         wanted = (since is None or moment >= since) and (until is None or moment < until)
         assert len(inside) == wanted
     assert all(piece[0] <= max(HOUR, grain) for piece in found)
-    if grain == MONTH and endless_before and endless_behind:
-        assert found == [(MONTH, None, None)]
+    if grain == YEAR and endless_before and endless_behind:
+        assert found == [(YEAR, None, None)]
 
 
 SEGMENT = "2026-11-10-a-1-00.jsonl"
@@ -219,6 +219,31 @@ def test_a_question_reads_only_what_is_new(tmp_path, monkeypatch):
     append(log / SEGMENT, an_outcome(51), an_outcome(52))
     assert analytics.figures().requests == 53
     assert read == [(SEGMENT, before, 2)]
+
+
+@pytest.mark.parametrize("at_once", [1, 15, 1_000])
+@pytest.mark.parametrize("overtaken", range(3))
+def test_what_another_reader_stores_meanwhile_counts_once(tmp_path, monkeypatch, at_once, overtaken):
+    """One reads all three segments while another is in the middle of them, whatever that stores at once."""
+    log = tmp_path / "log"
+    names = ["2026-11-10-a-1-00.jsonl", "2026-11-11-b-1-00.jsonl", "2026-11-12-c-1-00.jsonl"]
+    for number, name in enumerate(names):
+        append(log / name, *(an_outcome(n) for n in range(10 * number, 10 * number + 12)))
+        append(log / name, a_word(number, f"{10 * number:032x}"), tail=b"{damaged}\n")
+    monkeypatch.setattr("smartroute.analytics.rollup._LOAD", at_once)
+    blocks = Segment.blocks
+
+    def watched(self, start):
+        yield from blocks(self, start)
+        if self.name == names[overtaken]:
+            monkeypatch.setattr(Segment, "blocks", blocks)
+            Analytics(JsonlSource(log)).catch_up()
+
+    monkeypatch.setattr(Segment, "blocks", watched)
+    figures = Analytics(JsonlSource(log)).figures()
+    assert (figures.requests, figures.cost_usd) == (32, pytest.approx(16.0))
+    assert figures.labels["user"].quality.n == 3
+    assert check(log).unreadable() == (3, 0)
 
 
 def test_a_record_that_is_half_written_counts_when_it_is_whole(tmp_path):
@@ -313,7 +338,7 @@ def test_what_the_rollup_does_not_hold_is_read_from_the_log(tmp_path):
 def test_a_rollup_that_cannot_be_kept_costs_time_and_nothing_else(tmp_path, caplog):
     log = tmp_path / "log"
     append(log / SEGMENT, an_outcome(1), an_outcome(2))
-    (log / "rollup-2.sqlite").mkdir()
+    (log / "rollup-3.sqlite").mkdir()
     analytics = Analytics(JsonlSource(log))
     assert not analytics.catch_up()
     assert [analytics.figures().requests for _ in range(3)] == [2, 2, 2]
@@ -326,7 +351,7 @@ def test_a_damaged_rollup_is_made_anew(tmp_path, damage):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n, unit=f"u{n}") for n in range(200)))
     check(log)
-    file = log / "rollup-2.sqlite"
+    file = log / "rollup-3.sqlite"
     content = bytearray(file.read_bytes())
     if damage == "middle":
         content[4096:] = os.urandom(len(content) - 4096)
@@ -343,8 +368,8 @@ def test_the_rollup_is_rebuilt_on_request_and_says_how_far_it_is(tmp_path):
     append(log / SEGMENT, *(an_outcome(n) for n in range(30)))
     append(log / "2026-11-11-b-1-00.jsonl", an_outcome(50))
     analytics = check(log)
-    with sqlite3.connect(log / "rollup-2.sqlite") as database:
-        database.execute("UPDATE rollup2_cells SET requests = requests + 1")
+    with sqlite3.connect(log / "rollup-3.sqlite") as database:
+        database.execute("UPDATE rollup3_cells SET requests = requests + 1")
     assert analytics.figures().requests == 32  # nothing new: what stands there is believed
     told = []
     assert analytics.catch_up(lambda done, whole: told.append((done, whole)), anew=True)
@@ -358,7 +383,7 @@ def test_a_rollup_is_as_private_as_the_log_and_no_event_source(tmp_path):
     file = tmp_path / "events.jsonl"
     append(file, an_outcome(1))
     assert check(file).figures().requests == 1
-    rollup = tmp_path / "events.jsonl.rollup-2.sqlite"
+    rollup = tmp_path / "events.jsonl.rollup-3.sqlite"
     assert stat.S_IMODE(rollup.stat().st_mode) == 0o600
     assert not Analytics(JsonlSource(tmp_path / "none")).catch_up()
     assert not (tmp_path / "none").exists()
@@ -442,13 +467,13 @@ def test_the_tables_can_be_read_with_any_tool(tmp_path):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n, tenant="acme", unit="ann", latency_s=2.0) for n in range(4)))
     Analytics(JsonlSource(log)).figures()
-    with sqlite3.connect(log / "rollup-2.sqlite") as database:
+    with sqlite3.connect(log / "rollup-3.sqlite") as database:
         [row] = database.execute(
-            "SELECT bucket, kind, tenant, requests, cost_total, latency_squares FROM rollup2_cells c "
-            "JOIN rollup2_keys k ON k.id = c.key WHERE grain = 13"
+            "SELECT bucket, kind, tenant, requests, cost_total, latency_squares FROM rollup3_cells c "
+            "JOIN rollup3_keys k ON k.id = c.key WHERE grain = 13"
         )
         assert row == ("2026-11-10T05", "score", "acme", 4, 2.0, 16.0)
-        assert database.execute("SELECT day, name, requests, cost_usd FROM rollup2_users").fetchall() == [
+        assert database.execute("SELECT day, name, requests, cost_usd FROM rollup3_users").fetchall() == [
             ("2026-11-10", "ann", 4, 2.0)
         ]
-        assert json.loads(database.execute("SELECT name FROM rollup2_keys").fetchone()[0])[0] == "score"
+        assert json.loads(database.execute("SELECT name FROM rollup3_keys").fetchone()[0])[0] == "score"

@@ -1,0 +1,180 @@
+"""Hold questions to a log's rollup against a plain loop over its lines, and building the rollup too.
+
+    python benchmarks/analytics.py                                  # 1,000,000 events, 1.5 GB on disk
+    python benchmarks/analytics.py --events 1000000 10000000        # and ten times that, 16 GB
+    python benchmarks/analytics.py --folder /a/large/disk --rounds 5
+
+Every row prints what was measured, the target, and whether it was met; no row is a test. Ratios are of CPU
+seconds, user and system, for the machine may be doing other things; wall times stand beside them. Each figure
+is the median of rounds, each in a fresh process. A log of ten times the events is ten times as long: the
+traffic of a day is the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import statistics
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from log_sides import SHARES
+from traffic import Traffic
+from workers import Worker
+
+PER_DAY = 100_000 / 3
+MOST_WARM, MOST_MB, MOST_BUILD, MOST_LONGER, MOST_CATCH_UP = 0.02, 40.0, 1.2, 2.0, 1.5
+NEW_SHARES = (0.001, 0.01)
+
+
+class Row(NamedTuple):
+    """One figure, with its target where there is one."""
+
+    what: str
+    measured: str
+    target: str = ""
+    met: bool | None = None
+
+    def __str__(self) -> str:
+        verdict = {True: "met", False: "missed", None: ""}[self.met]
+        return f"{self.what:46s} {self.measured:>34s}   {self.target:22s} {verdict}".rstrip()
+
+
+class Measured(NamedTuple):
+    """What is known of a log of one size: rows to print, and the CPU seconds of the three questions."""
+
+    rows: list[Row]
+    warm_s: float
+
+
+def ask(folder: Path, side: str) -> dict[str, Any]:
+    """Return what a side of log_sides.py answers in a fresh process, and what it cost."""
+    with Worker("log_sides.py", str(folder)) as worker:
+        found: dict[str, Any] = worker.ask(side=side)
+    return found
+
+
+def middle(rounds: Sequence[dict[str, Any]], name: str = "cpu_s") -> float:
+    """Return the median of a figure over rounds."""
+    return statistics.median(each[name] for each in rounds)
+
+
+def took(rounds: Sequence[dict[str, Any]]) -> str:
+    """Return the seconds in words."""
+    return f"{middle(rounds):.3g} s CPU, {middle(rounds, 'wall_s'):.3g} s wall"
+
+
+def at_most(what: str, value: float, limit: float, shown: str, target: str) -> Row:
+    """Return the row of a figure that should not be above a limit."""
+    return Row(what, shown, f"at most {target}", value <= limit)
+
+
+def furthest(ours: Any, theirs: Any) -> float:
+    """Return the largest relative difference between sums of the same names; infinite for other names."""
+    if isinstance(ours, dict):
+        if ours.keys() != theirs.keys():
+            return math.inf
+        return max((furthest(ours[name], theirs[name]) for name in ours), default=0.0)
+    if isinstance(ours, list):
+        return max(map(furthest, ours, theirs))
+    return abs(ours - theirs) / max(abs(theirs), 1e-9)
+
+
+def measure(folder: Path, events: int, rounds: int) -> Measured:
+    """Write a log, and measure everything on it."""
+    traffic = Traffic(folder, min(PER_DAY, events / 10))
+    traffic.write(events)
+    loops, builds, warm = [], [], []
+    for _ in range(rounds):
+        loops.append(ask(folder, "loop"))
+        builds.append(ask(folder, "build"))
+        warm += [ask(folder, "rollup") for _ in range(3)]
+    loop_s, build_s, warm_s = middle(loops), middle(builds), middle(warm)
+    log_mb, rollup_mb = (
+        sum(file.stat().st_size for file in folder.glob(pattern)) / 2**20
+        for pattern in ("*.jsonl", "rollup-*.sqlite")
+    )
+    sums = max(furthest(warm[0][name], loops[0][name]) for name in ("model", "hour"))
+    off = [a / b - 1.0 for a, b in zip(warm[0]["latency_s"], loops[0]["latency_s"], strict=True)]
+    rows = [
+        Row(f"{events:,} events", f"{log_mb:,.0f} MB, rollup {rollup_mb:,.0f} MB"),
+        Row("the loop over all lines", took(loops)),
+        Row("the rollup's first build", took(builds)),
+        Row("the three questions, warm", took(warm)),
+        at_most("first build / loop", build_s / loop_s, MOST_BUILD, f"{build_s / loop_s:.2f}", "1.2"),
+        at_most("warm / loop", warm_s / loop_s, MOST_WARM, f"{warm_s / loop_s:.2%}", "2%"),
+        at_most(
+            "warm, memory beyond the imports",
+            middle(warm, "grown_mb"),
+            MOST_MB,
+            f"{middle(warm, 'grown_mb'):.1f} MB (build {middle(builds, 'grown_mb'):.0f} MB)",
+            "40 MB",
+        ),
+        at_most("sums, furthest from the loop's", sums, 1e-9, f"{sums:.1e}", "1e-9"),
+        at_most(
+            f"latency's {', '.join(f'p{share * 100:g}' for share in SHARES)}, off by",
+            max(map(abs, off)),
+            0.05,
+            ", ".join(f"{each:+.1%}" for each in off),
+            "5%",
+        ),
+        *catching_up(folder, traffic, events, build_s / events, rounds),
+    ]
+    return Measured(rows, warm_s)
+
+
+def catching_up(folder: Path, traffic: Traffic, events: int, each_s: float, rounds: int) -> Iterator[Row]:
+    """Yield what reading new events costs, beside what as many cost in the first build.
+
+    The process has asked before. What it takes to find nothing new is the same for any number of new events,
+    and stands in a row of its own.
+    """
+    with Worker("log_sides.py", str(folder)) as worker:
+        traffic.write(max(1, events // 1_000))
+        worker.ask(side="catch up")
+        nothing = [worker.ask(side="catch up") for _ in range(3 * rounds)]
+        yield Row("catching up with nothing", took(nothing))
+        for share in NEW_SHARES:
+            new = max(1, round(events * share))
+            found = []
+            for _ in range(rounds):
+                traffic.write(new)
+                found.append(worker.ask(side="catch up"))
+            yield Row(f"catching up with {share:.1%}, {new:,} events", took(found))
+            ratio = (middle(found) - middle(nothing)) / new / each_s
+            yield at_most(
+                "  of it an event / an event in the build",
+                ratio,
+                MOST_CATCH_UP,
+                f"{ratio:.2f}",
+                f"{MOST_CATCH_UP:g}",
+            )
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Measure and print a line for each figure."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--events", type=int, nargs="+", default=[1_000_000])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", type=Path, help="where the logs are written, and removed again")
+    chosen = parser.parse_args(arguments)
+    warm: dict[int, float] = {}
+    for events in chosen.events:
+        with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
+            found = measure(Path(folder) / "log-simulated", events, chosen.rounds)
+        warm[events] = found.warm_s
+        print(*found.rows, "", sep="\n", flush=True)
+    least = min(warm)
+    for events in sorted(warm.keys() - {least}):
+        ratio = warm[events] / warm[least]
+        what = f"warm at {events:,} / at {least:,}"
+        print(at_most(what, ratio, MOST_LONGER, f"{ratio:.2f}", f"{MOST_LONGER:g}"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,181 @@
+"""Add events to a rollup's tables: outcomes into cells, and what was said of them into labels."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+from smartroute.analytics.batch import Batch
+from smartroute.analytics.cells import DAY, HOUR, MONTH, NOBODY, TOTAL_HOUR, YEAR
+from smartroute.analytics.feed import compact
+from smartroute.analytics.figures import beside_judge, confidence_bin
+from smartroute.analytics.rollup_tables import (
+    ANY_WORD,
+    HELD,
+    ROUTED,
+    UNKNOWN_CONFIDENCE,
+    WITH_JUDGE,
+    Counted,
+    LabelPlace,
+    LabelSums,
+    Said,
+    Tables,
+    WordPlace,
+    hour_number,
+)
+
+Verdict: TypeAlias = tuple[float | None, str | None]
+"""Quality and label."""
+
+
+class Events:
+    """Events on their way into the tables. Many at once cost less: most of them fall into the same cells."""
+
+    def __init__(self) -> None:
+        self._outcomes = Batch()
+        self._said: dict[tuple[bytes, str], Said] = {}
+        self._of_talks: dict[tuple[str, str], Said] = {}
+
+    def __len__(self) -> int:
+        return len(self._outcomes) + len(self._said) + len(self._of_talks)
+
+    def add(self, found: Iterable[Mapping[str, Any]]) -> None:
+        """Take events that have all of their fields."""
+        outcomes: dict[bytes, Mapping[str, Any]] = {}
+        for record in found:
+            if record["type"] == "outcome":
+                outcomes.setdefault(compact(record["id"]), record)
+                continue
+            word = Said(record["time"], record["id"], record["quality"], record["label"])
+            source = record["source"] or "user"
+            if record["outcome_id"]:
+                _latest(self._said, (compact(record["outcome_id"]), source), word)
+            elif (conversation := record["conversation_id"]) is not None:
+                _latest(self._of_talks, (conversation, source), word)
+        self._outcomes.add(outcomes)
+
+    def store(self, tables: Tables) -> None:
+        """Add the events to the tables. Those that are there already change nothing."""
+        outcomes, said, of_talks = self._outcomes, self._said, self._of_talks
+        if known := tables.known(outcomes.ids):
+            outcomes.leave_out(known)
+        if outcomes:
+            keys = outcomes.keys(tables.key)
+            tables.add_outcomes(_rows(outcomes, keys))
+            added = outcomes.added(keys)
+            tables.add_cells(added.cells)
+            tables.add_users(added.users)
+        open_pairs = set(said)
+        if outcomes:  # what was said before they came; few of them are older than the last of that
+            open_pairs |= tables.words(outcomes.ids).keys()
+        if said or of_talks:
+            tables.hear(said, of_talks)
+        for conversation, members in tables.outcomes_of({talk for talk, _ in of_talks}).items():
+            open_pairs |= {
+                (each, source) for talk, source in of_talks if talk == conversation for each in members
+            }
+        if outcomes and tables.anything_said():
+            conversations: defaultdict[str, list[bytes]] = defaultdict(list)
+            for each, talk in zip(outcomes.ids, outcomes.column("conversation_id"), strict=True):
+                if talk is not None:
+                    conversations[talk].append(each)
+            for conversation, source in tables.talk_words(conversations.keys()):
+                open_pairs |= {(each, source) for each in conversations[conversation]}
+        if open_pairs:
+            _settle(tables, open_pairs)
+
+
+def _rows(outcomes: Batch, keys: Iterable[int]) -> Iterator[tuple[Any, ...]]:
+    """Return the rows of outcomes as the table has them. The time matters to words about conversations."""
+    numbers = {hour: hour_number(hour) for hour in set(outcomes.hours)}
+    talks = outcomes.column("conversation_id")
+    times = [
+        None if talk is None else time for time, talk in zip(outcomes.column("time"), talks, strict=True)
+    ]
+    hours = map(numbers.__getitem__, outcomes.hours)
+    known = (outcomes.column("confidence"), talks, times, outcomes.column("holdback"))
+    return zip(outcomes.ids, hours, keys, *known, strict=True)
+
+
+def _latest(words: dict[Any, Said], place: tuple[Any, str], word: Said) -> None:
+    known = words.get(place)
+    if known is None or word[:2] > known[:2]:
+        words[place] = word
+
+
+def _settle(tables: Tables, pairs: Iterable[tuple[bytes, str]]) -> None:
+    """Make the labels hold what counts now of what was said about some outcomes."""
+    wanted = sorted(pairs)
+    counted = tables.outcomes({each for each, _ in wanted})
+    own = tables.words(counted)
+    talks = tables.talk_words({c.conversation for c in counted.values() if c.conversation is not None})
+    before: defaultdict[bytes, dict[str, Verdict]] = defaultdict(dict)
+    for (each, source), verdict in tables.applied(counted).items():
+        before[each][source] = verdict
+    changed: dict[tuple[bytes, str], Verdict] = {}
+    change = _Change()
+    for each, together in groupby(wanted, itemgetter(0)):
+        outcome = counted.get(each)
+        if outcome is None:  # its own event is still to come
+            continue
+        now = dict(before[each])
+        for _, source in together:
+            word = own.get((each, source))
+            if word is None and outcome.conversation is not None:
+                word = talks.get((outcome.conversation, source))
+                if word is not None and word.time < (outcome.time or ""):
+                    word = None
+            if word is not None and now.get(source) != (word.quality, word.label):
+                changed[each, source] = now[source] = (word.quality, word.label)
+        if now != before[each]:
+            change.move(outcome, before[each], -1)
+            change.move(outcome, now, 1)
+    if changed:
+        tables.apply(changed, change.labels, change.words)
+
+
+class _Change:
+    """What is to be added to the labels, where some outcomes are judged otherwise than before."""
+
+    def __init__(self) -> None:
+        self.labels: defaultdict[LabelPlace, list[float]] = defaultdict(
+            lambda: [0.0] * len(LabelSums._fields)
+        )
+        self.words: defaultdict[WordPlace, int] = defaultdict(int)
+
+    def move(self, outcome: Counted, verdicts: Mapping[str, Verdict], sign: int) -> None:
+        """Put in what is said of an outcome, as `Figures.hear` does, or with a sign of -1 take it out."""
+        for source, (quality, label) in verdicts.items():
+            self._add(outcome, source, ANY_WORD, sign, LabelSums(1))
+            if label is not None:
+                for grain, bucket, key in _places(outcome):
+                    self.words[grain, bucket, key, source, label] += sign
+            if quality is None:
+                continue
+            confidence = outcome.confidence
+            place = UNKNOWN_CONFIDENCE if confidence is None else confidence_bin(confidence)
+            self._add(outcome, source, place, sign, _pair(quality, confidence or 0.0))
+            if outcome.holdback is not None:
+                held = HELD if outcome.holdback == "held" else ROUTED
+                self._add(outcome, source, held, sign, _pair(quality, 0.0))
+        for source, mine, judged in beside_judge({source: word[0] for source, word in verdicts.items()}):
+            self._add(outcome, source, WITH_JUDGE, sign, _pair(mine, judged))
+
+    def _add(self, outcome: Counted, source: str, place: int, sign: int, sums: LabelSums) -> None:
+        for grain, bucket, key in _places(outcome):
+            known = self.labels[grain, bucket, key, source, place]
+            for column, value in enumerate(sums):
+                known[column] += sign * value
+
+
+def _pair(value: float, other: float) -> LabelSums:
+    return LabelSums(1, value, value * value, other, other * other, value * other)
+
+
+def _places(outcome: Counted) -> Iterator[tuple[int, str, int]]:
+    for grain in (HOUR, DAY, MONTH, YEAR):
+        yield grain, outcome.hour[:grain], outcome.key
+    yield TOTAL_HOUR, outcome.hour, NOBODY
