@@ -288,7 +288,7 @@ def test_a_request_without_an_answer_leaves_its_ledger_in_the_json_document(
 
 def test_help_lists_the_main_job_first(typed: Callable[..., Any]) -> None:
     listed = re.findall(r"^│ (\w+) ", typed("--help").stdout.partition("Commands")[2], re.MULTILINE)
-    assert listed == ["demo", "route", "report", "export", "log"]
+    assert listed == ["demo", "route", "report", "export", "alerts", "log"]
 
 
 def test_a_dry_run_calls_nothing_and_logs_nothing(typed: Callable[..., Any], tmp_path: Path) -> None:
