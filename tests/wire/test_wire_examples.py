@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 from servers import Answer, OpenAIServer
 
-from smartroute.sinks import JsonlSource
-from smartroute.sinks.locations import default_log_path
+from smartroute.emitter import Emitter
+from smartroute.events import Event
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("[0-9]*.py"))
 
@@ -18,8 +19,18 @@ EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("[0-9]*.py"))
 @pytest.mark.wire
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_with_a_key_an_example_calls_real_models_and_says_so(
-    path: Path, openai_server: OpenAIServer, capsys: pytest.CaptureFixture[str]
+    path: Path,
+    openai_server: OpenAIServer,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    events: list[Event] = []  # wherever an example keeps its log
+
+    def seen(emitter: Emitter, *outcome: Any, make: Any = Emitter._event_of) -> Event:
+        events.append(make(emitter, *outcome))
+        return events[-1]
+
+    monkeypatch.setattr(Emitter, "_event_of", seen)
     openai_server.default = Answer("82", input_tokens=1_000, output_tokens=100)
     runpy.run_path(str(path), run_name="__main__")
     printed = capsys.readouterr().out
@@ -29,6 +40,5 @@ def test_with_a_key_an_example_calls_real_models_and_says_so(
     usd = re.search(r"The bill: \$(\d+\.\d+)", printed)
     assert usd is not None
     assert float(usd[1]) > 0
-    events = JsonlSource(default_log_path(simulated=False)).events()
     attempts = sorted(attempt["model"] for event in events for attempt in event.attempts)
     assert sorted(received.model for received in openai_server.received) == attempts
