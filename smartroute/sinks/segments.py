@@ -68,6 +68,9 @@ def compress_segments(path: str | Path, *, clock: Clock | None = None) -> Tended
                 if not free:
                     busy += file.exists()
                     continue
+                if _is_left_over(file):
+                    file.unlink()
+                    continue
                 size, smaller = _compress(file)
                 done, before, after = done + 1, before + size, after + smaller
     except OSError as error:
@@ -141,6 +144,14 @@ def _alone(file: Path, today: date) -> Iterator[bool]:
         yield is_same_file(handle, file)
     finally:
         os.close(handle)
+
+
+def _is_left_over(file: Path) -> bool:
+    """Return whether a segment is an empty twin of a compressed one, which it must not replace.
+
+    A writer makes it for a moment: it opens its segment again, just when that has been compressed.
+    """
+    return file.stat().st_size == 0 and file.with_name(file.name + COMPRESSED).exists()
 
 
 def _compress(file: Path) -> tuple[int, int]:

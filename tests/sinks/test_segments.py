@@ -74,6 +74,17 @@ def test_a_writer_that_comes_back_to_a_compressed_segment_begins_a_new_one(tmp_p
     assert sorted(ids(tmp_path)) == ["a", "b"]
 
 
+def test_an_empty_twin_of_a_compressed_segment_does_not_replace_it(tmp_path):
+    """A writer opens its segment again when that has just been packed, and has not locked it yet."""
+    a_log(tmp_path, (0,))
+    (segment,) = tmp_path.glob("*.jsonl")
+    compress_segments(tmp_path)
+    segment.touch()
+    assert compress_segments(tmp_path).segments == 0
+    assert ids(tmp_path) == ["d0"]
+    assert not segment.exists()
+
+
 def test_a_crash_between_the_two_files_counts_nothing_twice(tmp_path):
     a_log(tmp_path, (1,))
     (plain,) = tmp_path.glob("*.jsonl")

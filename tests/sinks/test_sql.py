@@ -450,7 +450,13 @@ _ENDS = {
     "return": ("", "", "", 0),
     "exit": ("sys.exit(0)", "", "", 0),
     "an exception": ("raise SystemExit(3)", "", "", 3),
-    "Ctrl-C": ("os.kill(os.getpid(), signal.SIGINT); time.sleep(30)", "", "", -signal.SIGINT),
+    "Ctrl-C": (
+        "os.kill(os.getpid(), signal.SIGINT); time.sleep(30)",
+        # A shell that runs us in the background has it ignored, and children inherit that.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)",
+        "",
+        -signal.SIGINT,
+    ),
     "SIGTERM": ("terminate()", "", "", -signal.SIGTERM),
     "SIGTERM, a handler before": ("terminate()", "signal.signal(signal.SIGTERM, go)", "", 7),
     "SIGTERM, a handler after": ("terminate()", "", "signal.signal(signal.SIGTERM, go)", 7),
