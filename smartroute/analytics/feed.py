@@ -25,7 +25,8 @@ from smartroute.sinks.segments import COMPRESSED
 if TYPE_CHECKING:
     from smartroute.analytics.rollup import Part
 
-BLOCK_BYTES = 8 << 20
+BLOCK_BYTES = 1 << 20
+_BUFFER_BYTES = 256 << 10
 _CACHE_KB = 64 << 10  # what a load touches stays in memory until it is stored
 _PATIENCE_S = 60.0
 _MOST_FIRST_LINE = 16 << 20
@@ -62,7 +63,7 @@ class Segment:
 
         Raises OSError.
         """
-        with self._open(0) as stream:
+        with self._damage_told(), self._open(0, io.DEFAULT_BUFFER_SIZE) as stream:
             line = stream.readline(_MOST_FIRST_LINE)
         return hashlib.sha256(line).hexdigest()[:_ID_CHARACTERS] if line.endswith(b"\n") else None
 
@@ -73,37 +74,49 @@ class Segment:
     def blocks(self, start: int) -> Iterator[Block]:
         """Yield what stands behind a position. What is written meanwhile waits. Raises OSError."""
         most = None if self.file.name.endswith(COMPRESSED) else self.size
-        with self._open(start) as stream:
-            rest, read = b"", start
-            try:
-                while more := stream.read(
-                    BLOCK_BYTES if most is None else min(BLOCK_BYTES, max(0, most - read))
-                ):
-                    read += len(more)
-                    whole = more.rfind(b"\n") + 1
-                    if whole:
-                        end = start + len(rest) + whole
-                        yield Block(io.BytesIO(rest + more[:whole]).readlines(), start, end)
-                        start, rest = end, b""
-                    rest += more[whole:]
-            except (EOFError, zlib.error) as error:
-                raise OSError(errno.EIO, f"damaged: {error}", str(self.file)) from error
+        rest, read = b"", start
+        with self._damage_told(), self._open(start, _BUFFER_BYTES) as stream:
+            while (hint := BLOCK_BYTES if most is None else min(BLOCK_BYTES, most - read)) > 0:
+                if not (lines := stream.readlines(hint)):
+                    break
+                read += sum(map(len, lines))
+                if rest:
+                    lines[0] = rest + lines[0]
+                rest = b"" if lines[-1].endswith(b"\n") else lines.pop()
+                if lines:
+                    end = read - len(rest)
+                    yield Block(lines, start, end)
+                    start = end
         if rest:
             yield Block([rest], start, start + len(rest), torn=True)
 
-    def _open(self, offset: int) -> BinaryIO:
-        """Open it at an offset into what it holds uncompressed."""
+    def _open(self, offset: int, buffer_bytes: int) -> BinaryIO:
+        """Open it at an offset into what it holds uncompressed.
+
+        Lines are taken most cheaply out of a buffer that holds many.
+        """
         file = self.file
         packed = file.name.endswith(COMPRESSED)
         try:
-            stream = gzip.open(file, "rb") if packed else file.open("rb")  # noqa: SIM115  the caller closes it
+            stream = _unpacked(file, buffer_bytes) if packed else file.open("rb", buffering=buffer_bytes)
         except FileNotFoundError:
             if packed:
                 raise
             # Somebody has just compressed it.
-            stream = gzip.open(file.with_name(file.name + COMPRESSED), "rb")  # noqa: SIM115
+            stream = _unpacked(file.with_name(file.name + COMPRESSED), buffer_bytes)
         stream.seek(offset)
-        return cast("BinaryIO", stream)
+        return stream
+
+    @contextlib.contextmanager
+    def _damage_told(self) -> Iterator[None]:
+        try:
+            yield
+        except (EOFError, zlib.error) as error:
+            raise OSError(errno.EIO, f"damaged: {error}", str(self.file)) from error
+
+
+def _unpacked(file: Path, buffer_bytes: int) -> BinaryIO:
+    return io.BufferedReader(cast("io.RawIOBase", gzip.open(file, "rb")), buffer_bytes)
 
 
 class JsonlLog:
@@ -203,6 +216,18 @@ _NAMES = frozenset(
 )
 _ATTEMPT_NAMES = frozenset(("purpose", "rung", "cost_usd", "failure"))
 _UNKNOWN: dict[str, Any] = dict.fromkeys(_NAMES)
+
+
+def compact_all(event_ids: list[str]) -> list[bytes]:
+    """Return what `compact` does of each, at a third of the cost where all are our own."""
+    together = "".join(event_ids)
+    if set(map(len, event_ids)) == {_ID_CHARACTERS}:
+        with contextlib.suppress(ValueError):
+            found = bytes.fromhex(together)
+            if found.hex() == together:
+                size = _ID_CHARACTERS // 2
+                return [found[start : start + size] for start in range(0, len(found), size)]
+    return list(map(compact, event_ids))
 
 
 def compact(event_id: str) -> bytes:

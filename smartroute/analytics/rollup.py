@@ -325,7 +325,7 @@ class _Load:
 _LOAD = 1 << 16
 """How many events are stored at once."""
 
-_LINES = 500
+_LINES = 128
 """How many lines are taken apart at once. What they become is small; what they are in between is not."""
 
 
