@@ -8,26 +8,15 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from smartroute.analytics.cells import (
-    DAY,
-    FIELDS,
-    HOUR,
-    MONTH,
-    NOBODY,
-    SLOT,
-    TOTAL_HOUR,
-    YEAR,
-    ZEROS,
-    Cell,
-    Key,
-    Place,
-    UserSums,
-)
+from smartroute.analytics.cell_columns import Cells, Columns, Slots, summed
+from smartroute.analytics.cells import DAY, FIELDS, HOUR, NOBODY, TOTAL_HOUR, ZEROS, Key
+from smartroute.analytics.feed import compact_all
 from smartroute.analytics.figures import GROWTH, LONG_PROMPT, TOKEN_SUMS, climb_usd, of_calls
+from smartroute.analytics.instants import LENGTHS, hour_numbers, instants_of, texts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,33 +27,24 @@ if TYPE_CHECKING:
 
 _LOG_GROWTH = math.log(GROWTH)
 _NONE = math.nan
-_LATEST = "~"  # behind any time
+_PACK = 4_096  # values as objects take several times as much memory as in arrays
 
 _NUMBERS = (
     *("unpriced_attempts", "cost_usd", "baseline_cost_usd", "latency_s", "confidence"),
     *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
+    *("escalated", "answer_changed"),
 )
-_COLUMNS = (
-    "time",
-    "unit",
-    "conversation_id",
-    "holdback",
-    "model",
-    "error",
-    "escalated",
-    "answer_changed",
-    *_NUMBERS,
-)
-_columns_of = itemgetter(*_COLUMNS)
 _calls_of = itemgetter("attempts", "model", "kind", "answer_changed")
 _key_of = itemgetter(*FIELDS)
+_rest_of = itemgetter("time", "unit", "conversation_id", "holdback", "model", "error", *_NUMBERS)
+_HOLDBACKS = {None: 0, "held": 1}  # any other is "routed": 2
 
 
 class Added(NamedTuple):
-    """What outcomes add to cells, and to what is known of users by day and user."""
+    """What outcomes add to cells, and to what is known of users: rows of day, user and UserSums."""
 
-    cells: dict[Place, Cell]
-    users: dict[tuple[str, str], UserSums]
+    cells: Cells
+    users: Iterator[tuple[Any, ...]]
 
 
 class _Row(NamedTuple):
@@ -111,100 +91,140 @@ class Batch:
 
     def __init__(self) -> None:
         self.ids: list[bytes] = []
+        self.talks: list[str | None] = []
         self._seen: set[bytes] = set()
-        self._columns: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
-        self._attempts: list[int] = []
+        self._times: list[str | None] = []
+        self._holdbacks: list[str | None] = []
+        self._confidences: list[float | None] = []
         # Nearly all requests are one call that was answered; what there is to say of the others, by place.
         self._calls: dict[int, _Called] = {}
-        self._keys: list[int] = []
         self._key_places: defaultdict[Key, int] = _places()
+        self._unit_places: defaultdict[str | None, int] = _places()
+        self._unit_places[None] = _NO_UNIT
+        self._fresh: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        self._packed: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def add(self, found: Mapping[bytes, Mapping[str, Any]]) -> None:
-        """Take outcomes that have all of their fields, by id; those that are here already change nothing."""
-        fresh = found.keys() - self._seen
-        if len(fresh) < len(found):
-            found = {each: record for each, record in found.items() if each in fresh}
-        if not found:
+    def add(self, records: Sequence[Mapping[str, Any]]) -> None:
+        """Take outcomes that have all of their fields; those that are here already change nothing."""
+        ids = compact_all([record["id"] for record in records])
+        found = dict(zip(reversed(ids), reversed(records), strict=True))  # of several the first one stays
+        if len(found) < len(ids) or not self._seen.isdisjoint(ids):
+            new = [each for each in dict.fromkeys(ids) if each not in self._seen]
+            ids, records = new, [found[each] for each in new]
+        if not ids:
             return
-        self._seen |= fresh
-        records = found.values()
-        self._keys += map(self._key_places.__getitem__, map(_key_of, records))
+        self._seen.update(ids)
+        fresh = self._fresh
+        attempts = fresh["attempts"]
         for number, (made, model, kind, changed) in enumerate(map(_calls_of, records), start=len(self.ids)):
             if made and len(made) == 1 and model is not None:
                 (call,) = made
                 if "failure" not in call and call.get("purpose") == "answer":
-                    self._attempts.append(1)
+                    attempts.append(1)
                     continue
-            self._attempts.append(len(made or ()))
             made = made or ()
+            attempts.append(len(made))
             climbed = 0.0 if changed is None else climb_usd(made)
             self._calls[number] = _Called(*of_calls(made, model is None, kind), climbed)
-        self.ids += found
-        for name, values in zip(_COLUMNS, zip(*map(_columns_of, records), strict=True), strict=True):
-            self._columns[name] += values
+        self.ids += ids
+        fresh["key"] += map(self._key_places.__getitem__, map(_key_of, records))
+        times, units, talks, holdbacks, models, errors, *numbers = zip(*map(_rest_of, records), strict=True)
+        self.talks += talks
+        # The time matters to words about conversations alone.
+        self._times += [None if talk is None else time for time, talk in zip(times, talks, strict=True)]
+        self._holdbacks += holdbacks
+        fresh["time"] += times
+        fresh["unit"] += map(self._unit_places.__getitem__, units)
+        fresh["unanswered"] += [model is None for model in models]
+        fresh["error"] += [error is not None for error in errors]
+        fresh["holdback"] += [_HOLDBACKS.get(word, 2) for word in holdbacks]
+        for name, values in zip(_NUMBERS, numbers, strict=True):
+            fresh[name] += values
+        self._confidences += numbers[_NUMBERS.index("confidence")]
+        if len(attempts) >= _PACK:
+            self._pack()
 
-    def column(self, name: str) -> Sequence[Any]:
-        """Return a field of each outcome."""
-        return self._columns[name]
+    def _pack(self) -> None:
+        import numpy as np
 
-    @property
-    def hours(self) -> list[str]:
-        """Return the hour of each outcome."""
-        return [time[:HOUR] for time in self._columns["time"]]
+        for name, values in self._fresh.items():
+            if values:
+                kind = _KINDS.get(name, np.float64)
+                self._packed[name].append(
+                    instants_of(values) if name == "time" else np.array(values, dtype=kind)
+                )
+                self._fresh[name] = []
+
+    def _column(self, name: str) -> Any:
+        """Return a column of all outcomes."""
+        import numpy as np
+
+        self._pack()
+        if len(self._packed[name]) > 1:
+            self._packed[name] = [np.concatenate(self._packed[name])]
+        return self._packed[name][0]
+
+    def rows(self, keys: Places) -> Iterator[tuple[Any, ...]]:
+        """Return the outcomes as the tables have them."""
+        hours = hour_numbers(self._column("time")).tolist()
+        known = (self._confidences, self.talks, self._times, self._holdbacks)
+        return zip(self.ids, hours, keys.tolist(), *known, strict=True)
 
     def leave_out(self, known: Collection[bytes]) -> None:
         """Forget the outcomes of some ids."""
         keep = [place for place, each in enumerate(self.ids) if each not in known]
         self._calls = {new: self._calls[old] for new, old in enumerate(keep) if old in self._calls}
-        lists: tuple[list[Any], ...] = (self.ids, self._attempts, self._keys, *self._columns.values())
+        lists: tuple[list[Any], ...] = (
+            *(self.ids, self.talks, self._times, self._holdbacks, self._confidences),
+        )
         for values in lists:
             values[:] = [values[place] for place in keep]
+        for name in _COLUMNS:
+            self._packed[name] = [self._column(name)[keep]]
 
-    def keys(self, number_of: Callable[[Key], int]) -> list[int]:
+    def keys(self, number_of: Callable[[Key], int]) -> Places:
         """Return the key of each outcome. `number_of` gives the number of a combination of fields."""
-        used = set(self._keys)
-        numbers = {place: number_of(key) for key, place in self._key_places.items() if place in used}
-        return [numbers[place] for place in self._keys]
+        import numpy as np
 
-    def added(self, keys: Sequence[int]) -> Added:
-        """Return what the outcomes add up to, by the key of each."""
-        if not self.ids:
-            return Added({}, {})
-        row = self._laid_out()
-        return Added(self._cells(row, keys), self._users(row))
+        places = self._column("key")
+        used = set(np.unique(places).tolist())
+        numbers = [number_of(key) if place in used else 0 for key, place in self._key_places.items()]
+        found: Places = np.array(numbers, dtype=np.int64)[places]
+        return found
 
     def _laid_out(self) -> _Row:
         """Return what `measure` says of each outcome."""
         import numpy as np
 
-        unpriced, usd, baseline, latency_s, confidence, read, written, cached, stored, reasoned = (
-            np.array(self._columns[name], dtype=np.float64) for name in _NUMBERS
-        )
-        unanswered = np.array([model is None for model in self._columns["model"]])
+        columns = [self._column(name) for name in _NUMBERS]
+        unpriced, usd, baseline, latency_s, confidence, *columns = columns
+        read, written, cached, stored, reasoned, escalated, changed = columns
+        unanswered = self._column("unanswered")
         unpriced = np.nan_to_num(unpriced) != 0
         failed, rejected, climbed = np.zeros(len(usd)), np.zeros(len(usd)), np.zeros(len(usd))
-        for number, called in self._calls.items():
-            failed[number], rejected[number] = called.failed, called.rejected_usd
-            climbed[number] = called.climb_usd
+        if self._calls:
+            numbers = list(self._calls)
+            failed[numbers], rejected[numbers], climbed[numbers] = zip(
+                *((c.failed, c.rejected_usd, c.climb_usd) for c in self._calls.values()), strict=True
+            )
         cached = np.minimum(np.nan_to_num(cached), read)
         stored = np.minimum(np.nan_to_num(stored), read - cached)
         reasoned = np.minimum(np.nan_to_num(reasoned), written)
         tokens = np.stack((read - cached - stored, cached, stored, written - reasoned, reasoned))
         tokens[:, np.isnan(read) | np.isnan(written) | unpriced] = _NONE
         tokens[:, unanswered] = 0.0
-        held = [0 if word is None else 1 if word == "held" else 2 for word in self._columns["holdback"]]
         return _Row(
-            answered=~unanswered & np.array([error is None for error in self._columns["error"]]),
-            escalated=np.array(self._columns["escalated"], dtype=bool),
-            attempts=np.array(self._attempts, dtype=np.float64),
+            answered=~unanswered & ~self._column("error"),
+            escalated=np.nan_to_num(escalated) != 0,
+            attempts=self._column("attempts"),
             failed_attempts=failed,
             unpriced=unpriced,
             long=(read > LONG_PROMPT) & ~np.isnan(tokens[0]),
-            comparable=np.array([changed is not None for changed in self._columns["answer_changed"]]),
-            changed=np.array([changed is True for changed in self._columns["answer_changed"]]),
+            comparable=~np.isnan(changed),
+            changed=changed == 1,
             rejected_usd=rejected,
             climb_usd=climbed,
             usd=np.nan_to_num(usd),
@@ -212,122 +232,124 @@ class Batch:
             confidence=confidence,
             unanswered=unanswered,
             baseline_usd=np.where(unanswered | unpriced, _NONE, baseline),
-            holdback=np.where(unpriced, 0, held),
+            holdback=np.where(unpriced, 0, self._column("holdback")),
             tokens=tokens,
         )
 
-    def _users(self, row: _Row) -> dict[tuple[str, str], UserSums]:
+    def added(self, keys: Places) -> Added:
+        """Return what the outcomes add up to, by the key of each."""
+        row = self._laid_out()
+        return Added(self._cells(row, keys), self._users(row))
+
+    def _users(self, row: _Row) -> Iterator[tuple[Any, ...]]:
         import numpy as np
 
-        places: defaultdict[tuple[str, str], int] = _places()
-        times, units = self._columns["time"], self._columns["unit"]
-        numbers = [number for number, unit in enumerate(units) if unit is not None]
-        users = [places[times[number][:DAY], units[number]] for number in numbers]
-        if not users:
-            return {}
-        baseline = np.nan_to_num(row.baseline_usd)
-        compared = np.where(row.unanswered | ~np.isnan(row.baseline_usd), row.usd, 0.0)
+        units = self._column("unit")
+        there = units != _NO_UNIT
+        many = len(self._unit_places) + 1
+        days = self._column("time")[there] // LENGTHS[DAY]
+        codes, users = np.unique(days * many + units[there], return_inverse=True)
         columns = (
-            np.ones_like(row.usd),
-            row.answered,
-            row.escalated,
-            row.unpriced,
-            row.usd,
-            compared,
-            baseline,
+            *(np.ones_like(row.usd), row.answered, row.escalated, row.unpriced, row.usd),
+            np.where(row.unanswered | ~np.isnan(row.baseline_usd), row.usd, 0.0),
+            np.nan_to_num(row.baseline_usd),
         )
-        sums = _summed([column[numbers] for column in columns], np.array(users), len(places)).tolist()
-        return {user: UserSums(*sums[place]) for user, place in places.items()}
+        sums = summed((column[there] for column in columns), users, len(codes))
+        names = list(self._unit_places)
+        return zip(
+            _buckets(codes // many, DAY),
+            # The first of the names is that of nobody, whose place is before all others'.
+            [names[place] for place in (codes % many).tolist()],
+            *sums.T.tolist(),
+            strict=True,
+        )
 
-    def _cells(self, row: _Row, keys: Sequence[int]) -> dict[Place, Cell]:
+    def _cells(self, row: _Row, keys: Places) -> Cells:
         import numpy as np
 
-        hours: defaultdict[tuple[str, int], int] = _places()
-        places = list(map(hours.__getitem__, zip(self.hours, keys, strict=True)))
-        first, last = [_LATEST] * len(hours), [""] * len(hours)
-        for time, place in zip(self._columns["time"], places, strict=True):
-            if time > last[place]:
-                last[place] = time
-            if time < first[place]:
-                first[place] = time
-        overheads: defaultdict[int, list[tuple[str, float]]] = defaultdict(list)
+        times = self._column("time")
+        many = int(keys.max()) + 1
+        codes, own = np.unique(times // LENGTHS[HOUR] * many + keys, return_inverse=True)
+        n = len(codes)
+        first, last = np.full(n, times.max()), np.zeros(n, dtype=np.int64)
+        np.minimum.at(first, own, times)
+        np.maximum.at(last, own, times)
+        overheads: defaultdict[int, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
         for number, called in self._calls.items():
-            if called.overhead_usd:
-                overheads[places[number]] += called.overhead_usd
-        own = np.array(places, dtype=np.int64)
-        by_hour = _summed(_numbers(row), own, len(hours))
-        slots = [_counted(own, _slots(each)) for each in (row.usd, row.latency_s, row.confidence)]
-        found: dict[Place, Cell] = {}
-        for grain, place_of in _GRAINS:
-            coarser: dict[tuple[str, int], int] = {}
-            parents = [coarser.setdefault(place_of(hour), len(coarser)) for hour in hours]
-            n, cells = len(coarser), np.array(parents, dtype=np.int64)
-            sums = (by_hour if grain == HOUR else _summed(by_hour.T, cells, n)).tolist()
-            blobs = [_histograms(each if grain == HOUR else each.within(cells), n) for each in slots]
-            made = [
-                Cell(numbers, "", "", list(packed), {}) for numbers, *packed in zip(sums, *blobs, strict=True)
-            ]
-            for place, parent in enumerate(parents):
-                cell = made[parent]
-                if not cell.first or first[place] < cell.first:
-                    cell.first = first[place]
-                if last[place] > cell.last:
-                    cell.last = last[place]
-                for purpose, usd in overheads.get(place, ()):
-                    cell.overhead_usd[purpose] = cell.overhead_usd.get(purpose, 0.0) + usd
-            for (bucket, key), cell in zip(coarser, made, strict=True):
-                found[grain, bucket, key] = cell
-        return found
+            for purpose, usd in called.overhead_usd:
+                overheads[int(own[number])][purpose] += usd
+        slots = [_slots(each) for each in (row.usd, row.latency_s, row.confidence)]
+        hourly = Columns(
+            summed(_numbers(row), own, n), first, last, Slots.counted(own, slots, _UNKNOWN), overheads
+        )
+        places, grains = [(HOUR, codes)], [hourly]
+        for grain, length in LENGTHS.items():
+            whole = grain == HOUR
+            among = np.zeros_like(codes) + NOBODY if whole else codes % many
+            coarser, parents = np.unique(
+                codes // many // (length // LENGTHS[HOUR]) * many + among, return_inverse=True
+            )
+            places.append((TOTAL_HOUR if whole else grain, coarser))
+            grains.append(hourly.within(parents, len(coarser)))
+        return Cells(
+            [
+                (grain, bucket, key)
+                for grain, among in places
+                for bucket, key in zip(
+                    _buckets(among // many, abs(grain)), (among % many).tolist(), strict=True
+                )
+            ],
+            grains[0].joined(*grains[1:]),
+        )
 
 
-_GRAINS: tuple[tuple[int, Callable[[tuple[str, int]], tuple[str, int]]], ...] = (
-    (HOUR, lambda place: place),
-    (DAY, lambda place: (place[0][:DAY], place[1])),
-    (MONTH, lambda place: (place[0][:MONTH], place[1])),
-    (YEAR, lambda place: (place[0][:YEAR], place[1])),
-    (TOTAL_HOUR, lambda place: (place[0], NOBODY)),
-)
+_NO_UNIT = -1
+_COLUMNS = ("time", "key", "unit", "attempts", "unanswered", "error", "holdback", *_NUMBERS)
+_KINDS = {"key": "i4", "unit": "i4", "unanswered": "?", "error": "?", "holdback": "i1"}
+"""The columns that are no floats."""
 
 
-def _numbers(row: _Row) -> list[Array]:
-    """Return the columns in the order of NUMBERS, one value for each outcome."""
+def _buckets(numbers: Places, grain: int) -> list[str]:
+    """Return how hours, days, months or years are written, by how many there were before."""
     import numpy as np
 
-    def moments(values: Array, counts: Array) -> list[Array]:
-        kept = np.where(counts, values, 0.0)
-        return [counts.astype(np.float64), kept, kept * kept]
+    known, places = np.unique(numbers, return_inverse=True)
+    texts = [text[:grain] for text in texts_of(known * LENGTHS[grain])]
+    return [texts[place] for place in places.tolist()]
+
+
+def _numbers(row: _Row) -> Iterator[Array]:
+    """Yield the columns in the order of NUMBERS, one value for each outcome: one by one, for memory."""
+    import numpy as np
 
     usd = row.usd
-    everyone = np.ones_like(usd)
+    squares = usd * usd
     compared = ~np.isnan(row.baseline_usd)
     baseline = np.where(compared, row.baseline_usd, 0.0)
     paid = np.where(compared | row.unanswered, usd, 0.0)
     known = ~np.isnan(row.tokens[0])
     tokens = [np.where(known, each, 0.0) for each in (usd, *row.tokens)]
-    return [
-        everyone,
-        *(row.answered, row.escalated, row.attempts, row.failed_attempts, row.unpriced, row.long),
-        *(row.comparable, row.changed),
-        row.rejected_usd,
-        *moments(usd, everyone),
-        *moments(row.latency_s, ~np.isnan(row.latency_s)),
-        *moments(row.confidence, ~np.isnan(row.confidence)),
-        *moments(usd, row.holdback == 1),
-        *moments(usd, row.holdback == 2),
-        *moments(row.climb_usd, row.comparable & ~row.unpriced),
-        *(compared.astype(np.float64), row.unanswered, paid, baseline, paid * paid),
-        *(baseline * baseline, paid * baseline),
-        (known & ~row.unanswered).astype(np.float64),
-        *tokens,
-        *(tokens[one] * tokens[other] for one in range(TOKEN_SUMS) for other in range(one, TOKEN_SUMS)),
-    ]
-
-
-def _summed(numbers: Iterable[Array], cells: Places, n: int) -> Array:
-    """Return the sums by cell: shape (cells, columns)."""
-    import numpy as np
-
-    return np.stack([np.bincount(cells, weights=column, minlength=n) for column in numbers], axis=1)
+    yield np.ones_like(usd)
+    yield usd
+    yield from (row.answered, row.escalated, row.attempts, row.failed_attempts, row.unpriced, row.long)
+    yield from (row.comparable, row.changed)
+    yield row.rejected_usd
+    yield squares
+    for values, counts in (
+        (row.latency_s, ~np.isnan(row.latency_s)),
+        (row.confidence, ~np.isnan(row.confidence)),
+        (usd, row.holdback == 1),
+        (usd, row.holdback == 2),
+        (row.climb_usd, row.comparable & ~row.unpriced),
+    ):
+        kept = np.where(counts, values, 0.0)
+        yield from (counts, kept, kept * kept)
+    yield from (compared, row.unanswered, paid, baseline, paid * paid, baseline * baseline, paid * baseline)
+    yield known & ~row.unanswered
+    yield from tokens
+    for one in range(TOKEN_SUMS):
+        for other in range(one, TOKEN_SUMS):
+            yield tokens[one] * tokens[other]
 
 
 def _slots(values: Array) -> Places:
@@ -342,39 +364,3 @@ def _slots(values: Array) -> Places:
 
 
 _UNKNOWN = 1 << 15
-_SLOTS = 1 << 16
-
-
-class _Counts(NamedTuple):
-    """How many values lie in each slot of each cell, in order: codes are cell * _SLOTS + slot - ZEROS."""
-
-    codes: Places
-    counts: Places
-
-    def within(self, cells: Places) -> _Counts:
-        """Return the counts of coarser cells, by the one that each of ours lies in."""
-        import numpy as np
-
-        codes, place = np.unique(
-            cells[self.codes // _SLOTS] * _SLOTS + self.codes % _SLOTS, return_inverse=True
-        )
-        return _Counts(codes, np.bincount(place, weights=self.counts).astype(np.int64))
-
-
-def _counted(cells: Places, slots: Places) -> _Counts:
-    import numpy as np
-
-    known = slots != _UNKNOWN
-    return _Counts(*np.unique(cells[known] * _SLOTS + (slots[known] - ZEROS), return_counts=True))
-
-
-def _histograms(found: _Counts, n: int) -> list[bytes]:
-    """Return the packed histogram of each of n cells."""
-    import numpy as np
-
-    pairs = np.empty(len(found.codes), dtype=[("slot", "<i2"), ("count", "<u4")])
-    pairs["slot"] = found.codes % _SLOTS + ZEROS
-    pairs["count"] = found.counts
-    ends = (np.searchsorted(found.codes, np.arange(1, n + 1) * _SLOTS) * SLOT.size).tolist()
-    blob = pairs.tobytes()
-    return [blob[start:end] for start, end in zip([0, *ends], ends, strict=False)]

@@ -1,13 +1,14 @@
 """Hold sums of outcomes in cells: one for each hour, day, month and year, and combination of fields.
 
-A cell is a row of the rollup's table, and becomes a Figures again. `Batch` fills them.
+A cell is a row of the rollup's table, and becomes a Figures again. `Columns` makes them, many at once.
 """
 
 from __future__ import annotations
 
+import functools
+import json
 import struct
-from dataclasses import dataclass
-from itertools import chain
+from collections import defaultdict
 from operator import add
 from typing import NamedTuple, TypeAlias
 
@@ -39,26 +40,37 @@ Place: TypeAlias = tuple[int, str, int]
 """A cell's grain, its hour, day, month or year, and its key."""
 
 COUNTS = (
-    *("requests", "answered", "escalated", "attempts", "failed_attempts", "unpriced", "long"),
+    *("answered", "escalated", "attempts", "failed_attempts", "unpriced", "long"),
     *("comparable", "changed"),
 )
-_MOMENTS = ("cost", "latency", "confidence", "held", "routed", "climbs")
+_MOMENTS = ("latency", "confidence", "held", "routed", "climbs")
 _PAIRED = ("n", "unanswered", "cost", "baseline", "cost_squares", "baseline_squares", "products")
-NUMBERS = (
+SHOWN = ("requests", "cost_usd")
+"""The numbers of a cell that have a column each, for whoever looks into the tables."""
+
+PACKED = (
     *COUNTS,
     "rejected_usd",
+    "cost_squares",
     *(f"{name}_{part}" for name in _MOMENTS for part in ("n", "total", "squares")),
     *(f"compared_{part}" for part in _PAIRED),
     "tokens_n",
     *(f"tokens_sum_{place}" for place in range(TOKEN_SUMS)),
     *(f"tokens_product_{place}" for place in range(TOKEN_PRODUCTS)),
 )
-"""The columns of a cell that add up."""
+"""The numbers that are packed into one value: 8 bytes that tell by a bit each which of them are not 0, the
+first in the lowest bit of the first byte, and then those, as floats of 8 bytes with the lowest first."""
 
+NUMBERS = (*SHOWN, *PACKED)
+"""All that adds up in a cell."""
+
+MASK_BYTES = 8
 HISTOGRAMS = ("costs", "latencies", "confidences")
-SLOT = struct.Struct("<hI")
+ENTRY = struct.Struct("<BhI")
+"""How histograms are packed, one behind the other: which one, a slot, and its count; in that order."""
+
 ZEROS = -32_768
-"""How a histogram is packed: slots with their counts, and the slot that stands for values of 0."""
+"""The slot that stands for values of 0."""
 
 
 class UserSums(NamedTuple):
@@ -83,38 +95,53 @@ def of_user(seen: Measured, known: UserSums | None = None) -> UserSums:
     return UserSums(*(more if known is None else map(add, known, more)))
 
 
-@dataclass(slots=True)
-class Cell:
-    """What a cell holds: NUMBERS, the first and last time, a packed histogram of each kind, and overheads."""
+class StoredCell(NamedTuple):
+    """A cell as the tables have it."""
 
-    numbers: list[float]
     first: str
     last: str
-    histograms: list[bytes]
-    overhead_usd: dict[str, float]
+    requests: float
+    cost_usd: float
+    numbers: bytes
+    histograms: bytes
+    overhead_usd: str
 
-    def merge(self, other: Cell) -> None:
-        """Add another."""
-        self.numbers = [mine + theirs for mine, theirs in zip(self.numbers, other.numbers, strict=True)]
-        self.first, self.last = min(self.first, other.first), max(self.last, other.last)
-        self.histograms = [
-            mine if not theirs else _joined(mine, theirs) if mine else theirs
-            for mine, theirs in zip(self.histograms, other.histograms, strict=True)
-        ]
-        for purpose, usd in other.overhead_usd.items():
-            self.overhead_usd[purpose] = self.overhead_usd.get(purpose, 0.0) + usd
 
-    def copy(self) -> Cell:
-        """Return another with the same sums."""
-        return Cell([*self.numbers], self.first, self.last, [*self.histograms], {**self.overhead_usd})
+class Cell:
+    """Cells that are added up, to become figures."""
+
+    __slots__ = ("_counts", "_first", "_last", "_numbers", "_overhead_usd")
+
+    def __init__(self) -> None:
+        self._numbers = [0.0] * len(NUMBERS)
+        self._first, self._last = "~", ""  # behind any time, and before any
+        self._counts: tuple[defaultdict[int, int], ...] = tuple(defaultdict(int) for _ in HISTOGRAMS)
+        self._overhead_usd: defaultdict[str, float] = defaultdict(float)
+
+    def add(self, stored: StoredCell) -> None:
+        """Add one. Raises ValueError, LookupError or struct.error for rubbish."""
+        numbers, counts = self._numbers, self._counts
+        numbers[0] += stored.requests
+        numbers[1] += stored.cost_usd
+        places, values = _layout(stored.numbers[:MASK_BYTES])
+        for place, value in zip(places, values.unpack_from(stored.numbers, MASK_BYTES), strict=True):
+            numbers[place] += value
+        for which, slot, count in ENTRY.iter_unpack(stored.histograms):
+            counts[which][slot] += count
+        if stored.overhead_usd != NO_OVERHEAD:
+            for purpose, usd in json.loads(stored.overhead_usd).items():
+                self._overhead_usd[purpose] += usd
+        self._first, self._last = min(self._first, stored.first), max(self._last, stored.last)
 
     def figures(self) -> Figures:
-        """Return the cell as figures, without labels: those stand elsewhere."""
-        numbers = iter(self.numbers)
-        found = Figures()
+        """Return the sum as figures, without labels: those stand elsewhere."""
+        numbers = iter(self._numbers)
+        found = Figures(requests=round(next(numbers)))
+        cost_usd = next(numbers)
         for name in COUNTS:
             setattr(found, name, round(next(numbers)))
         found.rejected_usd = next(numbers)
+        found.cost = Moments(found.requests, cost_usd, next(numbers))
         for name in _MOMENTS:
             setattr(found, name, Moments(round(next(numbers)), next(numbers), next(numbers)))
         found.compared = Paired(
@@ -125,32 +152,21 @@ class Cell:
             [next(numbers) for _ in range(TOKEN_SUMS)],
             [next(numbers) for _ in range(TOKEN_PRODUCTS)],
         )
-        for name, blob in zip(HISTOGRAMS, self.histograms, strict=True):
-            setattr(found, name, unpacked(blob))
-        found.overhead_usd = dict(self.overhead_usd)
-        found.first, found.last = self.first, self.last
+        for name, counts in zip(HISTOGRAMS, self._counts, strict=True):
+            histogram: LogHistogram = getattr(found, name)
+            histogram.counts.update(counts)
+            histogram.zeros = histogram.counts.pop(ZEROS, 0)
+        found.overhead_usd = dict(self._overhead_usd)
+        found.first, found.last = self._first, self._last
         return found
 
 
-def packed(histogram: LogHistogram) -> bytes:
-    """Return a histogram as bytes: pairs of a slot and its count. Joined bytes are the sum."""
-    pairs = [SLOT.pack(slot, count) for slot, count in sorted(histogram.counts.items())]
-    return b"".join(([SLOT.pack(ZEROS, histogram.zeros)] if histogram.zeros else []) + pairs)
+NO_OVERHEAD = "{}"
 
 
-def _joined(mine: bytes, theirs: bytes) -> bytes:
-    """Return the sum of two packed histograms, without unpacking them: there are many to add up."""
-    counts: dict[int, int] = dict(SLOT.iter_unpack(mine))
-    for slot, count in SLOT.iter_unpack(theirs):
-        counts[slot] = counts.get(slot, 0) + count
-    return struct.pack("<" + "hI" * len(counts), *chain.from_iterable(sorted(counts.items())))
-
-
-def unpacked(blob: bytes) -> LogHistogram:
-    """Return the histogram of some bytes."""
-    found = LogHistogram()
-    counts = found.counts
-    for slot, count in SLOT.iter_unpack(blob):
-        counts[slot] += count
-    found.zeros = counts.pop(ZEROS, 0)
-    return found
+@functools.lru_cache(maxsize=1_024)
+def _layout(mask: bytes) -> tuple[list[int], struct.Struct]:
+    """Return which numbers follow a mask, and how. Cells of a kind have the same."""
+    bits = int.from_bytes(mask, "little")
+    places = [len(SHOWN) + place for place in range(MASK_BYTES * 8) if bits >> place & 1]
+    return places, struct.Struct(f"<{len(places)}d")

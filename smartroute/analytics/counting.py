@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import Any, TypeAlias
 
 from smartroute.analytics.batch import Batch
@@ -24,7 +24,6 @@ from smartroute.analytics.rollup_tables import (
     Said,
     Tables,
     WordPlace,
-    hour_number,
 )
 
 Verdict: TypeAlias = tuple[float | None, str | None]
@@ -44,10 +43,10 @@ class Events:
 
     def add(self, found: Iterable[Mapping[str, Any]]) -> None:
         """Take events that have all of their fields."""
-        outcomes: dict[bytes, Mapping[str, Any]] = {}
+        outcomes = []
         for record in found:
             if record["type"] == "outcome":
-                outcomes.setdefault(compact(record["id"]), record)
+                outcomes.append(record)
                 continue
             word = Said(record["time"], record["id"], record["quality"], record["label"])
             source = record["source"] or "user"
@@ -64,9 +63,9 @@ class Events:
             outcomes.leave_out(known)
         if outcomes:
             keys = outcomes.keys(tables.key)
-            tables.add_outcomes(_rows(outcomes, keys))
+            tables.add_outcomes(outcomes.rows(keys))
             added = outcomes.added(keys)
-            tables.add_cells(added.cells)
+            tables.put_cells(added.cells.with_stored(tables.cells_at(added.cells.places)))
             tables.add_users(added.users)
         open_pairs = set(said)
         if outcomes:  # what was said before they came; few of them are older than the last of that
@@ -79,25 +78,13 @@ class Events:
             }
         if outcomes and tables.anything_said():
             conversations: defaultdict[str, list[bytes]] = defaultdict(list)
-            for each, talk in zip(outcomes.ids, outcomes.column("conversation_id"), strict=True):
+            for each, talk in zip(outcomes.ids, outcomes.talks, strict=True):
                 if talk is not None:
                     conversations[talk].append(each)
             for conversation, source in tables.talk_words(conversations.keys()):
                 open_pairs |= {(each, source) for each in conversations[conversation]}
         if open_pairs:
             _settle(tables, open_pairs)
-
-
-def _rows(outcomes: Batch, keys: Iterable[int]) -> Iterator[tuple[Any, ...]]:
-    """Return the rows of outcomes as the table has them. The time matters to words about conversations."""
-    numbers = {hour: hour_number(hour) for hour in set(outcomes.hours)}
-    talks = outcomes.column("conversation_id")
-    times = [
-        None if talk is None else time for time, talk in zip(outcomes.column("time"), talks, strict=True)
-    ]
-    hours = map(numbers.__getitem__, outcomes.hours)
-    known = (outcomes.column("confidence"), talks, times, outcomes.column("holdback"))
-    return zip(outcomes.ids, hours, keys, *known, strict=True)
 
 
 def _latest(words: dict[Any, Said], place: tuple[Any, str], word: Said) -> None:
@@ -141,18 +128,15 @@ class _Change:
     """What is to be added to the labels, where some outcomes are judged otherwise than before."""
 
     def __init__(self) -> None:
-        self.labels: defaultdict[LabelPlace, list[float]] = defaultdict(
-            lambda: [0.0] * len(LabelSums._fields)
-        )
-        self.words: defaultdict[WordPlace, int] = defaultdict(int)
+        self._labels: dict[LabelPlace, LabelSums] = {}
+        self._words: defaultdict[WordPlace, int] = defaultdict(int)
 
     def move(self, outcome: Counted, verdicts: Mapping[str, Verdict], sign: int) -> None:
         """Put in what is said of an outcome, as `Figures.hear` does, or with a sign of -1 take it out."""
         for source, (quality, label) in verdicts.items():
             self._add(outcome, source, ANY_WORD, sign, LabelSums(1))
             if label is not None:
-                for grain, bucket, key in _places(outcome):
-                    self.words[grain, bucket, key, source, label] += sign
+                self._words[HOUR, outcome.hour, outcome.key, source, label] += sign
             if quality is None:
                 continue
             confidence = outcome.confidence
@@ -165,17 +149,42 @@ class _Change:
             self._add(outcome, source, WITH_JUDGE, sign, _pair(mine, judged))
 
     def _add(self, outcome: Counted, source: str, place: int, sign: int, sums: LabelSums) -> None:
-        for grain, bucket, key in _places(outcome):
-            known = self.labels[grain, bucket, key, source, place]
-            for column, value in enumerate(sums):
-                known[column] += sign * value
+        where = (HOUR, outcome.hour, outcome.key, source, place)
+        if sign < 0:
+            sums = LabelSums(*(-value for value in sums))
+        known = self._labels.get(where)
+        self._labels[where] = sums if known is None else _both(known, sums)
+
+    @property
+    def labels(self) -> dict[LabelPlace, LabelSums]:
+        """Return what is to be added, by place: the hours, and from them what is coarser."""
+        found = dict(self._labels)
+        for (_, hour, key, source, place), sums in self._labels.items():
+            for grain, bucket, whose in _coarser(hour, key):
+                where = (grain, bucket, whose, source, place)
+                known = found.get(where)
+                found[where] = sums if known is None else _both(known, sums)
+        return found
+
+    @property
+    def words(self) -> dict[WordPlace, int]:
+        """Return how many words are to be added, likewise."""
+        found = Counter(self._words)
+        for (_, hour, key, source, label), n in self._words.items():
+            for grain, bucket, whose in _coarser(hour, key):
+                found[grain, bucket, whose, source, label] += n
+        return found
+
+
+def _both(one: LabelSums, other: LabelSums) -> LabelSums:
+    return LabelSums._make(map(add, one, other))
 
 
 def _pair(value: float, other: float) -> LabelSums:
     return LabelSums(1, value, value * value, other, other * other, value * other)
 
 
-def _places(outcome: Counted) -> Iterator[tuple[int, str, int]]:
-    for grain in (HOUR, DAY, MONTH, YEAR):
-        yield grain, outcome.hour[:grain], outcome.key
-    yield TOTAL_HOUR, outcome.hour, NOBODY
+def _coarser(hour: str, key: int) -> Iterator[tuple[int, str, int]]:
+    for grain in (DAY, MONTH, YEAR):
+        yield grain, hour[:grain], key
+    yield TOTAL_HOUR, hour, NOBODY

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sqlite3
+import struct
 from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, TypeVar
@@ -80,6 +81,7 @@ class Rolled:
 
 _DAMAGE: tuple[type[Exception], ...] = (
     sqlite3.DatabaseError,
+    struct.error,
     ValueError,
     TypeError,
     LookupError,

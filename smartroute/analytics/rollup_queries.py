@@ -8,7 +8,7 @@ from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from smartroute.analytics.cells import DAY, FIELDS, HOUR, MONTH, TOTAL_HOUR, YEAR, UserSums
+from smartroute.analytics.cells import DAY, FIELDS, HOUR, MONTH, TOTAL_HOUR, YEAR, Cell, UserSums
 from smartroute.analytics.figures import Figures, Joint, Labels
 from smartroute.analytics.rollup_tables import (
     ANY_WORD,
@@ -21,7 +21,7 @@ from smartroute.analytics.rollup_tables import (
 )
 
 if TYPE_CHECKING:
-    from smartroute.analytics.cells import Cell
+    from smartroute.analytics.cells import StoredCell
     from smartroute.analytics.query import Filter
     from smartroute.analytics.rollup import Log
     from smartroute.analytics.rollup_tables import Tables
@@ -81,7 +81,7 @@ def _read(
     grain, low, high = piece
     chosen = TOTAL_HOUR if whole and grain == HOUR else grain
     for row in tables.cells(chosen, low, high, fields):
-        (_, bucket, _), cell = cell_of(row[_WIDTH:])
+        bucket, cell = row[_WIDTH], cell_of(row[_WIDTH + 1 :])
         for each in sums:
             each.add(row, bucket, cell)
     for row in tables.labels(chosen, low, high, fields):
@@ -100,19 +100,14 @@ class _Sums:
     def __init__(self, names: tuple[str, ...], simulated: bool | None) -> None:
         self._names = names
         self._simulated = str(simulated)
-        self._cells: dict[Group, Cell] = {}
+        self._cells: defaultdict[Group, Cell] = defaultdict(Cell)
         self._labels: defaultdict[Group, defaultdict[tuple[str, int], list[float]]] = defaultdict(
             lambda: defaultdict(lambda: [0.0] * len(LabelSums._fields))
         )
         self._words: defaultdict[Group, list[tuple[str, str, int]]] = defaultdict(list)
 
-    def add(self, row: Sequence[Any], bucket: str, cell: Cell) -> None:
-        group = self._group(row, bucket)
-        known = self._cells.get(group)
-        if known is None:
-            self._cells[group] = cell.copy()
-        else:
-            known.merge(cell)
+    def add(self, row: Sequence[Any], bucket: str, cell: StoredCell) -> None:
+        self._cells[self._group(row, bucket)].add(cell)
 
     def label(self, row: Sequence[Any], bucket: str, source: str, place: int, sums: LabelSums) -> None:
         known = self._labels[self._group(row, bucket)][source, place]

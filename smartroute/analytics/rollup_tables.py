@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from smartroute.analytics.cells import FIELDS, NUMBERS, Cell, Key, Place, UserSums
+from smartroute.analytics.cells import FIELDS, SHOWN, Key, Place, StoredCell, UserSums
 
-VERSION = 3
+VERSION = 4
 """Of the tables' layout and of what the figures in them mean: a rollup of another version is built anew."""
 
 _P = f"rollup{VERSION}_"
@@ -190,26 +190,33 @@ class Tables:
             found.setdefault(conversation, []).append(bytes(each))
         return found
 
-    def add_cells(self, cells: Mapping[Place, Cell]) -> None:
-        """Add to the cells that are there, and make the others."""
-        wanted: dict[tuple[int, str], list[int]] = {}
-        for grain, bucket, key in cells:
-            wanted.setdefault((grain, bucket), []).append(key)
-        merged = dict(cells)
+    def cells_at(self, places: Iterable[Place]) -> dict[Place, StoredCell]:
+        """Return the cells that are there, of those at some places."""
+        wanted: dict[tuple[int, str], set[int]] = {}
+        for grain, bucket, key in places:
+            wanted.setdefault((grain, bucket), set()).add(key)
+        found: dict[Place, StoredCell] = {}
         for (grain, bucket), keys in wanted.items():
-            sql = f"SELECT {_CELL} FROM {_P}cells WHERE grain = ? AND bucket = ?"
+            sql = f"SELECT key, {_CELL} FROM {_P}cells WHERE grain = ? AND bucket = ?"
             many = len(keys) > _AT_ONCE
             sql += "" if many else f" AND key IN ({_places(len(keys))})"
             for row in self._all(sql, [grain, bucket, *([] if many else keys)]):
-                place, cell = cell_of(row)
-                if place in merged:
-                    cell.merge(merged[place])
-                    merged[place] = cell
-        self._put("cells", ("grain", "bucket", "key"), _CELL_VALUES, map(_cell_row, merged.items()))
+                if row[0] in keys:
+                    found[grain, bucket, row[0]] = cell_of(row[1:])
+        return found
 
-    def add_users(self, sums: Mapping[tuple[str, str], UserSums]) -> None:
-        """Add to what is known of users by day."""
-        self._add("users", ("day", "name"), UserSums._fields, ((*k, *v) for k, v in sums.items()))
+    def put_cells(self, cells: Iterable[tuple[Place, StoredCell]]) -> None:
+        """Write cells, instead of those that are at the same places."""
+        self._put(
+            "cells",
+            ("grain", "bucket", "key"),
+            StoredCell._fields,
+            ((*place, *cell) for place, cell in cells),
+        )
+
+    def add_users(self, sums: Iterable[Sequence[Any]]) -> None:
+        """Add to what is known of users by day: rows of day, name and UserSums."""
+        self._add("users", ("day", "name"), UserSums._fields, sums)
 
     def hear(self, said: Mapping[tuple[bytes, str], Said], of_talks: Mapping[tuple[str, str], Said]) -> None:
         """Keep what was said of outcomes and of conversations, where nothing later is kept already."""
@@ -260,9 +267,9 @@ class Tables:
         self._add("label_words", (*place, "label"), ("n",), ((*k, n) for k, n in words.items()))
 
     def cells(self, grain: int, low: str | None, high: str | None, fields: Mapping[str, str]) -> list[Any]:
-        """Return the rows of cells from a bucket on and before another, each behind its FIELDS."""
+        """Return the rows of cells from a bucket on and before another: FIELDS, bucket, cell."""
         names = ", ".join(f"k.{name}" for name in FIELDS)
-        columns = ", ".join(f"c.{name}" for name in _CELL.split(", "))
+        columns = ", ".join(f"c.{name}" for name in ("bucket", *StoredCell._fields))
         sql, values = _where(grain, low, high, fields)
         return self._all(
             f"SELECT {names}, {columns} FROM {_P}cells c LEFT JOIN {_P}keys k ON k.id = c.key {sql}",
@@ -341,28 +348,16 @@ class Tables:
         )
 
 
-def hour_number(time: str) -> int:
-    """Return the hour of an event's time as a number: 2026112308."""
-    return int(time[:4] + time[5:7] + time[8:10] + time[11:13])
-
-
 def hour_text(number: int) -> str:
     """Return the hour as events write it."""
     text = f"{number:010d}"
     return f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[8:]}"
 
 
-def cell_of(row: Sequence[Any]) -> tuple[Place, Cell]:
-    """Return the cell of a row, and where it belongs."""
-    grain, bucket, key, first, last, *rest = row
-    blobs = [bytes(blob) for blob in rest[:3]]
-    return (grain, bucket, key), Cell(list(rest[4:]), first, last, blobs, json.loads(rest[3]))
-
-
-def _cell_row(item: tuple[Place, Cell]) -> tuple[Any, ...]:
-    place, cell = item
-    overhead_usd = json.dumps(cell.overhead_usd) if cell.overhead_usd else "{}"
-    return (*place, cell.first, cell.last, *cell.histograms, overhead_usd, *cell.numbers)
+def cell_of(row: Sequence[Any]) -> StoredCell:
+    """Return the cell of a row."""
+    first, last, requests, cost_usd, numbers, histograms, overhead_usd = row
+    return StoredCell(first, last, requests, cost_usd, bytes(numbers), bytes(histograms), overhead_usd)
 
 
 def _places(n: int) -> str:
@@ -377,8 +372,7 @@ def _where(grain: int, low: str | None, high: str | None, fields: Mapping[str, s
 
 
 _OUTCOME = ("id", "hour", "key", "confidence", "conversation", "time", "holdback")
-_CELL_VALUES = ("first", "last", "costs", "latencies", "confidences", "overhead_usd", *NUMBERS)
-_CELL = ", ".join(("grain", "bucket", "key", *_CELL_VALUES))
+_CELL = ", ".join(StoredCell._fields)
 _SAID = "time TEXT NOT NULL, event_id TEXT NOT NULL, quality DOUBLE PRECISION, label TEXT"
 _IN_CELL = "grain BIGINT NOT NULL, bucket TEXT NOT NULL, key BIGINT NOT NULL"
 
@@ -394,9 +388,8 @@ _TABLES = {
     "torn BIGINT NOT NULL",
     "keys": "id BIGINT PRIMARY KEY, name TEXT NOT NULL UNIQUE, "
     f"{', '.join(f'{name} TEXT' for name in FIELDS)}",
-    "cells": f"{_IN_CELL}, first TEXT NOT NULL, last TEXT NOT NULL, costs BLOB NOT NULL, "
-    f"latencies BLOB NOT NULL, confidences BLOB NOT NULL, overhead_usd TEXT NOT NULL, {_sums(NUMBERS)}, "
-    "PRIMARY KEY (grain, bucket, key)",
+    "cells": f"{_IN_CELL}, first TEXT NOT NULL, last TEXT NOT NULL, {_sums(SHOWN)}, numbers BLOB NOT NULL, "
+    "histograms BLOB NOT NULL, overhead_usd TEXT NOT NULL, PRIMARY KEY (grain, bucket, key)",
     "users": f"day TEXT NOT NULL, name TEXT NOT NULL, {_sums(UserSums._fields)}, PRIMARY KEY (day, name)",
     "outcomes": "id BLOB PRIMARY KEY, hour BIGINT NOT NULL, key BIGINT NOT NULL, "
     "confidence DOUBLE PRECISION, conversation TEXT, time TEXT, holdback TEXT",

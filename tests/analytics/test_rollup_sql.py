@@ -575,7 +575,7 @@ def test_the_tables_can_be_read_with_any_tool(base):
     requests(base)
     with connected(base) as connection:
         row = connection.execute(
-            f"SELECT bucket, kind, tenant, requests, cost_total FROM rollup{rollup_sql.VERSION}_cells c "
+            f"SELECT bucket, kind, tenant, requests, cost_usd FROM rollup{rollup_sql.VERSION}_cells c "
             f"JOIN rollup{rollup_sql.VERSION}_keys k ON k.id = c.key WHERE grain = 13"
         ).fetchall()
     assert row == [("2026-11-10T05", "score", "acme", 4, 2.0)]
