@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from smartroute.errors import ConfigError
 from smartroute.shell import one_clear_line
 
 if TYPE_CHECKING:
@@ -115,7 +116,6 @@ def export(
 ) -> None:
     """Write the report to a file: JSON, CSV (the groups), markdown or HTML."""
     from smartroute.dashboard.report_forms import comma_separated, html, markdown
-    from smartroute.errors import ConfigError
 
     with one_clear_line():
         wanted = form or _FORMATS.get(to.suffix.lower())
@@ -211,10 +211,14 @@ def _moment(text: str | None) -> datetime | str | None:
 
     Whole hours are what the rollup can tell without the log.
     """
-    if text is None or text[-1:] not in ("h", "d") or not text[:-1].isdigit():
+    if text is None or text[-1:] not in ("h", "d") or not text[:-1].isdecimal():
         return text
     unit = timedelta(hours=1) if text.endswith("h") else timedelta(days=1)
-    return (datetime.now(UTC) - int(text[:-1]) * unit).replace(minute=0, second=0, microsecond=0)
+    try:
+        back = datetime.now(UTC) - int(text[:-1]) * unit
+    except (OverflowError, ValueError):  # before the year 1, or more digits than Python reads
+        raise ConfigError(f"{text:.40} lies further back than the calendar does") from None
+    return back.replace(minute=0, second=0, microsecond=0)
 
 
 def _json(found: Report) -> str:

@@ -56,7 +56,11 @@ def _moment(value: object, name: str) -> str | None:
         raise ConfigError(
             f"{name} must be a datetime with a time zone, or text in ISO 8601, got {value!r:.60}"
         )
-    return found.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(_MOMENT_LENGTH)
+    try:
+        found = found.astimezone(UTC)
+    except OverflowError:
+        raise ConfigError(f"{name} must lie in the years 1 to 9999, UTC, got {value!s:.60}") from None
+    return found.strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(_MOMENT_LENGTH)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,10 +179,11 @@ class Analytics:
         if newest is None:
             return []
         last = datetime.fromisoformat(f"{newest[:HOUR]}:00:00+00:00")
+        hours = min(hours, (last - datetime.min.replace(tzinfo=UTC)) // timedelta(hours=1) + 1)
         starts = [last - timedelta(hours=back) for back in reversed(range(hours))]
-        since = starts[0].strftime("%Y-%m-%dT%H:00:00.000000Z")
+        since = f"{starts[0].isoformat()[:HOUR]}:00:00.000000Z"
         found = self.grouped("hour", replace(where, since=max(since, str(where.since or since))))
-        names = [start.strftime("%Y-%m-%dT%H") for start in starts]
+        names = [start.isoformat()[:HOUR] for start in starts]
         return [(name, found.get((name,), Figures())) for name in names]
 
     def users(self, where: Filter = _EVERYTHING) -> dict[str, UserSums]:

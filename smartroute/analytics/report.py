@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from smartroute.analytics.figures import CONFIDENCE_BINS, JUDGE, Figures, Labels, Moments
@@ -206,7 +206,8 @@ def _before(analytics: Analytics, where: Filter, first: str | None, last: str | 
         return None
     since = datetime.fromisoformat(str(where.since).replace("Z", "+00:00"))
     until = datetime.fromisoformat(str(where.until or last).replace("Z", "+00:00"))
-    earlier = replace(where, since=since - (until - since), until=since)
+    length = min(until - since, since - datetime.min.replace(tzinfo=UTC))
+    earlier = replace(where, since=since - length, until=since)
     figures = analytics.figures(earlier)
     return figures if figures.requests else None
 

@@ -83,6 +83,15 @@ def test_the_period_before_is_what_errors_and_latency_are_held_against():
     assert metrics["latency"].met is False and "1.000 s" in metrics["latency"].note
 
 
+def test_a_period_with_hardly_any_time_before_it_has_none_to_be_held_against():
+    """Twenty centuries before the year 900 is before any calendar; 24 hours after midnight of the first day
+    there are fewer hours than asked for."""
+    report = compose(Analytics(a_log(an_outcome(1))), Filter(since="0900-01-01"))
+    assert {m.name: m.met for m in report.metrics}["errors"] is None
+    early = Analytics(a_log(an_outcome(1, time="0001-01-01T02:00:00.000000Z")))
+    assert [hour for hour, _ in early.series(24)] == ["0001-01-01T00", "0001-01-01T01", "0001-01-01T02"]
+
+
 def test_baselines_stand_side_by_side_and_the_best_fixed_model_needs_labels():
     answers = [an_outcome(n) for n in range(40)] + [an_outcome(n, "top") for n in range(40, 80)]
     said = [
@@ -386,6 +395,10 @@ def test_an_export_is_written_as_its_name_says(folder, tmp_path):
     [
         (("report", "--group-by", "colour"), "colour"),
         (("report", "--since", "soon"), "since"),
+        (("report", "--since", "²d"), "since"),
+        (("report", "--since", "99999999999d"), "calendar"),
+        (("report", "--since", "9" * 5_000 + "h"), "calendar"),
+        (("report", "--until", "0001-01-01T00:00+05:00"), "years 1 to 9999"),
         (("export", "a.txt"), "says no format"),
         (("export", "/nowhere/a.json"), "cannot be written"),
     ],
