@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import shlex
 import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
@@ -97,6 +98,9 @@ def demo(
         show_explained(console, report)
         logged = "events are logged" if all_logged else "not every event could be logged"
         typer.echo(f"{logged} in {router.config.log_path}", err=True)
+        typer.echo(
+            f"to read them: smartroute report --path {shlex.quote(str(router.config.log_path))}", err=True
+        )
         _leave_if_interrupted(report)
 
 

@@ -6,11 +6,14 @@ import json
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from smartroute.shell import one_clear_line
+
+if TYPE_CHECKING:
+    from smartroute.protocols import EventSource
 
 log_app = typer.Typer(help="Look after the event log.", no_args_is_help=True)
 
@@ -109,7 +112,7 @@ def copy(
     with one_clear_line():
         origin, there = open_log(source), source_of(target)
         if not merge and next(iter(there.events()), None) is not None:
-            raise ConfigError(f"{there} holds events already; pass --merge to add to them")
+            raise ConfigError(f"{_named(there)} holds events already; pass --merge to add to them")
         with open_sink(target) as sink:
             done = copy_events(origin, sink, known=there)
     typer.echo(f"{done.written:,} events copied, {done.skipped:,} skipped")
@@ -128,14 +131,21 @@ def _place(path: str | None) -> str | Path:
 
 
 def _folder(path: str | None) -> Path:
-    """Return the place of a log that has files. Raises ConfigError for a database."""
+    """Return the place of a log of files. Raises ConfigError for a database, SinkError without a log."""
     from smartroute.errors import ConfigError
+    from smartroute.sinks import open_log
     from smartroute.sinks.locations import is_database
 
     place = _place(path)
     if is_database(place):
         raise ConfigError("a database has no segments; this is for a log of files")
+    open_log(place)
     return Path(place)
+
+
+def _named(source: EventSource) -> str:
+    """Return where a log is as its user would write it, without a password."""
+    return str(getattr(source, "path", None) or getattr(source, "address", source))
 
 
 def _status(place: str | Path) -> _Status:
@@ -151,7 +161,7 @@ def _status(place: str | Path) -> _Status:
         first = event.time if first is None else min(first, event.time)
         last = event.time if last is None else max(last, event.time)
     found = _Status(
-        path=repr(source),
+        path=_named(source),
         holds="unknown" if simulated is None else "simulated" if simulated else "real",
         events=dict(counts),
         first=first,
@@ -164,7 +174,6 @@ def _status(place: str | Path) -> _Status:
     files = [folder] if folder.is_file() else [*folder.glob("*.jsonl"), *folder.glob("*.jsonl.gz")]
     return replace(
         found,
-        path=str(folder),
         segments=len(files),
         compressed_segments=sum(file.suffix == ".gz" for file in files),
         bytes=sum(file.stat().st_size for file in files),

@@ -86,8 +86,11 @@ def report(
     """Say what the log holds: cost, savings against several baselines, escalations, confidence, quality."""
     from smartroute.dashboard.report_forms import markdown, show_report
     from smartroute.dashboard.terminal import console_on
+    from smartroute.errors import ConfigError
 
     with one_clear_line():
+        if as_json and as_markdown:
+            raise ConfigError("--json and --markdown exclude each other; pass one")
         where = _filter(since, until, kind=kind, model=model, strategy=strategy, tenant=tenant)
         found = _composed(path, where, group_by, labels.value, models)
     if as_json:
@@ -120,6 +123,8 @@ def export(
     with one_clear_line():
         wanted = form or _FORMATS.get(to.suffix.lower())
         if wanted is None:
+            if str(to) == "-":
+                raise ConfigError("standard output has no ending that says a format; pass --format")
             raise ConfigError(
                 f"{to.name} says no format; end it in .json, .csv, .md or .html, or pass --format"
             )
@@ -148,7 +153,7 @@ _FORMATS = {".json": Format.JSON, ".csv": Format.CSV, ".md": Format.MARKDOWN, ".
 def _filter(since: str | None, until: str | None, **fields: str | None) -> Filter:
     from smartroute.analytics import Filter
 
-    return Filter(since=_moment(since), until=_moment(until), **fields)
+    return Filter(since=_moment(since, "--since"), until=_moment(until, "--until"), **fields)
 
 
 def _composed(
@@ -206,12 +211,23 @@ def _catalogue(source: EventSource, models: Path | None) -> Catalogue:
     return OfflineProvider.catalogue() if simulated else Catalogue.default()
 
 
-def _moment(text: str | None) -> datetime | str | None:
+def _moment(text: str | None, option: str) -> datetime | str | None:
     """Return the moment that a user means: "24h" and "7d" count back from now, to the full hour before that.
 
-    Whole hours are what the rollup can tell without the log.
+    Whole hours are what the rollup can tell without the log. Raises ConfigError for what is neither.
     """
-    if text is None or text[-1:] not in ("h", "d") or not text[:-1].isdecimal():
+    from smartroute.errors import ConfigError
+
+    if text is None:
+        return None
+    if text[-1:] not in ("h", "d") or not text[:-1].isdecimal():
+        try:
+            datetime.fromisoformat(text)
+        except ValueError:
+            raise ConfigError(
+                f"{option} must be a moment such as 2026-11-23 or 2026-11-23T08:00, or so far back as 24h or "
+                f"7d, got {text!r:.40}"
+            ) from None
         return text
     unit = timedelta(hours=1) if text.endswith("h") else timedelta(days=1)
     try:

@@ -6,6 +6,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from smartroute.errors import TaskError
 from smartroute.parameters import shown
+from smartroute.records import Outcome
 
 FeedbackSource: TypeAlias = Literal["user", "judge", "test"]
 _SOURCES = get_args(FeedbackSource)
@@ -50,5 +51,7 @@ def feedback_about(
 
 
 def _check_text(value: object, name: str) -> None:
+    if isinstance(value, Outcome):
+        raise TaskError(f"{name} must be text, got an Outcome; pass outcome.id")
     if not isinstance(value, str) or not value.strip():
         raise TaskError(f"{name} must be text and not empty, got {shown(value)}")

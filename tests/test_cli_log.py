@@ -75,3 +75,19 @@ def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, command: tuple[st
 def test_without_a_path_the_log_in_use_is_meant(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ROUTING_ANALYTICS_PATH", str(log))
     assert typed("status").stdout.startswith(f"{log} holds 2")
+
+
+@pytest.mark.parametrize("command", [("compress",), ("remove", "--keep-days", "1", "--yes")])
+def test_files_of_a_log_that_is_not_there_are_not_looked_after(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = typed(*command, "--path", str(tmp_path / "nowhere"))
+    assert done.exit_code == 2 and "there is no log" in done.stderr
+
+
+def test_a_database_is_named_as_its_user_writes_it(log: Path, tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'copy.sqlite'}"
+    assert typed("copy", str(log), address).exit_code == 0
+    assert typed("status", "--path", address).stdout.startswith(f"{address} holds 2 outcome events")
+    again = typed("copy", str(log), address)
+    assert again.exit_code == 2 and again.stderr.startswith(f"error: {address} holds events already")

@@ -97,3 +97,9 @@ def test_an_option_that_is_none_is_told(options, told):
 def test_a_conversation_needs_a_name():
     with pytest.raises(TaskError, match="conversation_id"):
         router_of().feedback_for(" ", 1.0)
+
+
+def test_an_outcome_in_place_of_its_id_is_told_with_the_cure():
+    router = ModelRouter(provider=ScriptedProvider(["5"]), sink=CapturingSink())
+    with pytest.raises(TaskError, match=r"pass outcome\.id"):
+        router.feedback(router.run("Rate it.", kind="score"), quality=1.0)

@@ -22,15 +22,45 @@ def show_report(console: Console, report: Report) -> None:
     for page in pages(report):
         console.print()
         console.rule(page.title)
-        if page.rows:
+        for part, columns in enumerate(_side_by_side(page, console.width) if page.rows else ()):
+            if part:
+                console.print()
             table = Table(box=None, pad_edge=False, header_style="bold")
-            for place, column in enumerate(page.columns):
-                table.add_column(column, justify="left" if place == 0 else "right", overflow="fold")
+            for place in columns:
+                first = place == 0
+                table.add_column(
+                    page.columns[place],
+                    justify="left" if first else "right",
+                    overflow="fold",
+                    no_wrap=not first and len(columns) > 2,
+                )
             for row in page.rows:
-                table.add_row(*row)
+                table.add_row(*(row[place] for place in columns))
             console.print(table)
         for line in page.lines:
-            console.print(line, soft_wrap=True)
+            # Where nobody looks, a line stays one line, so that it can be searched for.
+            console.print(line, soft_wrap=not console.is_terminal)
+
+
+def _side_by_side(page: Page, width: int) -> list[list[int]]:
+    """Return which columns stand in which table, so that no figure is broken: each begins with the first."""
+    needed = [
+        max(len(line[place]) for line in (page.columns, *page.rows)) for place in range(len(page.columns))
+    ]
+    name = min(needed[0], width // 3)
+    tables = [[0]]
+    left = width - name
+    for place, cells in enumerate(needed[1:], start=1):
+        if cells + _GAP > left and len(tables[-1]) > 1:
+            tables.append([0])
+            left = width - name
+        tables[-1].append(place)
+        left -= cells + _GAP
+    return tables
+
+
+_GAP = 2
+"""What the terminal puts between two columns."""
 
 
 def markdown(report: Report) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from smartroute.errors import SinkError
 from smartroute.sinks.jsonl import JsonlSink
 from smartroute.sinks.jsonl_source import JsonlSource
-from smartroute.sinks.locations import is_database
+from smartroute.sinks.locations import is_database, simulated_beside
 from smartroute.sinks.sql import SqlSink, SqlSource
 
 if TYPE_CHECKING:
@@ -28,8 +28,10 @@ def open_log(place: str | Path) -> JsonlSource | SqlSource:
     try:
         source.path.stat()
     except FileNotFoundError:
+        beside = simulated_beside(source.path)
+        simulated = f"; simulated events lie in {beside}" if beside.exists() else ""
         raise SinkError(
-            f"there is no log at {source.path}; check the path, or route a request first"
+            f"there is no log at {source.path}; check the path, or route a request first{simulated}"
         ) from None
     except OSError as error:
         raise SinkError(f"the log at {source.path} cannot be read: {error}") from error

@@ -269,14 +269,22 @@ class SqlSource:
             raise SinkError(f"there is no log at {printable_url(self._engine)}; route a request first")
 
     def _unreadable(self, error: Exception) -> SinkError:
-        return SinkError(f"the log at {printable_url(self._engine)} cannot be read: {type(error).__name__}")
+        return SinkError(
+            f"the log at {printable_url(self._engine)} cannot be read: {type(error).__name__}; "
+            "check that the server answers there, and that this user may read it"
+        )
 
     def close(self) -> None:
         """Let the connections go."""
         self._engine.dispose()
 
     def __repr__(self) -> str:
-        return f"SqlSource({printable_url(self._engine)!r})"
+        return f"SqlSource({self.address!r})"
+
+    @property
+    def address(self) -> str:
+        """Where the database is, without a password."""
+        return printable_url(self._engine)
 
 
 def _row(event: Event) -> dict[str, Any]:

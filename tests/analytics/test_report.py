@@ -7,11 +7,12 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+from rich.console import Console
 from typer.testing import CliRunner
 
 from smartroute.analytics import Analytics, Filter, compose
 from smartroute.cli import app
-from smartroute.dashboard.report_forms import comma_separated, html, markdown
+from smartroute.dashboard.report_forms import comma_separated, html, markdown, show_report
 from smartroute.dashboard.report_pages import pages
 from smartroute.errors import ConfigError
 from smartroute.events import Event
@@ -412,3 +413,46 @@ def test_a_mistake_is_one_line(folder, arguments, told):
 def test_a_log_that_is_not_there_is_told(tmp_path):
     done = typed("report", "--path", tmp_path / "nowhere")
     assert done.exit_code == 2 and "there is no log" in done.stderr
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_no_figure_of_a_group_is_broken_on_a_narrow_terminal(width):
+    named = [
+        Event(**{**an_outcome(n).__dict__, "model": f"a-model-with-a-long-name-{n % 2}"}) for n in range(40)
+    ]
+    log = a_log(*named)
+    report = compose(Analytics(log), prices=PRICES)
+    written = io.StringIO()
+    show_report(Console(file=written, width=width), report)
+    lines = written.getvalue().splitlines()
+    tables = [page for page in pages(report) if page.title.startswith("By ")]
+    assert tables
+    for page in tables:
+        for row in page.rows:
+            for cell in row[1:]:
+                assert any(cell in line.split("  ") or f" {cell}" in line for line in lines), cell
+        for column in page.columns[1:]:
+            assert any(f" {column}" in line for line in lines), column
+
+
+@pytest.mark.parametrize("option", ["--since", "--until"])
+def test_a_moment_that_is_none_is_told_with_examples(folder, option):
+    done = typed("report", option, "yesterday", "--path", folder)
+    assert done.exit_code == 2
+    assert f"{option} must be a moment such as 2026-11-23" in done.stderr and "7d" in done.stderr
+
+
+def test_two_forms_at_once_are_refused(folder):
+    done = typed("report", "--json", "--markdown", "--path", folder)
+    assert done.exit_code == 2 and "pass one" in done.stderr
+
+
+def test_standard_output_needs_a_format(folder):
+    done = typed("export", "-", "--path", folder)
+    assert done.exit_code == 2 and "standard output" in done.stderr and "--format" in done.stderr
+
+
+def test_a_log_that_is_not_there_names_the_simulated_one_beside_it(tmp_path):
+    (tmp_path / "log-simulated").mkdir()
+    done = typed("report", "--path", tmp_path / "log")
+    assert done.exit_code == 2 and f"simulated events lie in {tmp_path / 'log-simulated'}" in done.stderr
