@@ -98,9 +98,9 @@ def demo(
         show_explained(console, report)
         logged = "events are logged" if all_logged else "not every event could be logged"
         typer.echo(f"{logged} in {router.config.log_path}", err=True)
-        typer.echo(
-            f"to read them: smartroute report --path {shlex.quote(str(router.config.log_path))}", err=True
-        )
+        if all_logged:
+            place = shlex.quote(str(router.config.log_path))
+            typer.echo(f"to read them: smartroute report --path {place}", err=True)
         _leave_if_interrupted(report)
 
 

@@ -18,6 +18,9 @@ CONFIDENCE_BINS = 10
 JUDGE = "judge"
 """The source of a model's own word on another's answers."""
 
+COUNCIL = "council"
+"""The kind of a request whose answer several models gave together."""
+
 LONG_PROMPT = 200_000
 """Above how many input tokens the long-context prices of the models that have any begin."""
 
@@ -106,7 +109,7 @@ def of_calls(
             answers.append(usd)
         elif usd:
             overhead.append((purpose, usd))
-    if kind == "council":  # a council's answers are all given: none is rejected
+    if kind == COUNCIL:  # a council's answers are all given: none is rejected
         return failed, tuple(overhead), 0.0
     return failed, tuple(overhead), math.fsum(answers if unanswered else answers[:-1])
 

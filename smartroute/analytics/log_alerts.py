@@ -105,6 +105,7 @@ def _write(file: Path, levels: Mapping[str, Level]) -> None:
     document = {"version": _VERSION, "levels": dict(sorted(levels.items()))}
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft.touch(mode=0o600)  # as private as the log is
         draft.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         os.replace(draft, file)  # noqa: PTH105  atomic, over whatever is there
     except OSError as error:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from smartroute.analytics.figures import CONFIDENCE_BINS, JUDGE, Figures, Labels, Moments
+from smartroute.analytics.figures import CONFIDENCE_BINS, COUNCIL, JUDGE, Figures, Labels, Moments
 from smartroute.analytics.insights import GROUPINGS, Evidence, Insight, insights_in
 from smartroute.analytics.query import Analytics, Filter
 from smartroute.analytics.savings import (
@@ -31,6 +31,9 @@ from smartroute.stats.prediction_powered import (
 )
 
 LEVEL = 0.95
+ENOUGH = 30
+"""With fewer requests a measure stays open, whatever its value."""
+
 ENOUGH_LABELS = 30
 """How many labels a mean needs before an interval stands beside it."""
 
@@ -143,7 +146,13 @@ def compose(
     figures = tables[()].get((), Figures())
     span = _span(tables, figures)
     first, last, simulated = span.first, span.last, span.simulated
-    fixed = _fixed(figures, prices, tables["model",], label_source)
+    # The verdict of a council is nobody's answer: there is no such model to send everything to.
+    singles = {
+        model
+        for kind, _, model in tables["kind", "complexity", "model"]
+        if model is not None and kind != COUNCIL
+    }
+    fixed = _fixed(figures, prices, tables["model",], singles, label_source)
     best = _best(fixed)
     said = figures.labels.get(label_source, Labels())
     declared, holdback = against_declared(figures, span.baseline), measured(figures)
@@ -216,9 +225,9 @@ def _fixed(
     figures: Figures,
     prices: PriceTable | None,
     by_model: Mapping[tuple[str | None, ...], Figures],
+    singles: Set[str],
     label_source: str,
 ) -> tuple[FixedModel, ...]:
-    models = [key[0] for key in by_model if key[0] is not None]
     if prices is None:
         return ()
     quality = {
@@ -226,7 +235,7 @@ def _fixed(
         for key, group in by_model.items()
         if key[0] is not None and label_source in group.labels
     }
-    return fixed_models(figures, prices, sorted(models), quality)
+    return fixed_models(figures, prices, sorted(singles), quality)
 
 
 def _best(fixed: Sequence[FixedModel]) -> FixedModel | None:
@@ -267,15 +276,16 @@ def _metrics(figures: Figures, declared: Saving, before: Figures | None) -> tupl
     confidence = figures.confidence
     return (
         Metric(
-            "savings", declared.share, "at least 70%", _at_least(declared.share, 0.70), declared.n,
-            declared.interval, f"against {declared.baseline}, repriced",
+            "savings", declared.share, "at least 70%", _at_least(declared.share, 0.70, declared.n),
+            declared.n, declared.interval, f"against {declared.baseline}, repriced",
         ),
         Metric(
-            "confidence", confidence.mean, "at least 0.75", _at_least(confidence.mean, 0.75), confidence.n,
-            _mean_interval(confidence), f"known for {confidence.n} of {figures.answered} answers",
+            "confidence", confidence.mean, "at least 0.75", _at_least(confidence.mean, 0.75, confidence.n),
+            confidence.n, _mean_interval(confidence),
+            f"known for {confidence.n} of {figures.answered} answers",
         ),
         Metric(
-            "escalations", rate, "at most 25%", None if rate is None else rate <= 0.25, n,
+            "escalations", rate, "at most 25%", None if rate is None or n < ENOUGH else rate <= 0.25, n,
             wilson(figures.escalated, n, LEVEL) if n else None,
         ),
         _error_metric(figures, errors, before),
@@ -288,8 +298,9 @@ def _error_metric(figures: Figures, errors: float | None, before: Figures | None
     if before is None or errors is None:
         return Metric("errors", errors, "no more than before", None, figures.requests, interval, _NO_BEFORE)
     earlier = before.failures / before.requests
+    met = errors <= earlier if min(before.requests, figures.requests) >= ENOUGH else None
     return Metric(
-        "errors", errors, "no more than before", errors <= earlier, figures.requests, interval,
+        "errors", errors, "no more than before", met, figures.requests, interval,
         f"before: {earlier:.2%} of {before.requests}",
     )  # fmt: skip
 
@@ -298,10 +309,11 @@ def _latency_metric(figures: Figures, before: Figures | None) -> Metric:
     mean, n = figures.latency.mean, figures.latency.n
     interval = _mean_interval(figures.latency, bounded=False)
     earlier = None if before is None else before.latency.mean
-    if mean is None or not earlier:
+    if mean is None or before is None or not earlier:
         return Metric("latency", mean, "at most 10% more than before", None, n, interval, _NO_BEFORE)
+    met = mean <= 1.1 * earlier if min(n, before.latency.n) >= ENOUGH else None
     return Metric(
-        "latency", mean, "at most 10% more than before", mean <= 1.1 * earlier, n, interval,
+        "latency", mean, "at most 10% more than before", met, n, interval,
         f"before: {earlier:.3f} s on average",
     )  # fmt: skip
 
@@ -309,8 +321,8 @@ def _latency_metric(figures: Figures, before: Figures | None) -> Metric:
 _NO_BEFORE = "no earlier period of the same length: ask for one with since"
 
 
-def _at_least(value: float | None, target: float) -> bool | None:
-    return None if value is None else value >= target
+def _at_least(value: float | None, target: float, n: int) -> bool | None:
+    return None if value is None or n < ENOUGH else value >= target
 
 
 def _mean_interval(moments: Moments, *, bounded: bool = True) -> Interval | None:

@@ -79,6 +79,7 @@ def test_what_stands_is_told_once_over_many_runs(tmp_path):
     assert [alert.raised for alert in heard] == [True, False]
     assert json.loads(state.read_text())["levels"] == {}
     assert [path.name for path in state.parent.iterdir()] == ["alerts.json"]
+    assert state.stat().st_mode & 0o077 == 0  # as private as the log
 
 
 def test_without_a_file_whatever_stands_is_new():

@@ -74,13 +74,13 @@ def test_the_first_page_holds_the_success_metrics():
 
 def test_the_period_before_is_what_errors_and_latency_are_held_against():
     before = [
-        an_outcome(n, None if n < 2 else "mini", time=f"2026-11-20T00:{n:02d}:00.000000Z") for n in range(10)
+        an_outcome(n, None if n < 8 else "mini", time=f"2026-11-20T00:{n:02d}:00.000000Z") for n in range(40)
     ]
-    now = [an_outcome(100 + n, time=f"2026-11-22T00:{n:02d}:00.000000Z", latency_s=1.2) for n in range(10)]
+    now = [an_outcome(100 + n, time=f"2026-11-22T00:{n:02d}:00.000000Z", latency_s=1.2) for n in range(40)]
     report = compose(Analytics(a_log(*before, *now)), Filter(since="2026-11-21", until="2026-11-23"))
     metrics = {metric.name: metric for metric in report.metrics}
-    assert report.requests == 10
-    assert metrics["errors"].met is True and "20.00% of 10" in metrics["errors"].note
+    assert report.requests == 40
+    assert metrics["errors"].met is True and "20.00% of 40" in metrics["errors"].note
     assert metrics["latency"].met is False and "1.000 s" in metrics["latency"].note
 
 
@@ -91,6 +91,20 @@ def test_a_period_with_hardly_any_time_before_it_has_none_to_be_held_against():
     assert {m.name: m.met for m in report.metrics}["errors"] is None
     early = Analytics(a_log(an_outcome(1, time="0001-01-01T02:00:00.000000Z")))
     assert [hour for hour, _ in early.series(24)] == ["0001-01-01T00", "0001-01-01T01", "0001-01-01T02"]
+
+
+def test_with_few_requests_every_measure_stays_open():
+    before = [an_outcome(n, time=f"2026-11-20T00:{n:02d}:00.000000Z") for n in range(40)]
+    now = [an_outcome(100 + n, time=f"2026-11-22T00:{n:02d}:00.000000Z") for n in range(29)]
+    report = compose(Analytics(a_log(*before, *now)), Filter(since="2026-11-21", until="2026-11-23"))
+    assert {metric.met for metric in report.metrics} == {None}
+
+
+def test_a_councils_verdict_is_no_model_to_send_everything_to():
+    log = a_log(an_outcome(1), an_outcome(2, kind="council"))
+    joined = Event(**{**an_outcome(3, kind="council").__dict__, "model": "mini+top"})
+    log.emit(joined)
+    assert [f.model for f in compose(Analytics(log), prices=PRICES).fixed] == ["mini"]
 
 
 def test_baselines_stand_side_by_side_and_the_best_fixed_model_needs_labels():
