@@ -138,13 +138,13 @@ def _marked(text: str) -> str | None:
 def same_answer(one: Reply, other: Reply) -> bool | None:
     """Return whether two replies give the same answer, None where that cannot be told.
 
-    Answers that cannot be extracted are the same when the texts are, and otherwise cannot be compared.
+    Free text and code are None even where both are equal to the letter: if the equal ones counted and the
+    others did not, every pair that counts would be the same, and their share would say nothing.
     """
-    answers = answer_of(one), answer_of(other)
-    if answers[0] is None or answers[1] is None:
-        same = one.text == other.text and not one.tool_calls and not other.tool_calls
-        return True if same else None
-    return answers[0].agrees(answers[1])
+    first, second = answer_of(one), answer_of(other)
+    if first is None or second is None or first.kind == second.kind == "code":
+        return None
+    return first.agrees(second)
 
 
 def answer_of(reply: Reply, extract: Callable[[str], Answer | None] = extract_answer) -> Answer | None:

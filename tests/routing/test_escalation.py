@@ -97,7 +97,9 @@ def test_rejected_draft_is_still_paid_for():
         ("The answer is 4.", "4", False),
         ("The answer is 4.", "5", True),
         ("A long essay on fours. " * 9, "Another essay on fives. " * 9, None),
-        ("The same essay. " * 9, "The same essay. " * 9, False),
+        ("The same essay. " * 9, "The same essay. " * 9, None),
+        ("```py\nprint(4)\n```", "```py\nprint(2 + 2)\n```", None),
+        ("```py\nprint(4)\n```", "```py\nprint(4)\n```", None),
     ],
 )
 def test_an_escalation_tells_whether_it_changed_the_answer(first, second, changed):
