@@ -236,6 +236,27 @@ def test_a_model_whose_price_rose_is_told_exactly():
     assert not list(price_moved(evidence_of({("model", "day"): by_day([1.0] * 28)})))
 
 
+def test_another_mix_of_tokens_at_prices_that_are_not_known_here_is_no_move():
+    """The model charges $5 for either token, the table says $1 and $10: the ratio rises from 1,000 / 1,100 to
+    5,500 / 2,000 when prompts grow tenfold, and nothing was charged otherwise."""
+    prices = PriceTable({"top": Price(1, 10)}, fill_gaps=False)
+    table = {}
+    for day in range(1, 29):
+        figures = Figures()
+        for number in range(50):
+            read = 100 if day < 22 else 1_000
+            figures.add(
+                Event(
+                    3, "outcome", f"{day}-{number}", f"{day}-{number}", f"2026-11-{day:02d}T00:00:00.000000Z",
+                    False, model="top", cost_usd=5e-6 * (read + 100), unpriced_attempts=0,
+                    input_tokens=read, output_tokens=100,
+                    attempts=({"purpose": "answer", "cost_usd": 5e-6 * (read + 100)},),
+                )
+            )  # fmt: skip
+        table["top", f"2026-11-{day:02d}"] = figures
+    assert not list(price_moved(evidence_of({("model", "day"): table}, prices=prices)))
+
+
 def a_card(name, tier, price, **fields):
     return ModelCard(name, tier=tier, target=f"openai/{name}", price=Price(price, price), **fields)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Iterator
 from datetime import date
@@ -61,11 +62,15 @@ def price_moved(evidence: Evidence) -> Iterator[Insight]:
     """Yield the models that charged more or less for a token in the last days than before.
 
     What answers cost over what their tokens cost at the prices of today: a sum, not a sample. Silent where
-    a cost is unknown, or long prompts or repairs blur it.
+    a cost is unknown, or long prompts or repairs blur it; and where neither the oldest nor the newest day
+    was charged at the prices of today, for then these are not the model's, and that ratio moves with the mix
+    of tokens alone.
     """
     for model, (before, late) in sorted(_halves(evidence).items()):
+        if min(before.answered, late.answered) < ENOUGH_LABELS:
+            continue
         early, recent = _charged(evidence, model, before), _charged(evidence, model, late)
-        if early is None or recent is None:
+        if early is None or recent is None or not _known_prices(evidence, model):
             continue
         was, now = (charged.usd / charged.today_usd for charged in (early, recent))
         if abs(now / was - 1) < LEAST_MOVE:
@@ -81,7 +86,8 @@ def price_moved(evidence: Evidence) -> Iterator[Insight]:
             since=late.first,
             until=late.last,
             suggestion="Compare it with its neighbours at the new price: see the report's fixed models.",
-            effect=f"${more:+,.4g} for the {late.answered} requests that it answered since",
+            effect=f"{'-' if more < 0 else '+'}${abs(more):,.4g} for the {late.answered} requests that it "
+            "answered since",
             saves_usd=max(0.0, more),
             false_alarm_rate=0.0,
         )
@@ -98,7 +104,6 @@ def _charged(evidence: Evidence, model: str, figures: Figures) -> _Charged | Non
     rates = evidence.rates(model)
     if (
         rates is None
-        or figures.answered < ENOUGH_LABELS
         or figures.unpriced
         or figures.long
         or "repair" in figures.overhead_usd
@@ -108,6 +113,14 @@ def _charged(evidence: Evidence, model: str, figures: Figures) -> _Charged | Non
     today = figures.tokens.repriced(rates).baseline
     paid = figures.cost_usd - figures.rejected_usd - sum(figures.overhead_usd.values())
     return _Charged(paid, today) if today > 0 and paid > 0 else None
+
+
+def _known_prices(evidence: Evidence, model: str) -> bool:
+    """Return whether the model's oldest or newest day was charged at the prices of today."""
+    table = evidence.tables["model", "day"]
+    days = {day: figures for (of, day), figures in table.items() if of == model and day is not None}
+    ends = (_charged(evidence, model, days[end(days)]) for end in (min, max))
+    return any(end is not None and math.isclose(end.usd, end.today_usd, rel_tol=1e-6) for end in ends)
 
 
 def _halves(evidence: Evidence) -> dict[str, tuple[Figures, Figures]]:
