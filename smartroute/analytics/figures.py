@@ -97,8 +97,11 @@ def climb_usd(calls: Sequence[Mapping[str, Any]]) -> float:
 def of_calls(
     calls: Sequence[Mapping[str, Any]], unanswered: bool, kind: str | None
 ) -> tuple[int, tuple[tuple[str, float], ...], float]:
-    """Return how many calls failed, what those other than answers cost, and what answers not given cost."""
-    failed = 0
+    """Return how many calls failed, what those other than answers cost, and what answers not given cost.
+
+    The answer given is the last that did not fail: a higher rung may have failed after it.
+    """
+    failed, given = 0, -1
     answers: list[float] = []
     overhead: list[tuple[str, float]] = []
     for call in calls:
@@ -106,12 +109,16 @@ def of_calls(
         usd = call.get("cost_usd") or 0.0
         purpose = call.get("purpose", "answer")
         if purpose == "answer":
+            if call.get("failure") is None:
+                given = len(answers)
             answers.append(usd)
         elif usd:
             overhead.append((purpose, usd))
     if kind == COUNCIL:  # a council's answers are all given: none is rejected
         return failed, tuple(overhead), 0.0
-    return failed, tuple(overhead), math.fsum(answers if unanswered else answers[:-1])
+    if answers and not unanswered:
+        del answers[given]
+    return failed, tuple(overhead), math.fsum(answers)
 
 
 def _tokens(get: Callable[[str], Any]) -> Tokens | None:

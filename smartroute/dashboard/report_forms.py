@@ -8,6 +8,7 @@ import io
 from typing import TYPE_CHECKING
 
 from smartroute.dashboard.report_pages import Page, pages
+from smartroute.dashboard.terminal import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,11 +36,11 @@ def show_report(console: Console, report: Report) -> None:
                     no_wrap=not first and len(columns) > 2,
                 )
             for row in page.rows:
-                table.add_row(*(row[place] for place in columns))
+                table.add_row(*(printable(row[place]) for place in columns))
             console.print(table)
         for line in page.lines:
             # Where nobody looks, a line stays one line, so that it can be searched for.
-            console.print(line, soft_wrap=not console.is_terminal)
+            console.print(printable(line), soft_wrap=not console.is_terminal)
 
 
 def _side_by_side(page: Page, width: int) -> list[list[int]]:
@@ -73,13 +74,18 @@ def markdown(report: Report) -> str:
             parts.append(_line(("---",) * len(page.columns)))
             parts += [_line(row) for row in page.rows]
             parts.append("")
-        parts += [f"- {line}" for line in page.lines]
+        parts += [f"- {_inert(line)}" for line in page.lines]
         parts.append("")
     return "\n".join(parts)
 
 
 def _line(cells: tuple[str, ...]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+    return "| " + " | ".join(_inert(cell).replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+
+
+def _inert(text: str) -> str:
+    """Return text without what markdown takes for an escape, a tag or a link: names may hold anything."""
+    return printable(text).replace("\\", "\\\\").replace("<", "&lt;").replace("](", "]\\(")
 
 
 def html(report: Report) -> str:
@@ -144,7 +150,7 @@ def comma_separated(report: Report) -> str:
     writer.writerow(("dimension", "group", *fields))
     for name, rows in report.rows.items():
         for row in rows:
-            group = " / ".join(value or "" for value in row.group)
+            group = printable(" / ".join(value or "" for value in row.group))
             # A cell that begins like a formula would be run by a spreadsheet.
             safe = f"'{group}" if group[:1] in ("=", "+", "-", "@", "\t") else group
             writer.writerow((name, safe, *("" if (v := getattr(row, f)) is None else v for f in fields)))

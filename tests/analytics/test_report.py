@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -14,6 +15,7 @@ from smartroute.analytics import Analytics, Filter, compose
 from smartroute.cli import app
 from smartroute.dashboard.report_forms import comma_separated, html, markdown, show_report
 from smartroute.dashboard.report_pages import pages
+from smartroute.dashboard.terminal import console_on
 from smartroute.errors import ConfigError
 from smartroute.events import Event
 from smartroute.pricing import Price, PriceTable
@@ -262,6 +264,15 @@ def test_judges_calls_and_rejected_answers_are_told_apart_in_the_cost():
     assert report.rejected_usd == pytest.approx(1e-4)
 
 
+def test_an_answer_that_was_given_because_the_next_rung_failed_is_not_rejected():
+    calls = (
+        {"model": "mini", "purpose": "answer", "rung": 0, "cost_usd": 1e-4},
+        {"model": "top", "purpose": "answer", "rung": 1, "cost_usd": 3e-3, "failure": "timeout"},
+    )
+    report = compose(Analytics(a_log(an_outcome(1, attempts=calls, cost_usd=3.1e-3, escalated=True))))
+    assert report.rejected_usd == pytest.approx(3e-3)
+
+
 def test_an_empty_log_has_nothing_to_report():
     report = compose(Analytics(a_log()))
     (page,) = pages(report)
@@ -312,6 +323,23 @@ def test_csv_has_a_row_for_each_group_and_no_formula():
     rows = list(csv.DictReader(io.StringIO(comma_separated(compose(Analytics(log), group_by=("kind",))))))
     assert sorted(row["group"] for row in rows) == ["'=cmd()", "score"]
     assert {row["requests"] for row in rows} == {"1"}
+
+
+def test_names_move_no_cursor_and_are_no_markup(capsys):
+    hostile = "a\x1b[2J\\|b\r=1 <b>[c](http://d)"
+    report = compose(Analytics(a_log(an_outcome(1, kind=hostile, baseline_model=hostile))), prices=PRICES)
+    show_report(console_on(sys.stdout), report)
+    shown, text = capsys.readouterr().out, markdown(report)
+    assert "\x1b" not in shown + text and "\r" not in shown + text
+    assert "<b>" not in text and "](" not in text
+    # A backslash that is escaped does not take the pipe's away.
+    assert f"| a{UNKNOWN_CHARACTER}[2J" + "\\" * 3 + "|b" in text
+    # A bare carriage return would begin a row, and that row a formula.
+    table = comma_separated(compose(Analytics(a_log(an_outcome(1, kind="\r=1"))), group_by=("kind",)))
+    assert [row["group"] for row in csv.DictReader(io.StringIO(table))] == [f"{UNKNOWN_CHARACTER}=1"]
+
+
+UNKNOWN_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
 class Cells(HTMLParser):
