@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -152,7 +152,7 @@ def compose(
         for kind, _, model in tables["kind", "complexity", "model"]
         if model is not None and kind != COUNCIL
     }
-    fixed = _fixed(figures, prices, tables["model",], singles, label_source)
+    fixed = _fixed(figures, prices, catalogue, tables["model",], singles, label_source)
     best = _best(fixed)
     said = figures.labels.get(label_source, Labels())
     declared, holdback = against_declared(figures, span.baseline), measured(figures)
@@ -185,7 +185,7 @@ def compose(
             )
             for name, names in groupings.items()
         },
-        notes=_notes(figures, fixed, best, label_source),
+        notes=(*_unreadable(analytics), *_notes(figures, fixed, best, label_source)),
     )
 
 
@@ -224,6 +224,7 @@ def _before(analytics: Analytics, where: Filter, first: str | None, last: str | 
 def _fixed(
     figures: Figures,
     prices: PriceTable | None,
+    catalogue: Catalogue | None,
     by_model: Mapping[tuple[str | None, ...], Figures],
     singles: Set[str],
     label_source: str,
@@ -235,7 +236,7 @@ def _fixed(
         for key, group in by_model.items()
         if key[0] is not None and label_source in group.labels
     }
-    return fixed_models(figures, prices, sorted(singles), quality)
+    return fixed_models(figures, prices, sorted(singles), quality, catalogue=catalogue)
 
 
 def _best(fixed: Sequence[FixedModel]) -> FixedModel | None:
@@ -409,6 +410,14 @@ def _ordered(
 def _population(where: Filter, figures: Figures) -> str:
     given = [f"{name} {value}" for name, value in asdict(where).items() if value is not None]
     return f"{figures.requests} requests" + (f" with {', '.join(given)}" if given else "")
+
+
+def _unreadable(analytics: Analytics) -> Iterator[str]:
+    bad, foreign = analytics.unreadable()
+    if bad:
+        yield f"{bad} lines of the log could not be read and are not in any figure"
+    if foreign:
+        yield f"{foreign} events of the other kind, simulated or real, were left out"
 
 
 def _notes(

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from smartroute.analytics.figures import Figures, Moments, Paired
-from smartroute.pricing import PriceTable
+from smartroute.catalogue import Catalogue
+from smartroute.pricing import Price, PriceTable
 from smartroute.stats import means
 from smartroute.stats.frontier import Lottery, concave_frontier, lottery_of_cost
 from smartroute.stats.intervals import Interval
@@ -158,18 +159,32 @@ class FixedModel:
         return self.saving.baseline_usd
 
 
+def rates_of(model: str, price: Price, catalogue: Catalogue | None) -> tuple[float, ...]:
+    """Return what a model would charge in USD a token, in the order of Tokens.
+
+    One that does not reason would not have written, or charged for, the tokens of reasoning, as with
+    `Outcome.baseline_cost_usd`. Without a `catalogue` that is not known, and they are charged.
+    """
+    *rates, reasoning = price.rates()
+    silent = catalogue is not None and model in catalogue and "effort" not in catalogue.card(model).abilities
+    return (*rates, 0.0 if silent else reasoning)
+
+
 def fixed_models(
     figures: Figures,
     prices: PriceTable,
     models: Sequence[str],
     quality: Mapping[str, Moments],
     level: float = 0.95,
+    *,
+    catalogue: Catalogue | None = None,
 ) -> tuple[FixedModel, ...]:
     """Return what each of the models would have cost for the tokens of all answers.
 
     From the sums of tokens, their squares and products, so that the interval is that of `against_declared`.
     Every prompt is priced as below a model's long-context threshold; where there are longer ones the note
-    counts them, and the model's cost is too low by the surcharge.
+    counts them, and the model's cost is too low by the surcharge. With a `catalogue` a model that does not
+    reason is not charged for reasoning.
     """
     found = []
     for model in models:
@@ -179,7 +194,7 @@ def fixed_models(
             nothing = Saving(model, "repriced", None, None, figures.tokens.sums[0], None, 0, "price unknown")
             found.append(FixedModel(model, nothing, said))
             continue
-        pairs = figures.tokens.repriced(price.rates())
+        pairs = figures.tokens.repriced(rates_of(model, price, catalogue))
         notes = ["the answers' tokens at its prices"]
         if price.long_context is not None and figures.long:
             notes.append(f"{figures.long} long prompts at the rates for short ones")

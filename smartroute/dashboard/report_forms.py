@@ -147,11 +147,12 @@ def comma_separated(report: Report) -> str:
         "unpriced",
         "saved_share",
     )
-    writer.writerow(("dimension", "group", *fields))
+    writer.writerow(("dimension", "group", *fields, "simulated"))
     for name, rows in report.rows.items():
         for row in rows:
             group = printable(" / ".join(value or "" for value in row.group))
             # A cell that begins like a formula would be run by a spreadsheet.
             safe = f"'{group}" if group[:1] in ("=", "+", "-", "@", "\t") else group
-            writer.writerow((name, safe, *("" if (v := getattr(row, f)) is None else v for f in fields)))
+            values = ("" if (value := getattr(row, field)) is None else value for field in fields)
+            writer.writerow((name, safe, *values, "yes" if report.simulated else "no"))
     return text.getvalue()

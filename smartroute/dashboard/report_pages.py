@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,40 +26,45 @@ class Page:
 
 
 def pages(report: Report) -> tuple[Page, ...]:
-    """Return the parts of a report, the most important first."""
+    """Return the parts of a report, the most important first. Those of simulated traffic say so, each."""
+    found = tuple(_pages(report))
+    if report.simulated:
+        return tuple(replace(page, title=f"{page.title} (simulated)") for page in found)
+    return found
+
+
+def _pages(report: Report) -> Iterator[Page]:
     if not report.requests:
-        return (
-            Page(_title("Report", report), lines=(f"{report.population}: there is nothing to report yet",)),
-        )
-    return (
-        _first_page(report),
-        Page(
-            "Savings, against what",
-            ("baseline", "how", "saved", "95% interval", "its cost", "ours", "n"),
-            tuple(_saving_row(saving) for saving in report.savings),
-            (
-                *(f"{saving.baseline}: {saving.note}" for saving in report.savings if saving.note),
-                *_mix_lines(report.mix),
-                *_holdback_lines(report.holdback),
-            ),
+        nothing = f"{report.population}: there is nothing to report yet"
+        yield Page("Report", lines=(nothing, *report.notes))
+        return
+    yield _first_page(report)
+    yield Page(
+        "Savings, against what",
+        ("baseline", "how", "saved", "95% interval", "its cost", "ours", "n"),
+        tuple(_saving_row(saving) for saving in report.savings),
+        (
+            *(f"{saving.baseline}: {saving.note}" for saving in report.savings if saving.note),
+            *_mix_lines(report.mix),
+            *_holdback_lines(report.holdback),
         ),
-        _insights_page(report),
-        *([_fixed_page(report)] if report.fixed else []),
-        *(_group_page(name, rows) for name, rows in report.rows.items()),
-        *([_quality_page(report)] if report.quality else []),
-        *([Page("Notes", lines=report.notes)] if report.notes else []),
     )
-
-
-def _title(text: str, report: Report) -> str:
-    return f"{text} (simulated)" if report.simulated else text
+    yield _insights_page(report)
+    if report.fixed:
+        yield _fixed_page(report)
+    for name, rows in report.rows.items():
+        yield _group_page(name, rows)
+    if report.quality:
+        yield _quality_page(report)
+    if report.notes:
+        yield Page("Notes", lines=report.notes)
 
 
 def _first_page(report: Report) -> Page:
     overhead = ", ".join(f"{purpose} {_usd(usd)}" for purpose, usd in sorted(report.overhead_usd.items()))
     latency = ", ".join(f"{name} {_seconds(value)}" for name, value in report.latency_s.items())
     return Page(
-        _title("Report", report),
+        "Report",
         ("measure", "value", "95% interval", "target", "met", "n"),
         tuple(_metric_row(metric) for metric in report.metrics),
         (

@@ -315,7 +315,11 @@ def test_simulated_figures_say_so():
     log = MemorySink()
     event = an_outcome(1)
     log.emit(Event(**{**event.__dict__, "simulated": True}))
-    assert markdown(compose(Analytics(log))).startswith("# Report (simulated)")
+    report = compose(Analytics(log))
+    assert markdown(report).startswith("# Report (simulated)")
+    assert all("(simulated)" in page.title for page in pages(report))
+    (row,) = csv.DictReader(io.StringIO(comma_separated(compose(Analytics(log), group_by=("kind",)))))
+    assert row["simulated"] == "yes"
 
 
 def test_csv_has_a_row_for_each_group_and_no_formula():
@@ -482,6 +486,12 @@ def test_a_moment_that_is_none_is_told_with_examples(folder, option):
     done = typed("report", option, "yesterday", "--path", folder)
     assert done.exit_code == 2
     assert f"{option} must be a moment such as 2026-11-23" in done.stderr and "7d" in done.stderr
+
+
+def test_lines_that_could_not_be_read_are_told(folder):
+    (folder / "2026-11-23-other.jsonl").write_bytes(b"rubbish\nmore of it\n")
+    shown = typed("report", "--path", folder)
+    assert "2 lines of the log could not be read" in shown.stdout
 
 
 def test_two_forms_at_once_are_refused(folder):

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 
+from smartroute import Catalogue
 from smartroute.analytics import Figures
 from smartroute.analytics.figures import Labels, Moments, Paired
 from smartroute.analytics.savings import (
@@ -223,6 +224,18 @@ def test_repricing_from_sums_is_repricing_each_request(seed):
     assert (top.saving.interval.low, top.saving.interval.high) == pytest.approx(
         (expected.interval.low, expected.interval.high), rel=1e-9
     )
+
+
+def test_a_model_that_does_not_reason_is_not_charged_for_reasoning():
+    """Of 1,000 tokens written 900 are reasoning: 100 read at $0.15 and 100 written at $0.60 a million."""
+    catalogue = Catalogue.default()
+    answer = an_answer("a", "o1", 100, cost_usd=1.0)
+    tokens = {"output_tokens": 1_000, "reasoning_tokens": 900}
+    figures = figures_from(Event(**{**answer.__dict__, **tokens}))
+    (mini,) = fixed_models(figures, catalogue.prices(), ["gpt-4o-mini"], {}, catalogue=catalogue)
+    assert mini.cost_usd == pytest.approx(75e-6)
+    (charged,) = fixed_models(figures, catalogue.prices(), ["gpt-4o-mini"], {})
+    assert charged.cost_usd == pytest.approx(615e-6)
 
 
 def test_long_prompts_at_the_rates_for_short_ones_are_said():

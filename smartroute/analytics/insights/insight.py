@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from smartroute.analytics.figures import Figures, Moments, Paired
+from smartroute.analytics.savings import rates_of
 from smartroute.catalogue import Catalogue
 from smartroute.pricing import PriceTable
 from smartroute.stats.intervals import Interval
@@ -95,7 +96,7 @@ class Evidence:
     def rates(self, model: str) -> tuple[float, ...] | None:
         """Return the prices of a model in USD a token, None when they are unknown."""
         price = None if self.prices is None else self.prices.price(model)
-        return None if price is None else price.rates()
+        return None if price is None else rates_of(model, price, self.catalogue)
 
 
 def level_for(subjects: int, parts: int = 1) -> float:
