@@ -6,6 +6,7 @@ import random
 import re
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -588,4 +589,4 @@ def test_reading_a_log_needs_no_server_in_the_process(tmp_path):
         f"Analytics(JsonlSource({str(tmp_path)!r})).figures(); "
         "sys.exit(bool({'sqlalchemy', 'psycopg'} & sys.modules.keys()))"
     )
-    assert subprocess.run(["python", "-c", program], timeout=60, check=False).returncode == 0
+    assert subprocess.run([sys.executable, "-c", program], timeout=60, check=False).returncode == 0
