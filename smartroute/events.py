@@ -40,7 +40,7 @@ from smartroute.event_values import (
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
 
-    from smartroute.records import Attempt, Outcome, RuledOut, Usage
+    from smartroute.records import Attempt, Outcome, RuledOut, Rung, Usage
 
 SCHEMA = 3
 """The version that this module writes."""
@@ -193,20 +193,11 @@ class Event:
         task = outcome.task
         decision = outcome.decision
         seen = decision.classification
-        rung = outcome.answered_by
-        answer = outcome.answer
         estimate = outcome.estimate
-        usage = finish_reason = model = provider = None
-        if answer is not None:
-            usage, finish_reason = answer.usage, answer.finish_reason
         measured: dict[str, Scalar] = {signal.name: signal.value for signal in seen.signals}
         if features:
             measured.update(features)
-        chars, prompt_hash = measure(task.messages, hash_key)
-        attempts = [_attempt(attempt) for attempt in outcome.attempts]
-        cost_usd, unpriced_attempts = _total(attempts)
-        confidence, source = estimate.value, estimate.source
-        baseline_model, baseline_usd = outcome.baseline_model, outcome.baseline_cost_usd
+        attempts = tuple([_attempt(attempt) for attempt in outcome.attempts])
         values: dict[str, Any] = _USUAL.copy()
         values["id"] = values["outcome_id"] = outcome.id
         values["time"] = _iso(outcome.started_at, outcome.latency_s)
@@ -227,39 +218,24 @@ class Event:
         )
         values["ruled_out"] = _names(decision.ruled_out)
         values["ruled_out_count"] = len(decision.ruled_out)
-        values["confidence"] = confidence
-        values["confidence_source"] = source
+        values["confidence"] = confidence = estimate.value
+        values["confidence_source"] = source = estimate.source
         values["calibrated"] = calibrated = estimate.calibrated
-        values["escalated"] = len(attempts) > 1 and outcome.escalated
-        values["cost_usd"] = cost_usd
-        values["unpriced_attempts"] = unpriced_attempts
         values["latency_s"] = latency_s = outcome.latency_s
-        values["attempts"] = tuple(attempts)
-        values["labels"] = {}
-        values["prompt_chars"] = chars
-        values["prompt_hash"] = prompt_hash
-        values["baseline_model"] = baseline_model
-        values["baseline_cost_usd"] = baseline_usd
-        values["finish_reason"] = finish_reason
-        values["extra"] = {}
-        if rung is not None:
-            values["model"] = model = rung.model
-            values["provider"] = provider = _provider(outcome)
-            values["tier"] = said(rung.tier)
-        if usage is not None:
-            (
-                values["input_tokens"],
-                values["output_tokens"],
-                values["cached_tokens"],
-                values["cache_write_tokens"],
-                values["reasoning_tokens"],
-            ) = _tokens(usage)
+        values["attempts"] = attempts
+        values["prompt_chars"], values["prompt_hash"] = measure(task.messages, hash_key)
+        values["baseline_model"] = baseline_model = outcome.baseline_model
+        values["baseline_cost_usd"] = baseline_usd = outcome.baseline_cost_usd
+        values["escalated"] = len(attempts) > 1 and outcome.escalated
+        values["cost_usd"], values["unpriced_attempts"] = _total(attempts)
+        if outcome.answer is not None:
+            reason = outcome.answer.finish_reason
+            values["finish_reason"] = reason if type(reason) is str and reason.isascii() else as_word(reason)
+        if outcome.answered_by is not None:
+            _add_answer(values, outcome, outcome.answered_by)
         # Nearly always all of it is of the right types and finite; mending field by field takes far longer.
         words = (
             *(outcome.id, kind, by, strategy, source),
-            "" if finish_reason is None else finish_reason,
-            "" if model is None else model,
-            "" if provider is None else provider,
             "" if baseline_model is None else baseline_model,
             *ladder,
             *measured,
@@ -290,8 +266,6 @@ class Event:
             values["holdback_share"] = as_number(decision.holdback_share)
         if decision.arm is not None:
             values["arm"] = as_word(decision.arm)
-        if rung is not None and rung.effort is not None:
-            values["effort"] = as_word(rung.effort)
         if outcome.answer_changed is not None:
             values["answer_changed"] = as_flag(outcome.answer_changed)
         if outcome.stopped_by is not None:
@@ -305,6 +279,7 @@ class Event:
         if task.conversation_id is not None:
             values["conversation_id"] = as_word(task.conversation_id)
         if log_text:
+            answer = outcome.answer
             values["prompt_text"] = as_word(redacted(transcript(task.messages), redact))
             values["answer_text"] = None if answer is None else as_word(redacted(said(answer.text), redact))
         event = object.__new__(cls)
@@ -351,20 +326,23 @@ class Event:
             first = error.errors(include_url=False, include_input=False, include_context=False)[0]
             where = ".".join(map(str, first["loc"])) or "the line"
             raise SinkError(f"not an event: {where}: {first['msg']}; skip the line") from None
-        extra = {}
         if not found.keys() <= _NAMES:
-            extra = {name: found.pop(name) for name in [*found] if name not in _NAMES}
-        found.setdefault("features", {})
-        found.setdefault("labels", {})
-        found["extra"] = extra
+            found["extra"] = {name: found.pop(name) for name in [*found] if name not in _NAMES}
         event = object.__new__(cls)
         object.__setattr__(event, "__dict__", found)
         return event
 
     def __post_init__(self) -> None:
         values = self.__dict__
-        for name in [name for name, value in values.items() if value is None and name not in _NEEDED]:
+        for name in [name for name in values if name not in _NEEDED and values[name] in (None, {})]:
             del values[name]
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> dict[str, Any]:
+            if name in _MAPPINGS:
+                return {}
+            raise AttributeError(f"an event has no {name}")
 
     def to_line(self) -> bytes:
         """Return the event as one line of JSON in UTF-8, its newline included. Never raises on odd values.
@@ -372,9 +350,10 @@ class Event:
         A number that is not finite becomes null, a lone surrogate U+FFFD, any other object its text; what is
         nested too deeply is left out.
         """
-        record = self.__dict__.copy()
-        if extra := record.pop("extra"):
-            for name, value in extra.items():
+        record = self.__dict__
+        if "extra" in record:
+            record = record.copy()
+            for name, value in record.pop("extra").items():
                 record.setdefault(name, value)
         try:
             return encoder()(record)
@@ -383,6 +362,7 @@ class Event:
 
 
 _NAMES = frozenset(each.name for each in fields(Event)) - {"extra"}
+_MAPPINGS = ("features", "labels", "extra")
 _NEEDED = ("schema", "type", "id", "outcome_id", "time", "simulated")
 
 # A dict literal of this length is built in pieces; copying one that has the keys takes half the time.
@@ -393,8 +373,8 @@ _USUAL: dict[str, Any] = dict.fromkeys(
         *("kind", "complexity", "complexity_score", "classified_by", "features"),
         *("strategy", "arm_propensity", "action_propensity", "overridden", "detour", "accept_at"),
         *("ladder", "ruled_out", "ruled_out_count", "confidence_source", "calibrated", "escalated"),
-        *("cost_usd", "unpriced_attempts", "latency_s", "attempts", "labels", "prompt_chars", "prompt_hash"),
-        *("model", "provider", "tier", "confidence", "baseline_model", "baseline_cost_usd", "extra"),
+        *("cost_usd", "unpriced_attempts", "latency_s", "attempts", "prompt_chars", "prompt_hash"),
+        *("model", "provider", "tier", "confidence", "baseline_model", "baseline_cost_usd"),
         *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
         "finish_reason",
     )
@@ -463,30 +443,40 @@ def line_reader(
 def _iso(started_at: float, latency_s: float) -> str:
     """Return the time at which an outcome was complete; the present where its own clock tells none."""
     try:
-        seconds = started_at + latency_s
-        whole = seconds // 1.0
-        micros = int(seconds * 1e6 - whole * 1e6)
-        if micros > 999_999:
-            whole, micros = whole + 1.0, 0
-        return "%s.%06dZ" % (_second(whole), micros)  # noqa: UP031  faster than an f-string
+        micros = int((started_at + latency_s) * 1e6)
+        second = micros // 1_000_000
+        return f"{_second(second)}.{str(micros - second * 1_000_000 + 1_000_000)[1:]}Z"
     except Exception:  # noqa: BLE001  a user's clock may show anything
         return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 @functools.lru_cache(maxsize=64)
-def _second(seconds: float) -> str:
+def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S").zfill(19)
 
 
-def _provider(outcome: Outcome) -> str | None:
-    """Return the provider that the accepted answer came from."""
-    rung = outcome.answered_by
-    if rung is None:
-        return None
-    for attempt in reversed(outcome.attempts):
-        if attempt.model == rung.model and attempt.effort == rung.effort and attempt.failure is None:
-            return attempt.provider or None
-    return None
+def _add_answer(values: dict[str, Any], outcome: Outcome, rung: Rung) -> None:
+    """Add who gave the accepted answer, and what is known of the call that it came from."""
+    values["tier"] = said(rung.tier)
+    if rung.effort is not None:
+        values["effort"] = as_word(rung.effort)
+    calls = outcome.attempts
+    for place in range(len(calls) - 1, -1, -1):
+        call = calls[place]
+        if call.model == rung.model and call.effort == rung.effort and call.failure is None:
+            record = values["attempts"][place]
+            break
+    else:
+        values["model"] = as_word(rung.model)
+        return
+    values["model"] = record["model"]
+    values["provider"] = record["provider"] or None
+    if "input_tokens" in record:
+        values["input_tokens"] = record["input_tokens"]
+        values["output_tokens"] = record["output_tokens"]
+        values["cached_tokens"] = record["cached_tokens"]
+        values["cache_write_tokens"] = record["cache_write_tokens"]
+        values["reasoning_tokens"] = record["reasoning_tokens"]
 
 
 _UNANSWERED: AttemptRecord = {
@@ -528,6 +518,7 @@ def _attempt(attempt: Attempt) -> AttemptRecord:
     if not (
         type(model) is type(provider) is type(purpose) is str
         and type(latency_s) is type(started_at) is float
+        and (model + provider + purpose).isascii()
         and type(number) is int
         and (rung is None or type(rung) is int)
         and (cost_usd is None or (type(cost_usd) is float and is_finite(cost_usd)))
