@@ -16,7 +16,8 @@ from smartroute.analytics.cell_columns import Cells, Columns, Slots, summed
 from smartroute.analytics.cells import DAY, FIELDS, HOUR, NOBODY, TOTAL_HOUR, ZEROS, Key
 from smartroute.analytics.feed import compact_all
 from smartroute.analytics.figures import GROWTH, LONG_PROMPT, TOKEN_SUMS, climb_usd, of_calls
-from smartroute.analytics.instants import LENGTHS, hour_numbers, instants_of, texts_of
+from smartroute.analytics.instants import LENGTHS, instants_of, texts_of
+from smartroute.analytics.outcome_pages import HELD, ROUTED, Outcomes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,7 @@ _NUMBERS = (
 _calls_of = itemgetter("attempts", "model", "kind", "answer_changed")
 _key_of = itemgetter(*FIELDS)
 _rest_of = itemgetter("time", "unit", "conversation_id", "holdback", "model", "error", *_NUMBERS)
-_HOLDBACKS = {None: 0, "held": 1}  # any other is "routed": 2
+_HOLDBACKS = {None: 0, "held": HELD}  # any other is ROUTED
 
 
 class Added(NamedTuple):
@@ -93,9 +94,6 @@ class Batch:
         self.ids: list[bytes] = []
         self.talks: list[str | None] = []
         self._seen: set[bytes] = set()
-        self._times: list[str | None] = []
-        self._holdbacks: list[str | None] = []
-        self._confidences: list[float | None] = []
         # Nearly all requests are one call that was answered; what there is to say of the others, by place.
         self._calls: dict[int, _Called] = {}
         self._key_places: defaultdict[Key, int] = _places()
@@ -110,8 +108,8 @@ class Batch:
     def add(self, records: Sequence[Mapping[str, Any]]) -> None:
         """Take outcomes that have all of their fields; those that are here already change nothing."""
         ids = compact_all([record["id"] for record in records])
-        found = dict(zip(reversed(ids), reversed(records), strict=True))  # of several the first one stays
-        if len(found) < len(ids) or not self._seen.isdisjoint(ids):
+        if not self._seen.isdisjoint(ids) or len(set(ids)) < len(ids):
+            found = dict(zip(reversed(ids), reversed(records), strict=True))  # of several the first one stays
             new = [each for each in dict.fromkeys(ids) if each not in self._seen]
             ids, records = new, [found[each] for each in new]
         if not ids:
@@ -133,17 +131,13 @@ class Batch:
         fresh["key"] += map(self._key_places.__getitem__, map(_key_of, records))
         times, units, talks, holdbacks, models, errors, *numbers = zip(*map(_rest_of, records), strict=True)
         self.talks += talks
-        # The time matters to words about conversations alone.
-        self._times += [None if talk is None else time for time, talk in zip(times, talks, strict=True)]
-        self._holdbacks += holdbacks
         fresh["time"] += times
         fresh["unit"] += map(self._unit_places.__getitem__, units)
         fresh["unanswered"] += [model is None for model in models]
         fresh["error"] += [error is not None for error in errors]
-        fresh["holdback"] += [_HOLDBACKS.get(word, 2) for word in holdbacks]
+        fresh["holdback"] += [_HOLDBACKS.get(word, ROUTED) for word in holdbacks]
         for name, values in zip(_NUMBERS, numbers, strict=True):
             fresh[name] += values
-        self._confidences += numbers[_NUMBERS.index("confidence")]
         if len(attempts) >= _PACK:
             self._pack()
 
@@ -167,21 +161,17 @@ class Batch:
             self._packed[name] = [np.concatenate(self._packed[name])]
         return self._packed[name][0]
 
-    def rows(self, keys: Places) -> Iterator[tuple[Any, ...]]:
-        """Return the outcomes as the tables have them."""
-        hours = hour_numbers(self._column("time")).tolist()
-        known = (self._confidences, self.talks, self._times, self._holdbacks)
-        return zip(self.ids, hours, keys.tolist(), *known, strict=True)
+    def laid_out(self, keys: Places) -> Outcomes:
+        """Return where each outcome counts."""
+        columns = (self._column("time"), keys, self._column("confidence"), self._column("holdback"))
+        return Outcomes.of(self.ids, *columns, self.talks)
 
     def leave_out(self, known: Collection[bytes]) -> None:
         """Forget the outcomes of some ids."""
         keep = [place for place, each in enumerate(self.ids) if each not in known]
         self._calls = {new: self._calls[old] for new, old in enumerate(keep) if old in self._calls}
-        lists: tuple[list[Any], ...] = (
-            *(self.ids, self.talks, self._times, self._holdbacks, self._confidences),
-        )
-        for values in lists:
-            values[:] = [values[place] for place in keep]
+        self.ids = [self.ids[place] for place in keep]
+        self.talks = [self.talks[place] for place in keep]
         for name in _COLUMNS:
             self._packed[name] = [self._column(name)[keep]]
 
@@ -338,8 +328,8 @@ def _numbers(row: _Row) -> Iterator[Array]:
     for values, counts in (
         (row.latency_s, ~np.isnan(row.latency_s)),
         (row.confidence, ~np.isnan(row.confidence)),
-        (usd, row.holdback == 1),
-        (usd, row.holdback == 2),
+        (usd, row.holdback == HELD),
+        (usd, row.holdback == ROUTED),
         (row.climb_usd, row.comparable & ~row.unpriced),
     ):
         kept = np.where(counts, values, 0.0)

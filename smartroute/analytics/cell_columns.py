@@ -6,7 +6,7 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from smartroute.analytics.cells import (
     ENTRY,
@@ -151,8 +151,8 @@ class Columns:
             {s + n: usd for e, s in zip(every, starts, strict=False) for n, usd in e.overhead_usd.items()},
         )
 
-    def packed(self) -> Iterator[StoredCell]:
-        """Return the cells as the tables have them."""
+    def packed(self, *places: Iterable[Any]) -> Iterator[tuple[Any, ...]]:
+        """Return rows of the tables: columns of places, and behind them the fields of StoredCell."""
         import numpy as np
 
         shown = self.numbers[:, : len(SHOWN)].T.tolist()
@@ -166,17 +166,15 @@ class Columns:
         overheads = [NO_OVERHEAD] * len(rest)
         for place, overhead_usd in self.overhead_usd.items():
             overheads[place] = json.dumps(overhead_usd)
-        return map(
-            StoredCell._make,
-            zip(
-                texts_of(self.first),
-                texts_of(self.last),
-                *shown,
-                map(bytes.__add__, masks, values),
-                self.slots.packed(len(rest)),
-                overheads,
-                strict=True,
-            ),
+        return zip(
+            *places,
+            texts_of(self.first),
+            texts_of(self.last),
+            *shown,
+            map(bytes.__add__, masks, values),
+            self.slots.packed(len(rest)),
+            overheads,
+            strict=True,
         )
 
 
@@ -192,8 +190,8 @@ class Cells:
         """Return where each cell belongs."""
         return self._places
 
-    def with_stored(self, known: Mapping[Place, StoredCell]) -> Iterator[tuple[Place, StoredCell]]:
-        """Return the cells, with those added that were stored at the same places."""
+    def with_stored(self, known: Mapping[Place, StoredCell]) -> Iterator[tuple[Any, ...]]:
+        """Return rows of place and cell, with those cells added that were stored at the same places."""
         import numpy as np
 
         columns = self._columns
@@ -202,7 +200,7 @@ class Cells:
             own = {place: number for number, place in enumerate(self._places)}
             cells = np.concatenate((np.arange(n), [own[place] for place in known]))
             columns = columns.joined(Columns.unpacked([*known.values()])).within(cells, n)
-        return zip(self._places, columns.packed(), strict=True)
+        return columns.packed(*zip(*self._places, strict=True))
 
 
 def summed(numbers: Iterable[Array], cells: Places, n: int) -> Array:

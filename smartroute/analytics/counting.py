@@ -12,13 +12,14 @@ from smartroute.analytics.batch import Batch
 from smartroute.analytics.cells import DAY, HOUR, MONTH, NOBODY, TOTAL_HOUR, YEAR
 from smartroute.analytics.feed import compact
 from smartroute.analytics.figures import beside_judge, confidence_bin
+from smartroute.analytics.outcome_pages import HELD as WAS_HELD
+from smartroute.analytics.outcome_pages import Counted
 from smartroute.analytics.rollup_tables import (
     ANY_WORD,
     HELD,
     ROUTED,
     UNKNOWN_CONFIDENCE,
     WITH_JUDGE,
-    Counted,
     LabelPlace,
     LabelSums,
     Said,
@@ -63,7 +64,7 @@ class Events:
             outcomes.leave_out(known)
         if outcomes:
             keys = outcomes.keys(tables.key)
-            tables.add_outcomes(outcomes.rows(keys))
+            tables.add_outcomes(outcomes.laid_out(keys))
             added = outcomes.added(keys)
             tables.put_cells(added.cells.with_stored(tables.cells_at(added.cells.places)))
             tables.add_users(added.users)
@@ -113,7 +114,7 @@ def _settle(tables: Tables, pairs: Iterable[tuple[bytes, str]]) -> None:
             word = own.get((each, source))
             if word is None and outcome.conversation is not None:
                 word = talks.get((outcome.conversation, source))
-                if word is not None and word.time < (outcome.time or ""):
+                if word is not None and word.time < outcome.time:
                     word = None
             if word is not None and now.get(source) != (word.quality, word.label):
                 changed[each, source] = now[source] = (word.quality, word.label)
@@ -142,8 +143,8 @@ class _Change:
             confidence = outcome.confidence
             place = UNKNOWN_CONFIDENCE if confidence is None else confidence_bin(confidence)
             self._add(outcome, source, place, sign, _pair(quality, confidence or 0.0))
-            if outcome.holdback is not None:
-                held = HELD if outcome.holdback == "held" else ROUTED
+            if outcome.holdback:
+                held = HELD if outcome.holdback == WAS_HELD else ROUTED
                 self._add(outcome, source, held, sign, _pair(quality, 0.0))
         for source, mine, judged in beside_judge({source: word[0] for source, word in verdicts.items()}):
             self._add(outcome, source, WITH_JUDGE, sign, _pair(mine, judged))

@@ -61,11 +61,3 @@ def texts_of(instants: Instants) -> list[str]:
             letters[:, start + width - 1 - place] += (value // 10**place % 10).astype(np.uint8)
     text, size = letters.tobytes().decode(), len(_SHAPE)
     return [text[start : start + size] for start in range(0, len(text), size)]
-
-
-def hour_numbers(instants: Instants) -> Instants:
-    """Return the hours of instants as numbers that one can read: 2026112308."""
-    found = instants * 0
-    for _, width, least, length, most in _FIELDS[:4]:
-        found = found * 10**width + instants // length % most + least
-    return found

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from smartroute.analytics.cells import FIELDS, SHOWN, Key, Place, StoredCell, UserSums
+from smartroute.analytics.outcome_pages import COLUMNS, Counted, Outcomes, sorted_ids
 
-VERSION = 4
+VERSION = 5
 """Of the tables' layout and of what the figures in them mean: a rollup of another version is built anew."""
 
 _P = f"rollup{VERSION}_"
@@ -32,17 +33,6 @@ class Stored(NamedTuple):
     bad_lines: int
     foreign_lines: int
     torn: int
-
-
-class Counted(NamedTuple):
-    """Where an outcome counts."""
-
-    hour: str
-    key: int
-    confidence: float | None
-    conversation: str | None
-    time: str | None
-    holdback: str | None
 
 
 class Said(NamedTuple):
@@ -114,10 +104,6 @@ class Tables:
                 columns = columns.replace("TEXT", 'TEXT COLLATE "C"').replace("BLOB", "BYTEA")
             plain = "" if self._postgres else " WITHOUT ROWID"
             self._run(f"CREATE TABLE IF NOT EXISTS {_P}{table} ({columns}){plain}")
-        self._run(
-            f"CREATE INDEX IF NOT EXISTS {_P}outcomes_by_conversation ON {_P}outcomes (conversation) "
-            "WHERE conversation IS NOT NULL"
-        )
 
     def clear(self) -> None:
         """Make all tables anew, empty."""
@@ -165,27 +151,60 @@ class Tables:
         self._put("keys", ("id",), ("name", *FIELDS), [(number, name, *fields)])
         return number
 
-    def known(self, ids: Sequence[bytes]) -> set[bytes]:
+    def known(self, ids: Collection[bytes]) -> set[bytes]:
         """Return which of the outcomes are stored."""
-        some = self._not_beyond("outcomes", ids)
-        return {bytes(row[0]) for row in self._among(f"SELECT id FROM {_P}outcomes WHERE id IN", some)}
+        if not ids:
+            return set()
+        wanted = sorted_ids(ids)
+        found: set[bytes] = set()
+        for _, page, start, end in self._pages(wanted):
+            found.update(page.taken(page.places_of(wanted[start:end])).each_id())
+        return found
 
-    def add_outcomes(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Store new outcomes: id, hour, key, confidence, conversation, time, holdback."""
-        self._many(
-            f"INSERT INTO {_P}outcomes ({', '.join(_OUTCOME)}) VALUES ({_places(len(_OUTCOME))})", rows
-        )
+    def add_outcomes(self, new: Outcomes) -> None:
+        """Store new outcomes, which are in the order of their ids."""
+        rows: list[tuple[Any, ...]] = []
+        for begins, page, start, end in self._pages(new.ids):
+            whole = Outcomes.joined([page, new.between(start, end)]).in_order()
+            first, *others = whole.pages()
+            rows.append((begins, *first.packed()))
+            rows += [(each.first_id, *each.packed()) for each in others]
+        self._put("outcomes", ("begins",), COLUMNS, rows)
+        self._many(f"INSERT INTO {_P}members (conversation, id) VALUES (?, ?)", new.members())
 
     def outcomes(self, ids: Collection[bytes]) -> dict[bytes, Counted]:
         """Return those of the outcomes that are known."""
-        rows = self._among(f"SELECT {', '.join(_OUTCOME)} FROM {_P}outcomes WHERE id IN", [*ids])
-        return {bytes(row[0]): Counted(hour_text(row[1]), *row[2:]) for row in rows}
+        if not ids:
+            return {}
+        wanted = sorted_ids(ids)
+        found = [page.taken(page.places_of(wanted[start:end])) for _, page, start, end in self._pages(wanted)]
+        return Outcomes.joined(found).counted()
+
+    def _pages(self, ids: Any) -> Iterator[tuple[bytes, Outcomes, int, int]]:
+        """Yield each page that ids in order belong into, where it begins, and from where to where they stand.
+
+        The first page begins before all ids; where there is none yet, an empty one stands for it.
+        """
+        columns = f"SELECT begins, {', '.join(COLUMNS)} FROM {_P}outcomes WHERE begins"
+        start = 0
+        while start < len(ids):
+            first = ids[start : start + 1].tobytes()
+            page = self._all(f"{columns} <= ? ORDER BY begins DESC LIMIT 1", [first])
+            after = self._all(
+                f"SELECT begins FROM {_P}outcomes WHERE begins > ? ORDER BY begins LIMIT 1", [first]
+            )
+            end = int(ids.searchsorted(bytes(after[0][0]))) if after else len(ids)
+            if page:
+                yield bytes(page[0][0]), Outcomes.unpacked(page[0][1:]), start, end
+            else:
+                yield b"", Outcomes.unpacked([b""] * len(COLUMNS)), start, end
+            start = end
 
     def outcomes_of(self, conversations: Collection[str]) -> dict[str, list[bytes]]:
         """Return the ids of the outcomes of conversations."""
         found: dict[str, list[bytes]] = {}
         for conversation, each in self._among(
-            f"SELECT conversation, id FROM {_P}outcomes WHERE conversation IN", [*conversations]
+            f"SELECT conversation, id FROM {_P}members WHERE conversation IN", [*conversations]
         ):
             found.setdefault(conversation, []).append(bytes(each))
         return found
@@ -205,14 +224,9 @@ class Tables:
                     found[grain, bucket, row[0]] = cell_of(row[1:])
         return found
 
-    def put_cells(self, cells: Iterable[tuple[Place, StoredCell]]) -> None:
-        """Write cells, instead of those that are at the same places."""
-        self._put(
-            "cells",
-            ("grain", "bucket", "key"),
-            StoredCell._fields,
-            ((*place, *cell) for place, cell in cells),
-        )
+    def put_cells(self, cells: Iterable[tuple[Any, ...]]) -> None:
+        """Write rows of place and cell, instead of those that are at the same places."""
+        self._put("cells", ("grain", "bucket", "key"), StoredCell._fields, cells)
 
     def add_users(self, sums: Iterable[Sequence[Any]]) -> None:
         """Add to what is known of users by day: rows of day, name and UserSums."""
@@ -348,12 +362,6 @@ class Tables:
         )
 
 
-def hour_text(number: int) -> str:
-    """Return the hour as events write it."""
-    text = f"{number:010d}"
-    return f"{text[:4]}-{text[4:6]}-{text[6:8]}T{text[8:]}"
-
-
 def cell_of(row: Sequence[Any]) -> StoredCell:
     """Return the cell of a row."""
     first, last, requests, cost_usd, numbers, histograms, overhead_usd = row
@@ -371,7 +379,6 @@ def _where(grain: int, low: str | None, high: str | None, fields: Mapping[str, s
     return "WHERE " + " AND ".join(text for text, _ in parts), [value for _, value in parts]
 
 
-_OUTCOME = ("id", "hour", "key", "confidence", "conversation", "time", "holdback")
 _CELL = ", ".join(StoredCell._fields)
 _SAID = "time TEXT NOT NULL, event_id TEXT NOT NULL, quality DOUBLE PRECISION, label TEXT"
 _IN_CELL = "grain BIGINT NOT NULL, bucket TEXT NOT NULL, key BIGINT NOT NULL"
@@ -391,8 +398,9 @@ _TABLES = {
     "cells": f"{_IN_CELL}, first TEXT NOT NULL, last TEXT NOT NULL, {_sums(SHOWN)}, numbers BLOB NOT NULL, "
     "histograms BLOB NOT NULL, overhead_usd TEXT NOT NULL, PRIMARY KEY (grain, bucket, key)",
     "users": f"day TEXT NOT NULL, name TEXT NOT NULL, {_sums(UserSums._fields)}, PRIMARY KEY (day, name)",
-    "outcomes": "id BLOB PRIMARY KEY, hour BIGINT NOT NULL, key BIGINT NOT NULL, "
-    "confidence DOUBLE PRECISION, conversation TEXT, time TEXT, holdback TEXT",
+    "outcomes": "begins BLOB PRIMARY KEY, ids BLOB NOT NULL, instants BLOB NOT NULL, keys BLOB NOT NULL, "
+    "confidences BLOB NOT NULL, holdbacks BLOB NOT NULL, talks TEXT NOT NULL",
+    "members": "conversation TEXT NOT NULL, id BLOB NOT NULL, PRIMARY KEY (conversation, id)",
     "words": f"id BLOB NOT NULL, source TEXT NOT NULL, {_SAID}, PRIMARY KEY (id, source)",
     "talk_words": f"conversation TEXT NOT NULL, source TEXT NOT NULL, {_SAID}, "
     "PRIMARY KEY (conversation, source)",
@@ -403,4 +411,5 @@ _TABLES = {
     "label_words": f"{_IN_CELL}, source TEXT NOT NULL, label TEXT NOT NULL, n DOUBLE PRECISION NOT NULL, "
     "PRIMARY KEY (grain, bucket, key, source, label)",
 }
-"""Columns by table. `outcomes` leads from an outcome to its cell, for what is said of it later."""
+"""Columns by table. `outcomes` leads from an outcome to its cell, for what is said of it later; its rows are
+pages, as Outcomes packs them. `members` leads from a conversation to its outcomes."""

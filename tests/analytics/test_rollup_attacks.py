@@ -15,7 +15,7 @@ from smartroute.analytics.rollup import Rollup
 from smartroute.sinks import JsonlSink, JsonlSource
 
 OTHER = "2026-11-11-b-1-00.jsonl"
-ROLLUP = "rollup-4.sqlite"
+ROLLUP = "rollup-5.sqlite"
 
 
 class KilledError(Exception):
@@ -135,11 +135,13 @@ def test_a_locked_rollup_costs_time_and_no_answer(tmp_path, monkeypatch, caplog)
 @pytest.mark.parametrize(
     "sql",
     [
-        "UPDATE rollup4_cells SET overhead_usd = 'rubbish'",
-        "UPDATE rollup4_cells SET overhead_usd = CAST(x'80' AS TEXT)",
-        "UPDATE rollup4_facts SET value = CAST(x'dd' AS TEXT)",
-        "DROP TABLE rollup4_cells",
-        "ALTER TABLE rollup4_cells RENAME COLUMN cost_usd TO cost",
+        "UPDATE rollup5_cells SET overhead_usd = 'rubbish'",
+        "UPDATE rollup5_cells SET overhead_usd = CAST(x'80' AS TEXT)",
+        "UPDATE rollup5_facts SET value = CAST(x'dd' AS TEXT)",
+        "UPDATE rollup5_outcomes SET ids = x'00'",
+        "UPDATE rollup5_outcomes SET talks = '7'",
+        "DROP TABLE rollup5_cells",
+        "ALTER TABLE rollup5_cells RENAME COLUMN cost_usd TO cost",
     ],
 )
 def test_rubbish_in_sound_tables_is_damage_too(tmp_path, sql, caplog):
@@ -186,7 +188,7 @@ def test_however_a_rollup_is_damaged_nobody_gets_an_exception_and_a_rebuild_mend
         reader = Analytics(JsonlSource(log))
         reader.figures()
         with closing(sqlite3.connect(log / ROLLUP)) as holder:  # keeps the -wal from being folded in
-            holder.execute("SELECT COUNT(*) FROM rollup4_cells").fetchone()
+            holder.execute("SELECT COUNT(*) FROM rollup5_cells").fetchone()
             append(log / SEGMENT, an_outcome(n))
             n += 1
             reader.figures()
