@@ -13,9 +13,10 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, cast
 
 from smartroute.analytics.outcome_pages import ID_BYTES
+from smartroute.analytics.parts import Block, Part
 from smartroute.analytics.rollup_tables import VERSION, Tables
 from smartroute.errors import ConfigError
 from smartroute.events import line_reader
@@ -23,27 +24,12 @@ from smartroute.sinks.jsonl_source import recover, segments_of, traffic_at
 from smartroute.sinks.locations import is_single_file
 from smartroute.sinks.segments import COMPRESSED
 
-if TYPE_CHECKING:
-    from smartroute.analytics.rollup import Part
-
 BLOCK_BYTES = 1 << 20
 _BUFFER_BYTES = 256 << 10
 _CACHE_KB = 64 << 10  # what a load touches stays in memory until it is stored
 _PATIENCE_S = 60.0
 _MOST_FIRST_LINE = 16 << 20
 _ID_CHARACTERS = 2 * ID_BYTES
-
-
-class Block(NamedTuple):
-    """Some lines of a log, and the positions before and behind them.
-
-    `torn`: the newline is not there yet, and what stands there may be half a record.
-    """
-
-    lines: list[bytes]
-    start: int
-    end: int
-    torn: bool = False
 
 
 @dataclass(frozen=True, slots=True)

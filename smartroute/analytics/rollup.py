@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar
 
 from smartroute.analytics.counting import Events
-from smartroute.analytics.feed import Block, records
+from smartroute.analytics.feed import records
+from smartroute.analytics.parts import Block, Part
 from smartroute.analytics.rollup_tables import VERSION, Stored, Tables
 
 T = TypeVar("T")
@@ -21,31 +22,6 @@ Progress: TypeAlias = Callable[[int, int], None]
 _UNNAMED = "? "
 _MOST_BEGINNINGS = 10
 _TOO_FAST = "the log or its rollup changes faster than it is read"
-
-
-class Part(Protocol):
-    """A piece of a log that grows at its end: a segment."""
-
-    @property
-    def name(self) -> str:
-        """What it is called now."""
-
-    @property
-    def size(self) -> int:
-        """How large it is now. What is not larger, and has not changed since, is not looked into."""
-
-    @property
-    def changed_ns(self) -> int:
-        """When it changed last."""
-
-    def identity(self) -> str | None:
-        """Return what it is known by for good, None while it cannot be told."""
-
-    def shorter_than(self, position: int) -> bool:
-        """Return whether it certainly ends before a position: somebody cut it."""
-
-    def blocks(self, start: int) -> Iterator[Block]:
-        """Yield what stands behind a position. Raises OSError."""
 
 
 class Log(Protocol):
