@@ -19,7 +19,7 @@ from smartroute.shell import one_clear_line
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from smartroute.analytics.query import Filter
+    from smartroute.analytics.filters import Filter
     from smartroute.analytics.report import Report
     from smartroute.analytics.rollup import Progress
     from smartroute.catalogue import Catalogue

@@ -3,10 +3,11 @@
 from smartroute.analytics.alert_sink import AlertSink
 from smartroute.analytics.alerts import Alert, Status, Watch, log_alert
 from smartroute.analytics.figures import Figures, LogHistogram
+from smartroute.analytics.filters import Filter
 from smartroute.analytics.hours import Hours
 from smartroute.analytics.insights import Insight, find_insights
 from smartroute.analytics.log_alerts import check_log
-from smartroute.analytics.query import Analytics, Filter
+from smartroute.analytics.query import Analytics
 from smartroute.analytics.readings import Reading
 from smartroute.analytics.report import Report, compose
 from smartroute.analytics.rule_settings import rules_from_file

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from smartroute.analytics.figures import Figures
-from smartroute.analytics.query import Analytics, Filter
+from smartroute.analytics.filters import Filter
+from smartroute.analytics.query import Analytics
 from smartroute.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -15,8 +15,9 @@ from typing import cast
 
 from smartroute.analytics.alerts import Status, Watch
 from smartroute.analytics.figures import Figures
+from smartroute.analytics.filters import Filter
 from smartroute.analytics.hours import HOUR_S, Hours
-from smartroute.analytics.query import Analytics, Filter
+from smartroute.analytics.query import Analytics
 from smartroute.analytics.rules import Level
 from smartroute.clock import Clock
 from smartroute.errors import ConfigError, SinkError

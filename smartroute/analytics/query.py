@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from smartroute.analytics.cells import DAY, HOUR, UserSums, of_user
 from smartroute.analytics.feedback import Feedback
 from smartroute.analytics.figures import Figures, measure
+from smartroute.analytics.filters import Filter
 from smartroute.analytics.rolled import Rolled
 from smartroute.analytics.rollup_queries import can_answer, can_answer_users, several, users
 from smartroute.errors import ConfigError
@@ -35,71 +36,6 @@ DIMENSIONS = (
     "simulated",
 )
 """What figures may be grouped by. `unit` is whom the request was for; hours and days are UTC."""
-
-
-_MOMENT_LENGTH = len("2026-11-23T08:00:00.000000Z")
-
-
-def _moment(value: object, name: str) -> str | None:
-    """Return a moment as events write it, so that the two compare as text."""
-    if value is None:
-        return None
-    found = value
-    if isinstance(value, str):
-        try:
-            found = datetime.fromisoformat(value)
-        except ValueError:
-            raise ConfigError(f"{name} must be a moment in ISO 8601, got {value!r:.40}") from None
-        if found.tzinfo is None:
-            found = found.replace(tzinfo=UTC)
-    if not isinstance(found, datetime) or found.tzinfo is None:
-        raise ConfigError(
-            f"{name} must be a datetime with a time zone, or text in ISO 8601, got {value!r:.60}"
-        )
-    try:
-        found = found.astimezone(UTC)
-    except OverflowError:
-        raise ConfigError(f"{name} must lie in the years 1 to 9999, UTC, got {value!s:.60}") from None
-    return found.strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(_MOMENT_LENGTH)
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Which outcomes count: those that match every field that is given.
-
-    `since` (inclusive) and `until` (exclusive) are moments with a time zone, or text in ISO 8601, UTC.
-    Raises ConfigError for one that is neither.
-    """
-
-    since: datetime | str | None = None
-    until: datetime | str | None = None
-    kind: str | None = None
-    complexity: str | None = None
-    model: str | None = None
-    tenant: str | None = None
-    strategy: str | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("since", "until"):
-            object.__setattr__(self, name, _moment(getattr(self, name), name))
-
-    def takes(self, event: Event) -> bool:
-        """Return whether an outcome counts."""
-        return (
-            (self.since is None or event.time >= str(self.since))
-            and (self.until is None or event.time < str(self.until))
-            and all(
-                wanted is None or getattr(event, name) == wanted
-                for name, wanted in (
-                    ("kind", self.kind),
-                    ("complexity", self.complexity),
-                    ("model", self.model),
-                    ("tenant", self.tenant),
-                    ("strategy", self.strategy),
-                )
-            )
-        )
-
 
 _EVERYTHING = Filter()
 

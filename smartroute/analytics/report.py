@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from smartroute.analytics.figures import CONFIDENCE_BINS, COUNCIL, JUDGE, Figures, Labels, Moments
+from smartroute.analytics.filters import Filter
 from smartroute.analytics.insights import GROUPINGS, Evidence, Insight, insights_in
-from smartroute.analytics.query import Analytics, Filter
+from smartroute.analytics.query import Analytics
 from smartroute.analytics.savings import (
     FixedModel,
     Holdback,

@@ -22,7 +22,7 @@ from smartroute.analytics.rollup_tables import (
 
 if TYPE_CHECKING:
     from smartroute.analytics.cells import StoredCell
-    from smartroute.analytics.query import Filter
+    from smartroute.analytics.filters import Filter
     from smartroute.analytics.rollup import Log
     from smartroute.analytics.rollup_tables import Tables
 

@@ -239,20 +239,6 @@ def test_the_newest_come_first():
     assert [event.id for event in Analytics(Lines(events)).newest(3)] == ["o29", "o28", "o27"]
 
 
-def test_filters_take_moments_of_any_zone_and_their_end_is_exclusive():
-    events = [an_outcome("a", "2026-11-23T08:00:00.000000Z"), an_outcome("b", "2026-11-23T09:00:00.000000Z")]
-    analytics = Analytics(Lines(events))
-    assert analytics.figures(Filter(since="2026-11-23T09:00:00+01:00")).requests == 2
-    assert analytics.figures(Filter(since="2026-11-23T08:00:00.000001")).requests == 1
-    assert analytics.figures(Filter(until="2026-11-23T09:00:00Z")).requests == 1
-
-
-@pytest.mark.parametrize("moment", ["soon", 5, "2026-13-01"])
-def test_a_moment_that_is_none_is_told(moment):
-    with pytest.raises(ConfigError, match="since"):
-        Filter(since=moment)
-
-
 def test_an_unknown_dimension_is_told():
     with pytest.raises(ConfigError, match="colour"):
         Analytics(Lines([])).grouped("colour")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from smartroute.analytics.filters import Filter
 from smartroute.analytics.insights.confidence import confidence_predicts_nothing
 from smartroute.analytics.insights.escalations import escalations_cost_too_much, escalations_never_change
 from smartroute.analytics.insights.insight import GROUPINGS, RATE, Evidence, Insight
@@ -16,7 +17,7 @@ from smartroute.analytics.insights.spending import (
 )
 
 if TYPE_CHECKING:
-    from smartroute.analytics.query import Analytics, Filter
+    from smartroute.analytics.query import Analytics
     from smartroute.catalogue import Catalogue
     from smartroute.pricing import PriceTable
 
@@ -48,8 +49,6 @@ def find_insights(
     Without `prices` (by default those of the `catalogue`) nothing is said about money, and without a
     `catalogue` no model that the log does not have is proposed. Quality is what `label_source` said.
     """
-    from smartroute.analytics.query import Filter
-
     if prices is None and catalogue is not None:
         prices = catalogue.prices()
     tables = analytics.several(GROUPINGS, where or Filter())
