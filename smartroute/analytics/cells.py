@@ -18,10 +18,10 @@ from smartroute.analytics.figures import (
     Figures,
     LogHistogram,
     Measured,
-    Moments,
     Paired,
     TokenSums,
 )
+from smartroute.stats.moments import Moments
 
 HOUR, DAY, MONTH, YEAR = 13, 10, 7, 4
 """The grains of time: how many characters of an event's time name the hour, the day, the month, the year."""

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
+from smartroute.stats.moments import Moments
+
 if TYPE_CHECKING:
     from smartroute.events import Event
 
@@ -188,39 +190,6 @@ class LogHistogram:
             if rank <= seen:
                 break
         return math.exp((bucket + 0.5) * _LOG_GROWTH)
-
-
-@dataclass(slots=True)
-class Moments:
-    """The number, sum and sum of squares of some values."""
-
-    n: int = 0
-    total: float = 0.0
-    squares: float = 0.0
-
-    def add(self, value: float) -> None:
-        """Add one value."""
-        self.n += 1
-        self.total += value
-        self.squares += value * value
-
-    def merge(self, other: Moments) -> None:
-        """Add those of another."""
-        self.n += other.n
-        self.total += other.total
-        self.squares += other.squares
-
-    @property
-    def mean(self) -> float | None:
-        """Return the mean, None without values."""
-        return self.total / self.n if self.n else None
-
-    @property
-    def variance(self) -> float | None:
-        """Return the sample variance, None for fewer than two values."""
-        if self.n < 2:
-            return None
-        return max(0.0, self.squares - self.total * self.total / self.n) / (self.n - 1)
 
 
 @dataclass(slots=True)

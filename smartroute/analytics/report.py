@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from smartroute.analytics.figures import CONFIDENCE_BINS, COUNCIL, JUDGE, Figures, Labels, Moments
+from smartroute.analytics.figures import CONFIDENCE_BINS, COUNCIL, JUDGE, Figures, Labels
 from smartroute.analytics.filters import Filter
 from smartroute.analytics.insights import GROUPINGS, Evidence, Insight, insights_in
 from smartroute.analytics.query import Analytics
@@ -23,8 +23,8 @@ from smartroute.analytics.savings import (
 )
 from smartroute.catalogue import Catalogue
 from smartroute.pricing import PriceTable
-from smartroute.stats import means
 from smartroute.stats.intervals import Interval, wilson
+from smartroute.stats.moments import Moments
 from smartroute.stats.prediction_powered import (
     LEAST_LABELS,
     PredictionPowered,
@@ -364,7 +364,7 @@ def _quality(source: str, figures: Figures) -> Quality:
 def _with_judge(labels: Labels, figures: Figures) -> PredictionPowered | None:
     """Return what the judge's labels and these say together, None where there are too few of either."""
     both, judged = labels.with_judge, figures.labels.get(JUDGE, Labels()).quality
-    alone = means.Moments(
+    alone = Moments(
         judged.n - both.n, judged.total - both.other_total, max(0.0, judged.squares - both.other_squares)
     )
     if both.n < LEAST_LABELS or alone.n < 2:

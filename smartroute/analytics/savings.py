@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from smartroute.analytics.figures import Figures, Moments, Paired
+from smartroute.analytics.figures import Figures, Paired
 from smartroute.catalogue import Catalogue
 from smartroute.pricing import Price, PriceTable
-from smartroute.stats import means
 from smartroute.stats.frontier import Lottery, concave_frontier, lottery_of_cost
 from smartroute.stats.intervals import Interval
 from smartroute.stats.means import difference_from_moments, ratio_from_moments
+from smartroute.stats.moments import Moments
 
 ENOUGH = 30
 """How many requests an interval from a large-sample formula needs; below, the estimate stands alone."""
@@ -97,7 +97,7 @@ def measured(figures: Figures, level: float = 0.95) -> Holdback | None:
     if not held.n or not routed.n or not held.mean or routed.mean is None:
         return None
     enough = min(held.n, routed.n) >= ENOUGH
-    both = _sample(routed), _sample(held)
+    both = routed, held
     ratio = ratio_from_moments(*both, level, skewed=True).interval if enough and routed.mean > 0 else None
     share = None
     if ratio is not None and math.isfinite(ratio.high):
@@ -136,10 +136,6 @@ def label_error(moments: Moments) -> float:
     """
     n = moments.n
     return max(moments.variance or 0.0, 1.0 / n if moments.variance == 0 else 0.0) / n
-
-
-def _sample(moments: Moments) -> means.Moments:
-    return means.Moments(moments.n, moments.total, moments.squares)
 
 
 @dataclass(frozen=True, slots=True)

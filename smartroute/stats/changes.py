@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from smartroute.errors import ConfigError, InsufficientDataError
 from smartroute.stats.intervals import Interval
-from smartroute.stats.means import LEAST_VALUES, Moments, difference_from_moments, difference_of_means
+from smartroute.stats.means import LEAST_VALUES, difference_from_moments, difference_of_means
+from smartroute.stats.moments import Moments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,15 +111,16 @@ def mean_change_from_moments(
             have=least,
         )
     estimate = difference_from_moments(late, before, 1 - false_alarm_rate)
-    one, other = late.variance / late.n, before.variance / before.n
+    was, is_now = before.total / before.n, late.total / late.n
+    one, other = (late.variance or 0.0) / late.n, (before.variance or 0.0) / before.n
     if one + other > 0:
         freedom = (one + other) ** 2 / (one * one / (late.n - 1) + other * other / (before.n - 1))
         p_value = 2 * float(stdtr(freedom, -abs(estimate.value) / math.sqrt(one + other)))
     else:
-        p_value = 1.0 if math.isclose(late.mean, before.mean, rel_tol=1e-9) else 0.0
+        p_value = 1.0 if math.isclose(is_now, was, rel_tol=1e-9) else 0.0
     return _change(
-        before.mean,
-        late.mean,
+        was,
+        is_now,
         estimate.interval,
         p_value,
         false_alarm_rate,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from smartroute.errors import ConfigError, InsufficientDataError
 from smartroute.stats.intervals import Interval
+from smartroute.stats.moments import Moments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,28 +37,6 @@ class Estimate:
     value: float
     interval: Interval
     counts: tuple[int, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Moments:
-    """What a rollup keeps of a sample: how many values, their sum, the sum of their squares."""
-
-    n: int
-    total: float
-    squares: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> Moments:
-        return cls(len(values), math.fsum(values), math.fsum(value * value for value in values))
-
-    @property
-    def mean(self) -> float:
-        return self.total / self.n
-
-    @property
-    def variance(self) -> float:
-        """The unbiased variance of one value. Loses digits where the mean dwarfs the spread."""
-        return max(0.0, (self.squares - self.total * self.total / self.n) / (self.n - 1))
 
 
 def mean_interval(
@@ -158,11 +137,11 @@ def mean_from_moments(moments: Moments, level: float = 0.95, *, skewed: bool = F
     from scipy.special import ndtri, stdtrit
 
     _check(level)
-    if moments.n < 2:
+    mean, variance = moments.mean, moments.variance
+    if mean is None or variance is None:
         raise InsufficientDataError(
             f"an interval for a mean needs at least 2 values, got {moments.n}", needed=2, have=moments.n
         )
-    mean, variance = moments.mean, moments.variance
     high = float(stdtrit(moments.n - 1, (1 + level) / 2))
     low = -high
     if skewed and mean <= 0:

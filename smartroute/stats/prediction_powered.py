@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from smartroute.stats.means import Moments
+    from smartroute.stats.moments import Moments
 
     Array = npt.NDArray[np.float64]
 

@@ -10,7 +10,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smartroute.analytics import Analytics, Filter, LogHistogram
-from smartroute.analytics.figures import Moments
 from smartroute.errors import ConfigError
 from smartroute.events import Event
 from smartroute.sinks import JsonlSink, JsonlSource
@@ -198,16 +197,6 @@ def test_a_histogram_of_nothing_has_no_quantile_and_zeros_are_zero():
         histogram.add(value)
     assert histogram.quantile(0.5) == 0.0
     assert histogram.quantile(0.9) == pytest.approx(3.0, rel=0.05)
-
-
-@given(st.lists(st.floats(-100, 100), min_size=2, max_size=50))
-def test_moments_give_the_sample_variance(values):
-    import statistics
-
-    moments = Moments()
-    for value in values:
-        moments.add(value)
-    assert moments.variance == pytest.approx(statistics.variance(values), rel=1e-6, abs=1e-6)
 
 
 def an_outcome(name, time, **fields):

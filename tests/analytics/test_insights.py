@@ -7,7 +7,7 @@ import pytest
 
 from smartroute import Catalogue, ModelCard, Price
 from smartroute.analytics import Analytics, Figures, compose, find_insights
-from smartroute.analytics.figures import Joint, Labels, Moments
+from smartroute.analytics.figures import Joint, Labels
 from smartroute.analytics.insights import GROUPINGS, RATE, Evidence
 from smartroute.analytics.insights.confidence import confidence_predicts_nothing
 from smartroute.analytics.insights.escalations import escalations_cost_too_much, escalations_never_change
@@ -21,6 +21,7 @@ from smartroute.dashboard.report_forms import markdown
 from smartroute.events import Event
 from smartroute.pricing import PriceTable
 from smartroute.sinks import MemorySink
+from smartroute.stats.moments import Moments
 
 PRICES = PriceTable({"mini": Price(1, 1), "top": Price(10, 10)}, fill_gaps=False)
 TOKENS = (100.0, 0.0, 0.0, 100.0, 0.0)

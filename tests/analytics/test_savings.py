@@ -7,7 +7,7 @@ import pytest
 
 from smartroute import Catalogue
 from smartroute.analytics import Figures
-from smartroute.analytics.figures import Labels, Moments, Paired
+from smartroute.analytics.figures import Labels, Paired
 from smartroute.analytics.savings import (
     FixedModel,
     Saving,
@@ -20,6 +20,7 @@ from smartroute.events import Event
 from smartroute.pricing import LongContext, Price, PriceTable
 from smartroute.records import Usage
 from smartroute.stats.intervals import Interval
+from smartroute.stats.moments import Moments
 
 
 def figures_of(costs, baselines):

@@ -12,7 +12,8 @@ from scipy.stats import ttest_ind, ttest_ind_from_stats
 
 from smartroute.errors import ConfigError, InsufficientDataError
 from smartroute.stats.changes import Change, mean_change, mean_change_from_moments
-from smartroute.stats.means import Moments, difference_from_moments, difference_of_means
+from smartroute.stats.means import difference_from_moments, difference_of_means
+from smartroute.stats.moments import Moments
 
 BEFORE = [0.9, 0.8, 0.95, 0.7, 0.85, 0.9, 0.75, 0.88, 0.92, 0.81, 0.79, 0.87]
 LATE = [0.7, 0.6, 0.82, 0.75, 0.5, 0.68, 0.71, 0.8, 0.66, 0.58]

@@ -17,7 +17,6 @@ from smartroute.errors import ConfigError, InsufficientDataError
 from smartroute.stats.intervals import Interval
 from smartroute.stats.means import (
     Estimate,
-    Moments,
     difference_from_moments,
     difference_of_means,
     mean_from_moments,
@@ -25,6 +24,7 @@ from smartroute.stats.means import (
     ratio_from_moments,
     ratio_of_means,
 )
+from smartroute.stats.moments import Moments
 
 COSTS = [0.3, 1.2, 0.7, 9.5, 0.2, 2.4, 0.9, 1.1, 0.4, 3.3, 0.6, 25.0]
 OTHERS = [0.8, 2.0, 1.7, 0.9, 6.1, 1.3, 2.2, 0.5, 1.9, 3.4, 1.0]

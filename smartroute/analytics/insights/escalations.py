@@ -17,7 +17,6 @@ from smartroute.analytics.insights.insight import (
     z,
 )
 from smartroute.analytics.savings import label_error
-from smartroute.stats import means
 from smartroute.stats.intervals import Interval, clopper_pearson
 from smartroute.stats.means import mean_from_moments
 
@@ -69,8 +68,7 @@ def escalations_cost_too_much(evidence: Evidence) -> Iterator[Insight]:
         climbs = figures.climbs
         if kind in changing_nothing or climbs.n < LEAST_ESCALATIONS or not climbs.total > 0:
             continue
-        moments = means.Moments(climbs.n, climbs.total, climbs.squares)
-        least = mean_from_moments(moments, level, skewed=True).interval.low / interval.high
+        least = mean_from_moments(climbs, level, skewed=True).interval.low / interval.high
         if least <= choice.most_usd:
             continue
         cost, reach = _climbed(figures)
@@ -112,8 +110,7 @@ def _climbed(figures: Figures) -> tuple[float, Interval | None]:
     climbs = figures.climbs
     if climbs.n < 2 or climbs.total <= 0:
         return climbs.total, None
-    moments = means.Moments(climbs.n, climbs.total, climbs.squares)
-    interval = mean_from_moments(moments, 0.95, skewed=True).interval
+    interval = mean_from_moments(climbs, 0.95, skewed=True).interval
     return climbs.total, Interval(climbs.n * interval.low, climbs.n * interval.high, 0.95)
 
 

@@ -7,11 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from smartroute.analytics.figures import Figures, Moments, Paired
+from smartroute.analytics.figures import Figures, Paired
 from smartroute.analytics.savings import rates_of
 from smartroute.catalogue import Catalogue
 from smartroute.pricing import PriceTable
 from smartroute.stats.intervals import Interval
+from smartroute.stats.moments import Moments
 
 RATE = 0.05
 """How likely an insight of one name may be where there is nothing to see, over all its subjects together."""

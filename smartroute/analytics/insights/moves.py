@@ -11,7 +11,6 @@ from typing import NamedTuple
 from smartroute.analytics.figures import Figures
 from smartroute.analytics.insights.insight import ENOUGH_LABELS, Evidence, Insight, level_for, z
 from smartroute.analytics.savings import label_error
-from smartroute.stats import means
 from smartroute.stats.changes import mean_change_from_moments
 
 LATE_DAYS = 7
@@ -33,7 +32,8 @@ def quality_moved(evidence: Evidence) -> Iterator[Insight]:
     level = level_for(len(tested))
     for model, (late, early_labels, late_labels) in sorted(tested.items()):
         change = mean_change_from_moments(
-            *(means.Moments(m.n, m.total, m.squares) for m in (early_labels, late_labels)),
+            early_labels,
+            late_labels,
             false_alarm_rate=1 - level,
             least_difference=LEAST_MOVE,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from smartroute.analytics.figures import Figures, Moments, TokenSums
+from smartroute.analytics.figures import Figures, TokenSums
 from smartroute.analytics.insights.insight import (
     ENOUGH_LABELS,
     Evidence,
@@ -20,6 +20,7 @@ from smartroute.analytics.savings import label_error
 from smartroute.catalogue import ModelCard
 from smartroute.records import Tier
 from smartroute.stats.intervals import Interval, wilson
+from smartroute.stats.moments import Moments
 
 LEAST_ANSWERS = 100
 DEAR = 2.0
