@@ -2,7 +2,7 @@
 
 from smartroute.analytics.alert_sink import AlertSink
 from smartroute.analytics.alerts import Alert, Status, Watch, log_alert
-from smartroute.analytics.figures import Figures, LogHistogram
+from smartroute.analytics.figures import Figures
 from smartroute.analytics.filters import Filter
 from smartroute.analytics.hours import Hours
 from smartroute.analytics.insights import Insight, find_insights
@@ -13,6 +13,7 @@ from smartroute.analytics.report import Report, compose
 from smartroute.analytics.rule_settings import rules_from_file
 from smartroute.analytics.rules import DEFAULT_RULES, OfHours, Rule, budget_rule
 from smartroute.analytics.savings import Holdback, Saving, measured
+from smartroute.analytics.sums import LogHistogram
 from smartroute.analytics.webhook import Webhook
 
 __all__ = [

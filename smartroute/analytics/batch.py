@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from smartroute.analytics.cell_columns import Cells, Columns, Slots, summed
 from smartroute.analytics.cells import DAY, FIELDS, HOUR, NOBODY, TOTAL_HOUR, ZEROS, Key
 from smartroute.analytics.feed import compact_all
-from smartroute.analytics.figures import GROWTH, LONG_PROMPT, TOKEN_SUMS, climb_usd, of_calls
+from smartroute.analytics.figures import LONG_PROMPT, climb_usd, of_calls
 from smartroute.analytics.instants import LENGTHS, instants_of, texts_of
 from smartroute.analytics.outcome_pages import HELD, ROUTED, Outcomes
+from smartroute.analytics.sums import GROWTH, TOKEN_SUMS
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,15 +12,8 @@ from collections import defaultdict
 from operator import add
 from typing import NamedTuple, TypeAlias
 
-from smartroute.analytics.figures import (
-    TOKEN_PRODUCTS,
-    TOKEN_SUMS,
-    Figures,
-    LogHistogram,
-    Measured,
-    Paired,
-    TokenSums,
-)
+from smartroute.analytics.figures import Figures, Measured
+from smartroute.analytics.sums import TOKEN_PRODUCTS, TOKEN_SUMS, LogHistogram, Paired, TokenSums
 from smartroute.stats.moments import Moments
 
 HOUR, DAY, MONTH, YEAR = 13, 10, 7, 4

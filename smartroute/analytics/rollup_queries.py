@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from smartroute.analytics.cells import DAY, FIELDS, HOUR, MONTH, TOTAL_HOUR, YEAR, Cell, UserSums
-from smartroute.analytics.figures import Figures, Joint, Labels
+from smartroute.analytics.figures import Figures, Labels
 from smartroute.analytics.rollup_tables import (
     ANY_WORD,
     HELD,
@@ -19,6 +19,7 @@ from smartroute.analytics.rollup_tables import (
     LabelSums,
     cell_of,
 )
+from smartroute.analytics.sums import Joint
 
 if TYPE_CHECKING:
     from smartroute.analytics.cells import StoredCell

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from smartroute.analytics.figures import Figures, Paired
+from smartroute.analytics.figures import Figures
+from smartroute.analytics.sums import Paired
 from smartroute.catalogue import Catalogue
 from smartroute.pricing import Price, PriceTable
 from smartroute.stats.frontier import Lottery, concave_frontier, lottery_of_cost

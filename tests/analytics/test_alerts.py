@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartroute.analytics import DEFAULT_RULES, Alert, Figures, Hours, Reading, Rule, Watch, budget_rule
-from smartroute.analytics.figures import Paired
 from smartroute.analytics.rules import confidence, error_rate, escalation_rate, latency_quantile, savings
+from smartroute.analytics.sums import Paired
 from smartroute.errors import ConfigError
 from smartroute.stats.intervals import wilson
 from smartroute.stats.moments import Moments

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smartroute.analytics import Analytics, Filter, LogHistogram
+from smartroute.analytics import Analytics, Filter
 from smartroute.errors import ConfigError
 from smartroute.events import Event
 from smartroute.sinks import JsonlSink, JsonlSource
@@ -177,26 +177,6 @@ def test_figures_of_two_parts_merge_into_those_of_the_whole(one, other):
     assert first.compared.products == pytest.approx(whole.compared.products, rel=1e-9, abs=1e-9)
     assert first.latencies.counts == whole.latencies.counts
     assert first.overhead_usd == pytest.approx(whole.overhead_usd)
-
-
-@given(
-    st.lists(st.floats(1e-9, 1e6), min_size=1, max_size=300), st.sampled_from([0.01, 0.5, 0.9, 0.95, 0.99])
-)
-def test_quantiles_are_within_five_percent(values, share):
-    histogram = LogHistogram()
-    for value in values:
-        histogram.add(value)
-    exact = sorted(values)[max(1, math.ceil(share * len(values))) - 1]
-    assert histogram.quantile(share) == pytest.approx(exact, rel=0.05)
-
-
-def test_a_histogram_of_nothing_has_no_quantile_and_zeros_are_zero():
-    histogram = LogHistogram()
-    assert histogram.quantile(0.5) is None
-    for value in (0.0, 0.0, 3.0):
-        histogram.add(value)
-    assert histogram.quantile(0.5) == 0.0
-    assert histogram.quantile(0.9) == pytest.approx(3.0, rel=0.05)
 
 
 def an_outcome(name, time, **fields):

@@ -7,7 +7,7 @@ import pytest
 
 from smartroute import Catalogue, ModelCard, Price
 from smartroute.analytics import Analytics, Figures, compose, find_insights
-from smartroute.analytics.figures import Joint, Labels
+from smartroute.analytics.figures import Labels
 from smartroute.analytics.insights import GROUPINGS, RATE, Evidence
 from smartroute.analytics.insights.confidence import confidence_predicts_nothing
 from smartroute.analytics.insights.escalations import escalations_cost_too_much, escalations_never_change
@@ -17,6 +17,7 @@ from smartroute.analytics.insights.spending import (
     model_dominated,
     simple_on_dear_models,
 )
+from smartroute.analytics.sums import Joint
 from smartroute.dashboard.report_forms import markdown
 from smartroute.events import Event
 from smartroute.pricing import PriceTable

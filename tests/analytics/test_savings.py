@@ -7,7 +7,7 @@ import pytest
 
 from smartroute import Catalogue
 from smartroute.analytics import Figures
-from smartroute.analytics.figures import Labels, Paired
+from smartroute.analytics.figures import Labels
 from smartroute.analytics.savings import (
     FixedModel,
     Saving,
@@ -16,6 +16,7 @@ from smartroute.analytics.savings import (
     fixed_models,
     measured,
 )
+from smartroute.analytics.sums import Paired
 from smartroute.events import Event
 from smartroute.pricing import LongContext, Price, PriceTable
 from smartroute.records import Usage

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from smartroute.analytics.figures import Joint
 from smartroute.analytics.insights.insight import Evidence, Insight, level_for, z
+from smartroute.analytics.sums import Joint
 from smartroute.stats.intervals import Interval
 
 LEAST_LABELS = 100

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
-from smartroute.analytics.figures import Figures, Paired
+from smartroute.analytics.figures import Figures
 from smartroute.analytics.savings import rates_of
+from smartroute.analytics.sums import Paired
 from smartroute.catalogue import Catalogue
 from smartroute.pricing import PriceTable
 from smartroute.stats.intervals import Interval

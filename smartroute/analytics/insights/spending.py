@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 
-from smartroute.analytics.figures import Figures, TokenSums
+from smartroute.analytics.figures import Figures
 from smartroute.analytics.insights.insight import (
     ENOUGH_LABELS,
     Evidence,
@@ -17,6 +17,7 @@ from smartroute.analytics.insights.insight import (
     z,
 )
 from smartroute.analytics.savings import label_error
+from smartroute.analytics.sums import TokenSums
 from smartroute.catalogue import ModelCard
 from smartroute.records import Tier
 from smartroute.stats.intervals import Interval, wilson
