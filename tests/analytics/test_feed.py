@@ -1,0 +1,53 @@
+"""Ids as the tables keep them, told from what hexadecimal text says and not from the code."""
+
+import uuid
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smartroute.analytics.feed import compact, compact_all
+
+ours = st.uuids().map(lambda each: each.hex)
+theirs = st.one_of(
+    st.text(max_size=40),
+    st.text("0123456789abcdef", min_size=30, max_size=34),
+    st.text("0123456789ABCDEFxyz- ", min_size=32, max_size=32),
+)
+
+
+def kept(event_id):
+    """Return an id as it should be kept: 16 bytes for what `uuid4().hex` could have written."""
+    if len(event_id) == 32 and set(event_id) <= set("0123456789abcdef"):
+        return int(event_id, 16).to_bytes(16)
+    return b"\0" + event_id.encode()
+
+
+@given(st.lists(ours, max_size=6), st.lists(theirs, max_size=3), st.randoms())
+def test_ids_are_kept_as_their_16_bytes_and_those_of_others_as_they_are(mine, others, order):
+    ids = mine + others
+    order.shuffle(ids)
+    assert compact_all(ids) == [kept(each) for each in ids]
+    assert [compact(each) for each in ids] == [kept(each) for each in ids]
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        *("AB" * 16, "ab " * 10 + "ab", " " * 32, "é" * 32, "٣" * 32, "zz" * 16),
+        *("0x" + "ab" * 15, "ab" * 15 + "\n\n"),
+    ],
+)
+def test_what_only_looks_like_an_id_of_ours_is_not_taken_for_one(odd):
+    neighbours = [uuid.UUID(int=1).hex, odd, uuid.UUID(int=2).hex]
+    assert len(odd) == 32
+    assert compact_all(neighbours) == [(1).to_bytes(16), b"\0" + odd.encode(), (2).to_bytes(16)]
+
+
+def test_two_that_are_no_ids_do_not_make_two_that_are():
+    first, second = "a" * 31, "b" * 33
+    assert compact_all([first, second]) == [b"\0" + first.encode(), b"\0" + second.encode()]
+
+
+def test_of_no_ids_there_are_none():
+    assert compact_all([]) == []
