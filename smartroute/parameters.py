@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 import functools
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smartroute.errors import TaskError
 
+_log = logging.getLogger("smartroute")
 _MOST_TOKENS = 1_000_000_000
 _RESERVED = {
     "model": "the router chooses the model; use preferred_model to have a say",
@@ -46,6 +48,17 @@ _OPTIONS = (
     "repair",
 )
 """What a task takes beside the provider's parameters: one misspelt would be lost among these."""
+_PARAMETERS = (
+    *("temperature", "top_p", "n", "seed", "stop", "max_tokens", "max_completion_tokens"),
+    *("presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs"),
+    *("response_format", "tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"),
+    *("reasoning_effort", "thinking", "verbosity", "modalities", "audio", "prediction"),
+    *("web_search_options", "service_tier", "safety_identifier", "store", "metadata", "user"),
+    *("prompt_cache_key", "prompt_cache_retention", "stream_options", "extra_headers", "extra_body"),
+)
+"""What OpenAI's chat completions take, and litellm beside them. Providers take many more of their own."""
+_OF_PROVIDERS = frozenset({"speed", "log_probs"})
+"""Those of their own that look like one of these misspelt."""
 _ALIKE = 0.85
 _NOT_MISSPELT = frozenset({"conversation"})
 _COUNTS = ("max_tokens", "max_completion_tokens", "n")
@@ -72,6 +85,7 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
         if (meant := _misspelt_option(name)) is not None:
             raise TaskError(f"there is no option {name!r}; did you mean {meant}?")
         if value is not None:
+            _tell_if_misspelt(name)
             found[name] = value
     if found.get("stream"):
         raise TaskError(
@@ -103,6 +117,18 @@ def _misspelt_option(name: str) -> str | None:
     if name in _NOT_MISSPELT:
         return None
     return next(iter(difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=_ALIKE)), None)
+
+
+@functools.lru_cache(maxsize=1_000)
+def _tell_if_misspelt(name: str) -> None:
+    """Log once that a name looks like a parameter misspelt: many a provider ignores what it does not know.
+
+    It is passed on all the same, for it may be a parameter of that provider's own.
+    """
+    if name in _PARAMETERS or name in _OF_PROVIDERS:
+        return
+    for meant in difflib.get_close_matches(name, _PARAMETERS, n=1, cutoff=_ALIKE):
+        _log.warning("%s is passed on as it is, and looks like %s misspelt", shown(name), meant)
 
 
 def _check_types(params: Mapping[str, Any]) -> None:

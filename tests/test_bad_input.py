@@ -115,25 +115,80 @@ def test_every_option_of_the_router_is_looked_out_for():
     assert set(_OPTIONS) == set(signature(ModelRouter.run).parameters) - {"self", "prompt", "params"}
 
 
-def test_no_parameter_that_litellm_knows_is_taken_for_a_misspelt_option():
-    """What litellm's own signature and its list of provider parameters name, but for those of the router."""
+def known_to_litellm():
+    """What litellm's signature, its lists of parameters and the configurations of its providers name."""
     from inspect import signature
 
     import litellm
     from litellm.constants import DEFAULT_CHAT_COMPLETION_PARAM_VALUES
     from litellm.types.utils import all_litellm_params
 
-    from smartroute.parameters import _RESERVED, checked_params
-
     known = {*signature(litellm.completion).parameters, *DEFAULT_CHAT_COMPLETION_PARAM_VALUES}
-    known |= {*all_litellm_params, "top_k", "min_p", "min_tokens", "conversation", "user", "prompt_cache_key"}
-    known -= {*_RESERVED, "messages", "stream"}
+    known |= set(all_litellm_params)
+    for name in dir(litellm):
+        if name.endswith("Config") and isinstance(config := getattr(litellm, name), type):
+            known |= set(signature(config.__init__).parameters)
     assert len(known) > 40
-    for name in known:
-        try:
+    return known
+
+
+def test_no_parameter_that_litellm_knows_is_taken_for_another_misspelt(caplog):
+    from smartroute.parameters import _RESERVED, _tell_if_misspelt, checked_params
+
+    for name in known_to_litellm():
+        _tell_if_misspelt(name)
+        if name not in {*_RESERVED, "messages", "stream"}:
             checked_params({name: None})
-        except TaskError as error:
-            pytest.fail(str(error))
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("misspelt", "meant"),
+    [
+        ("temprature", "temperature"),
+        ("max_token", "max_tokens"),
+        ("topp", "top_p"),
+        ("response_fromat", "response_format"),
+        ("reasoning_efort", "reasoning_effort"),
+        ("frequency_penality", "frequency_penalty"),
+    ],
+)
+def test_a_misspelt_parameter_is_told_once_and_passed_on(caplog, misspelt, meant):
+    from smartroute.parameters import _tell_if_misspelt
+
+    _tell_if_misspelt.cache_clear()
+    provider = ScriptedProvider(lambda call: "ok")
+    router = ModelRouter(provider=provider, sink=False)
+    for _ in range(2):
+        router.run("hi", **{misspelt: 1})
+    told = [record.getMessage() for record in caplog.records if record.name == "smartroute"]
+    assert told == [f"{misspelt!r} is passed on as it is, and looks like {meant} misspelt"]
+    assert [call.params[misspelt] for call in provider.calls] == [1, 1]
+
+
+PROVIDERS_OWN = (
+    # Anthropic, Gemini, Mistral, xAI, OpenRouter
+    *("top_k", "thinking", "cache_control", "context_management", "speed", "container", "mcp_servers"),
+    *("safety_settings", "topK", "topP", "cached_content", "thinking_config", "response_schema"),
+    *("safe_prompt", "random_seed", "prompt_mode", "search_parameters", "deferred"),
+    *("models", "provider", "transforms", "route", "plugins", "reasoning", "include_reasoning", "usage"),
+    # vLLM, Ollama, llama.cpp, text-generation-inference
+    *("min_p", "top_a", "min_tokens", "repetition_penalty", "length_penalty", "stop_token_ids"),
+    *("ignore_eos", "bad_words", "prompt_logprobs", "guided_json", "chat_template_kwargs", "priority"),
+    *("num_ctx", "num_predict", "repeat_penalty", "repeat_last_n", "mirostat", "tfs_z", "typical_p"),
+    *("keep_alive", "think", "format", "options", "grammar", "n_predict", "cache_prompt", "n_probs"),
+    *("max_new_tokens", "do_sample", "best_of", "top_n_tokens", "watermark", "stop_sequences"),
+    # litellm, and what carries whatever else there is
+    *("conversation", "extra_body", "extra_headers", "drop_params", "allowed_openai_params", "api_version"),
+)
+
+
+def test_parameters_of_the_providers_own_are_passed_on_without_a_word(caplog):
+    provider = ScriptedProvider(lambda call: "ok")
+    params = {name: {"a": "b"} if name.startswith("extra_") else 1 for name in PROVIDERS_OWN}
+    ModelRouter(provider=provider, sink=False).run("hi", **params)
+    assert set(params) <= set(provider.calls[0].params)
+    assert not caplog.records
 
 
 @pytest.mark.parametrize("threshold", [math.nan, -0.1, 1.1, "high"])
