@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from smartroute._network_guard import NetworkAccessError as NetworkAccessError
 from smartroute._network_guard import no_network as no_network
 from smartroute.clock import Clock
-from smartroute.errors import SmartRouteError
+from smartroute.errors import FinalError
 from smartroute.locks import fork_safe_lock
 from smartroute.records import Call, Reply, Usage
 
@@ -20,8 +20,11 @@ Scripted: TypeAlias = Reply | str | BaseException
 """One scripted result: a reply, the text of one, or an exception to raise."""
 
 
-class ScriptExhaustedError(SmartRouteError):
+class ScriptExhaustedError(FinalError):
     """A ScriptedProvider was called more often than its script foresees."""
+
+    kind = "script_exhausted"
+    generated = False
 
 
 def reply(text: str, *, input_tokens: int = 10, output_tokens: int = 5, **fields: Any) -> Reply:
@@ -42,7 +45,7 @@ class ScriptedProvider:
     """A provider that answers from a script and remembers every call.
 
     `script` is a sequence of results, a dict from model to such a sequence, or a function of the
-    Call. The last result of a sequence is not repeated: one call too many raises ScriptExhaustedError,
+    Call. The last result of a sequence is not repeated: one call too many fails with ScriptExhaustedError,
     unless `repeat` is true. A string becomes a reply with 10 input and 5 output tokens. Thread-safe.
     """
 
@@ -87,12 +90,18 @@ class ScriptedProvider:
             return self._function(call)
         queue = self._queues.get(call.model, self._queues.get(None))
         if queue is None:
-            raise ScriptExhaustedError(f"the script has nothing for model {call.model!r}")
+            raise ScriptExhaustedError(
+                f"the script has nothing for model {call.model!r}; give it results under that name, or as a "
+                "sequence for all models",
+                model=call.model,
+            )
         try:
             return next(queue)
         except StopIteration:
             raise ScriptExhaustedError(
-                f"call {len(self.calls)}, to {call.model!r}, is one more than the script foresees"
+                f"call {len(self.calls)}, to {call.model!r}, is one more than the script has results for; "
+                "add one, or pass repeat=True",
+                model=call.model,
             ) from None
 
 
