@@ -421,13 +421,17 @@ class RuledOut(NamedTuple):
 
 
 class Candidate(NamedTuple):
-    """A model that may take this request, with the cost to expect of one call in USD (None: unpriced)."""
+    """A model that may take this request, with the cost to expect of one call in USD (None: unpriced).
+
+    That is at the effort that the caller asks for, `asked_effort`.
+    """
 
     model: str
     provider: str
     tier: Tier
     expected_usd: float | None
     efforts: tuple[str, ...] = ()
+    asked_effort: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

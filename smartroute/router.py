@@ -39,7 +39,7 @@ from smartroute.records import (
 )
 from smartroute.routing.breaker import Breaker
 from smartroute.routing.continuity import UNKNOWN_PROVIDER, OpenConversations
-from smartroute.routing.eligibility import Eligibility, split_effort
+from smartroute.routing.eligibility import Eligibility, asked_effort, effort_factor, split_effort
 from smartroute.routing.escalation import Handles, Run, Steps, classify_without_calls, route
 from smartroute.routing.strategies import CostOptimised, QualityFirst, held_back, preferring, staying_with
 from smartroute.totals import RunningTotals
@@ -303,7 +303,7 @@ class ModelRouter:
         self, task: Task, classification: Classification, menu: Menu, tied_to: str | None
     ) -> Decision:
         if not self.config.smart_routing:
-            return self._rolled_back(classification, menu, tied_to)
+            return self._rolled_back(task, classification, menu, tied_to)
         if task.preferred_model is not None:
             name, effort = split_effort(task.preferred_model, self.catalogue)
             if effort is not None and task.params.get("reasoning_effort", effort) != effort:
@@ -361,7 +361,7 @@ class ModelRouter:
         return decision
 
     def _rolled_back(
-        self, classification: Classification, menu: Menu, tied_to: str | None = None
+        self, task: Task, classification: Classification, menu: Menu, tied_to: str | None
     ) -> Decision:
         """Return the ladder of the baseline model alone, whatever the request.
 
@@ -377,7 +377,8 @@ class ModelRouter:
             raise ConfigError(f"smart routing is off and the baseline model {card.name} is barred: {reason}")
         price = self.prices.price(card.name)
         tokens = (menu.expected_input_tokens, menu.expected_output_tokens)
-        usd = None if price is None else price.plain_cost(*tokens)
+        factor = effort_factor(asked_effort(task.params))
+        usd = None if price is None else price.plain_cost(*tokens) * factor
         return Decision(
             classification=classification,
             ladder=(Rung(card.name, None, card.tier, usd),),

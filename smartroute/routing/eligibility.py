@@ -229,7 +229,7 @@ class Eligibility:
         request = _Request(
             needs=required_abilities(task),
             names=frozenset(params) if params else _NOTHING,
-            effort=str(params["reasoning_effort"]) if "reasoning_effort" in params else None,
+            effort=asked_effort(params),
             room=tokens_in + (asked_out or 0),
             asked_out=asked_out,
             tied_to=tied_to,
@@ -268,14 +268,18 @@ class Eligibility:
                 refused.append(RuledOut(entry.name, reason))
                 continue
             price = entry.price
-            usd = None if price is None else price.plain_cost(tokens_in, tokens_out)
+            usd = (
+                None
+                if price is None
+                else price.plain_cost(tokens_in, tokens_out) * effort_factor(request.effort)
+            )
             candidates.append((_UNPRICED if usd is None else usd, entry, usd))
         if not candidates:
             self._complain_of_keys((*ruled_out, *refused))
         candidates.sort(key=lambda candidate: (candidate[0], candidate[1].position))
         return Menu(
             candidates=tuple(
-                Candidate(entry.name, entry.provider, entry.tier, usd, entry.card.efforts)
+                Candidate(entry.name, entry.provider, entry.tier, usd, entry.card.efforts, request.effort)
                 for _, entry, usd in candidates
             ),
             ruled_out=(*ruled_out, *refused),
@@ -384,6 +388,11 @@ class _Request(NamedTuple):
         return None
 
 
+def effort_factor(effort: str | None) -> float:
+    """Return how much dearer a call is assumed to be at an effort than without one."""
+    return 1.0 if effort is None else EFFORT_OUTPUT_FACTOR.get(effort, 1.0)
+
+
 def has_room_to_think(provider: str, effort: str, max_tokens: int | None) -> bool:
     """Return whether an answer of so many tokens leaves room for thinking at an effort."""
     if max_tokens is None or provider != "anthropic":
@@ -431,6 +440,11 @@ def required_abilities(task: Task) -> frozenset[str]:
 def _part_ability(kind: str) -> str:
     """Return the ability that a part of a message needs; one of an unknown type counts as a file."""
     return "tools" if kind.endswith("_tool_result") else _PART_ABILITY.get(kind, "files")
+
+
+def asked_effort(params: Mapping[str, Any]) -> str | None:
+    """Return the effort that the caller asks for; None when that is left open."""
+    return str(params["reasoning_effort"]) if "reasoning_effort" in params else None
 
 
 def asked_output(params: Mapping[str, Any]) -> int | None:

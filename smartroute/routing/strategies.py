@@ -17,7 +17,7 @@ from smartroute.records import (
     TaskComplexity,
     Tier,
 )
-from smartroute.routing.eligibility import EFFORT_OUTPUT_FACTOR, asked_output, has_room_to_think
+from smartroute.routing.eligibility import asked_output, effort_factor, has_room_to_think
 
 _TIERS = (Tier.MINI, Tier.STANDARD, Tier.PREMIUM)
 _START = {
@@ -65,7 +65,7 @@ def _storey(candidates: Sequence[Candidate], tier: Tier) -> list[Rung]:
 def _rung(candidate: Candidate, effort: str | None = None, *, standin: bool = False) -> Rung:
     usd = candidate.expected_usd
     if usd is not None and effort is not None:
-        usd *= EFFORT_OUTPUT_FACTOR.get(effort, 1.0)
+        usd *= effort_factor(effort) / effort_factor(candidate.asked_effort)
     return Rung(candidate.model, effort, candidate.tier, usd, standin)
 
 

@@ -134,6 +134,29 @@ def test_a_preferred_model_wins_with_only_higher_tiers_above_it():
     assert ladder(ONE, preferred_model="openai-standard") == ["openai-standard", "openai-premium"]
 
 
+def only_rung(settings, **options):
+    thinker = card("x", "standard", 3.0, abilities={"effort"}, efforts=("none", "low", "high"))
+    router = ModelRouter(
+        catalogue=Catalogue.of([thinker]), provider=ScriptedProvider([]), sink=False, **settings
+    )
+    (rung,) = router.decide("hi", **options).ladder
+    return rung
+
+
+@pytest.mark.parametrize(("effort", "factor"), [("none", 0.7), ("low", 1.0), ("high", 4.0)])
+def test_an_effort_that_the_caller_asks_for_is_priced_as_a_rungs_own(effort, factor):
+    expected = pytest.approx(factor * only_rung({}).expected_usd, rel=1e-12)
+    for settings in ({}, {"smart_routing": False, "baseline_model": "x-standard"}):
+        assert only_rung(settings, reasoning_effort=effort).expected_usd == expected
+    assert (
+        only_rung({}, reasoning_effort=effort, preferred_model=f"x-standard@{effort}").expected_usd
+        == expected
+    )
+    own = {"strategy": FixedLadder(("x-standard", effort))}
+    for asked in (None, "none", "high"):
+        assert only_rung(own, reasoning_effort=asked).expected_usd == expected
+
+
 def test_a_preferred_model_may_name_its_effort():
     thinker = card("x", "mini", 3.0, abilities={"effort"}, efforts=("low", "high"))
     assert ladder([thinker], preferred_model="x-mini@high") == ["x-mini@high"]
