@@ -11,12 +11,14 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from smartroute.cli_alerts import alerts
 from smartroute.cli_log import log_app
+from smartroute.cli_options import ConfigOption, ModelsOption
 from smartroute.cli_report import export, report
 from smartroute.errors import LedgerError
 from smartroute.shell import for_stream, one_clear_line
@@ -120,18 +122,19 @@ def route(
     simulated: Annotated[
         bool, typer.Option("--simulated", help="Use the simulated pool: no key, no cost.")
     ] = False,
+    config: ConfigOption = None,
+    models: ModelsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
 ) -> None:
     """Answer one prompt. The answer goes to standard output, the bill to standard error."""
     from smartroute.dashboard.terminal import console_on, show_bill, show_explanation
-    from smartroute.router import ModelRouter
 
     with one_clear_line():
         options: dict[str, Any] = {
             "kind": kind, "preferred_model": model, "max_usd": max_usd, "max_tokens": max_tokens
         }  # fmt: skip
         prompt = _read_stdin() if text == "-" else text
-        with ModelRouter(**(_simulated_pool(0) if simulated else {})) as router:
+        with _router(config, models, simulated=simulated) as router:
             if dry_run:
                 _show_decision(router.decide(prompt, **options), router.simulated, as_json)
                 return
@@ -161,6 +164,22 @@ def _show_ledger_of(error: LedgerError, explain: bool, as_json: bool) -> None:
         typer.echo(json.dumps({**_outcome_dict(error.outcome, explain), "error": told}, indent=2))
     elif explain:
         show_explanation(console_on(sys.stderr), error.outcome)
+
+
+def _router(config: Path | None, models: Path | None, *, simulated: bool) -> ModelRouter:
+    """Return the router of the environment, or of a file of settings, with the models of another file."""
+    from smartroute.config import RouterConfig
+    from smartroute.errors import ConfigError
+    from smartroute.router import ModelRouter
+
+    settings: dict[str, Any] = {} if models is None else {"catalogue": models}
+    if simulated:
+        if models is not None:
+            raise ConfigError("--simulated has models of its own; leave out --models")
+        settings = _simulated_pool(0)
+    if config is None:
+        return ModelRouter(**settings)
+    return ModelRouter(config=RouterConfig.from_file(config, **settings))
 
 
 def _simulated_pool(seed: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smartroute.cli_options import ConfigOption, LogOption
 from smartroute.shell import one_clear_line
 
 if TYPE_CHECKING:
@@ -22,17 +23,11 @@ SECRET = "SMARTROUTE_WEBHOOK_SECRET"
 
 
 def alerts(
-    path: Annotated[
-        str | None,
-        typer.Option("--path", help="The log: a folder, a file or a database; the one in use by default."),
-    ] = None,
+    path: LogOption = None,
     since: Annotated[
         str, typer.Option(help="How far back the window reaches, in whole hours or days: 1h, 24h, 7d.")
     ] = "1h",
-    config: Annotated[
-        Path | None,
-        typer.Option("--config", help="A TOML file whose table alerts sets rules and thresholds."),
-    ] = None,
+    config: ConfigOption = None,
     tenant: Annotated[str | None, typer.Option(help="Only requests of this tenant.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only requests of this kind.")] = None,
     webhook: Annotated[

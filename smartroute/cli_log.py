@@ -10,17 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from smartroute.cli_options import LogOption
 from smartroute.shell import one_clear_line
 
 if TYPE_CHECKING:
     from smartroute.protocols import EventSource
 
 log_app = typer.Typer(help="Look after the event log.", no_args_is_help=True)
-
-_PathOption = Annotated[
-    str | None,
-    typer.Option("--path", help="The log: a folder, a file or a database; by default the one in use."),
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +37,7 @@ class _Status:
 
 @log_app.command()
 def status(
-    path: _PathOption = None,
+    path: LogOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
 ) -> None:
     """Say what is in the log, by reading all of it."""
@@ -66,7 +62,7 @@ def status(
 
 
 @log_app.command()
-def compress(path: _PathOption = None) -> None:
+def compress(path: LogOption = None) -> None:
     """Pack the closed segments. They are read as before; nothing is lost."""
     from smartroute.sinks import compress_segments
 
@@ -81,7 +77,7 @@ def compress(path: _PathOption = None) -> None:
 @log_app.command()
 def remove(
     keep_days: Annotated[int, typer.Option("--keep-days", help="How many days back to keep.")],
-    path: _PathOption = None,
+    path: LogOption = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask first.")] = False,
 ) -> None:
     """Remove the closed segments of earlier days. Their events are gone."""

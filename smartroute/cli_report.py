@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from smartroute.cli_options import LogOption, ModelsOption
 from smartroute.errors import ConfigError
 from smartroute.shell import one_clear_line
 
@@ -25,19 +26,11 @@ if TYPE_CHECKING:
     from smartroute.catalogue import Catalogue
     from smartroute.protocols import EventSource
 
-_Log = Annotated[
-    str | None,
-    typer.Option("--path", help="The log: a folder, a file or a database; the one in use by default."),
-]
 _Since = Annotated[
     str | None,
     typer.Option(help="From when on: a moment such as 2026-11-23, or 24h or 7d back, from a full hour on."),
 ]
 _Until = Annotated[str | None, typer.Option(help="Before when: likewise.")]
-_Models = Annotated[
-    Path | None,
-    typer.Option("--models", help="TOML or JSON with models and prices of your own, as for a router."),
-]
 
 
 class LabelSource(StrEnum):
@@ -70,7 +63,7 @@ class Format(StrEnum):
 
 
 def report(
-    path: _Log = None,
+    path: LogOption = None,
     since: _Since = None,
     until: _Until = None,
     kind: _Kind = None,
@@ -79,7 +72,7 @@ def report(
     tenant: _Tenant = None,
     group_by: _GroupBy = _GROUPS,
     labels: _Labels = LabelSource.USER,
-    models: _Models = None,
+    models: ModelsOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it as markdown.")] = False,
 ) -> None:
@@ -103,7 +96,7 @@ def report(
 
 def export(
     to: Annotated[Path, typer.Argument(help="The file to write; - for standard output.")],
-    path: _Log = None,
+    path: LogOption = None,
     since: _Since = None,
     until: _Until = None,
     kind: _Kind = None,
@@ -112,7 +105,7 @@ def export(
     tenant: _Tenant = None,
     group_by: _GroupBy = _GROUPS,
     labels: _Labels = LabelSource.USER,
-    models: _Models = None,
+    models: ModelsOption = None,
     form: Annotated[
         Format | None, typer.Option("--format", help="By default what the file's name ends in.")
     ] = None,

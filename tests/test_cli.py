@@ -286,6 +286,64 @@ def test_a_request_without_an_answer_leaves_its_ledger_in_the_json_document(
     assert "Ledger" in typed("route", "hello", "--simulated", "--explain").stderr
 
 
+MODELS = """
+[[models]]
+name = "{name}"
+target = "openai/llama"
+api_base = "http://localhost:1/v1"
+tier = "mini"
+price = {{ input = 0, output = 0 }}
+"""
+
+
+def ladder_of(done: Any) -> list[str]:
+    assert done.exit_code == 0, done.stderr
+    return [rung["model"] for rung in json.loads(done.stdout)["ladder"]]
+
+
+def test_models_of_the_users_own_come_from_a_file(typed: Callable[..., Any], tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text(MODELS.format(name="my-llama"))
+    dry = ("route", "hello", "--dry-run", "--json", "--models", str(file))
+    assert ladder_of(typed(*dry)) == ["my-llama"]
+    with_keys = ladder_of(typed(*dry, env={"OPENAI_API_KEY": "sk-none"}))
+    assert with_keys[0] == "my-llama" and "gpt-6.1-terra" in with_keys
+
+
+def test_settings_come_from_a_file_and_not_from_the_environment(
+    typed: Callable[..., Any], tmp_path: Path
+) -> None:
+    (tmp_path / "own.toml").write_text(MODELS.format(name="my-llama"))
+    config = tmp_path / "smartroute.toml"
+    config.write_text('[smartroute]\naccept_at = 0.93\ncatalogue = "own.toml"\nlog_path = "there"\n')
+    dry = ("route", "hello", "--dry-run", "--json", "--config", str(config))
+    done = typed(*dry, env={"ROUTER_ESCALATION_THRESHOLD": "0.5"})
+    assert ladder_of(done) == ["my-llama"]
+    assert json.loads(done.stdout)["accept_at"] == 0.93
+    (tmp_path / "other.toml").write_text(MODELS.format(name="other-llama"))
+    assert ladder_of(typed(*dry, "--models", str(tmp_path / "other.toml"))) == ["other-llama"]
+    simulated = typed("route", "hello", "--simulated", "--json", "--explain", "--config", str(config))
+    assert json.loads(simulated.stdout)["decision"]["accept_at"] == 0.93
+    assert json.loads(simulated.stdout)["simulated"] is True
+    assert not (tmp_path / "there").exists(), "simulated traffic never goes to the log of real traffic"
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("--config", "nosuch.toml"), "cannot read the configuration file nosuch.toml"),
+        (("--models", "nosuch.toml"), "nosuch.toml"),
+        (("--models", "nosuch.toml", "--simulated"), "--simulated has models of its own; leave out --models"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_told_in_a_line(
+    typed: Callable[..., Any], options: tuple[str, ...], told: str
+) -> None:
+    done = typed("route", "hello", *options)
+    assert done.exit_code == 2
+    assert told in done.stderr and done.stderr.count("\n") == 1
+
+
 def test_help_lists_the_main_job_first(typed: Callable[..., Any]) -> None:
     listed = re.findall(r"^│ (\w+) ", typed("--help").stdout.partition("Commands")[2], re.MULTILINE)
     assert listed == ["demo", "route", "report", "export", "alerts", "log"]

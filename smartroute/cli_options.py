@@ -1,0 +1,24 @@
+"""Name the options that several commands share, so that they are called and explained alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+import typer
+
+LogOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--path", help="The log: a folder, a file or a database; the one in use by default."),
+]
+ModelsOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option("--models", help="TOML or JSON with models and prices of your own, as for a router."),
+]
+ConfigOption: TypeAlias = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        help="The TOML file that configures the router; its table alerts sets rules and thresholds.",
+    ),
+]
