@@ -103,10 +103,12 @@ def copy(
 ) -> None:
     """Copy a log, each event once."""
     from smartroute.errors import ConfigError
-    from smartroute.sinks import copy_events, open_log, open_sink, source_of
+    from smartroute.sinks import JsonlSource, copy_events, open_log, open_sink, source_of
 
     with one_clear_line():
         origin, there = open_log(source), source_of(target)
+        if isinstance(there, JsonlSource) and there.path.is_file():
+            open_log(target)  # a file that is no log is not written to
         if not merge and next(iter(there.events()), None) is not None:
             raise ConfigError(f"{_named(there)} holds events already; pass --merge to add to them")
         with open_sink(target) as sink:

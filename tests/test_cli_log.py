@@ -91,3 +91,13 @@ def test_a_database_is_named_as_its_user_writes_it(log: Path, tmp_path: Path) ->
     assert typed("status", "--path", address).stdout.startswith(f"{address} holds 2 outcome events")
     again = typed("copy", str(log), address)
     assert again.exit_code == 2 and again.stderr.startswith(f"error: {address} holds events already")
+
+
+def test_a_log_is_copied_into_no_file_that_is_none(log: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes.txt"
+    notes.write_text("mine\n")
+    done = typed("copy", str(log), str(notes))
+    assert done.exit_code == 2 and "notes.txt is no log" in done.stderr
+    assert notes.read_text() == "mine\n"
+    (tmp_path / "new").mkdir()
+    assert typed("copy", str(log), str(tmp_path / "new")).exit_code == 0

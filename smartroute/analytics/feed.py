@@ -20,7 +20,7 @@ from smartroute.analytics.parts import Block, Part
 from smartroute.analytics.rollup_tables import VERSION, Tables
 from smartroute.errors import ConfigError
 from smartroute.events import line_reader
-from smartroute.sinks.jsonl_source import recover, segments_of, traffic_at
+from smartroute.sinks.jsonl_source import no_log_because, recover, segments_of, traffic_at
 from smartroute.sinks.locations import is_single_file
 from smartroute.sinks.segments import COMPRESSED
 
@@ -120,8 +120,13 @@ class JsonlLog:
         return f"the log at {self.path}"
 
     def exists(self) -> bool:
-        """Return whether there is a log."""
-        return self.path.exists()
+        """Return whether there is a log: beside anything else nothing is written."""
+        try:
+            return no_log_because(self.path) is None
+        except FileNotFoundError:
+            return False
+        except (OSError, ConfigError):
+            return True  # whoever reads on is told why it cannot be read
 
     def traffic(self) -> bool | None:
         """Return whether it holds simulated events, None when it holds none."""

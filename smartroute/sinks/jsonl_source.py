@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import errno
 import heapq
+import os
 import re
+import stat
 from collections.abc import Iterator
 from itertools import groupby, pairwise
 from operator import attrgetter
@@ -24,6 +26,8 @@ _LEAST_BLOCK_BYTES = 4_096
 _DAY_BYTES = 32 << 20
 """How much of a day's segments is held at once, for they are all read side by side."""
 _SEGMENT = re.compile(r"\d{4}-\d\d-\d\d-.+\.jsonl(\.gz)?")
+_OF_A_LOG = re.compile(rf"{_SEGMENT.pattern}|{re.escape(MARKER)}|hash\.key")
+"""What lies in a folder that is a log, though none of its lines may be whole."""
 
 
 class JsonlSource:
@@ -95,6 +99,23 @@ def traffic_at(path: Path) -> bool | None:
             if (traffic := first_traffic(segment)) is not None:
                 return traffic
     return None
+
+
+def no_log_because(path: Path) -> str | None:
+    """Return why what lies at a path is no log; None for a log, which need not hold an event yet.
+
+    Raises OSError when it cannot be seen, ConfigError when the file that says what a folder holds is damaged.
+    """
+    state = path.stat()
+    if stat.S_ISREG(state.st_mode):
+        path.open("rb").close()
+        return None if not state.st_size or traffic_at(path) is not None else "none of its lines is an event"
+    if not stat.S_ISDIR(state.st_mode):
+        return "it is neither a file nor a folder"
+    with os.scandir(path) as entries:
+        if any(_OF_A_LOG.fullmatch(entry.name) for entry in entries):
+            return None
+    return None if traffic_at(path) is not None else "it has no segment that holds an event"
 
 
 def first_traffic(file: Path) -> bool | None:

@@ -31,6 +31,8 @@ def log_place(path: str | Path) -> Path:
     """
     try:
         place = Path(path).expanduser()
+        if path == "":  # which a Path takes for the present folder
+            raise ConfigError("the log's path must not be empty; choose another log_path")
         if b"\0" not in os.fsencode(place):
             with contextlib.suppress(OSError):  # the folder that we are in may be gone
                 return place.absolute()

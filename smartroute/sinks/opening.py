@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from smartroute.errors import SinkError
+from smartroute.errors import ConfigError, SinkError
 from smartroute.sinks.jsonl import JsonlSink
-from smartroute.sinks.jsonl_source import JsonlSource
+from smartroute.sinks.jsonl_source import JsonlSource, no_log_because
 from smartroute.sinks.locations import is_database, simulated_beside
 from smartroute.sinks.sql import SqlSink, SqlSource
 
@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def open_log(place: str | Path) -> JsonlSource | SqlSource:
-    """Return the source of an existing log: a folder, a file or a database. Raises SinkError without one.
+    """Return the source of an existing log: a folder, a file or a database.
 
-    Raises ConfigError for a path that no file can have, and for an address that names no database.
+    Raises SinkError for what is no log, and ConfigError for a path that no file can have and an address that
+    names no database.
     """
     if is_database(place):
         database = SqlSource(str(place))
@@ -26,15 +27,17 @@ def open_log(place: str | Path) -> JsonlSource | SqlSource:
         return database
     source = JsonlSource(place)
     try:
-        source.path.stat()
+        reason = no_log_because(source.path)
     except FileNotFoundError:
         beside = simulated_beside(source.path)
         simulated = f"; simulated events lie in {beside}" if beside.exists() else ""
         raise SinkError(
             f"there is no log at {source.path}; check the path, or route a request first{simulated}"
         ) from None
-    except OSError as error:
+    except (OSError, ConfigError) as error:
         raise SinkError(f"the log at {source.path} cannot be read: {error}") from error
+    if reason is not None:
+        raise SinkError(f"{source.path} is no log: {reason}; check the path")
     return source
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from smartroute.analytics import Analytics
 from smartroute.clock import Clock
 from smartroute.errors import ConfigError, SinkError
 from smartroute.events import Event
@@ -766,3 +767,47 @@ def test_no_content_of_an_event_keeps_it_from_being_written() -> None:
     for odd in (Unprintable(), deep, {Unprintable(): 1}, 10**5_000):
         line = an_event("a", extra={"odd": odd}).to_line()
         assert Event.from_line(line).id == "a"
+
+
+def a_folder(place: Path, name: str = "", content: str = "") -> Path:
+    place.mkdir()
+    if name:
+        (place / name).write_text(content)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda place: place.write_text("root:x:0:0\n") and place, "none of its lines is an event"),
+        (lambda place: place.write_bytes(b"\0" * 9) and place, "none of its lines is an event"),
+        (lambda place: os.mkfifo(place) or place, "neither a file nor a folder"),
+        (a_folder, "no segment that holds an event"),
+        (lambda place: a_folder(place, "notes.txt", "hello\n"), "no segment that holds an event"),
+        (lambda place: a_folder(place, "data.jsonl", '{"a": 1}\n'), "no segment that holds an event"),
+    ],
+    ids=["lines", "bytes", "pipe", "empty folder", "folder", "other jsonl"],
+)
+def test_what_is_no_log_is_told_and_nothing_is_written_beside_it(
+    tmp_path: Path, make: Callable[[Path], Path], why: str
+) -> None:
+    place = make(tmp_path / "place")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(SinkError, match=f"place is no log: .*{why}.*; check the path"):
+        open_log(place)
+    assert Analytics(JsonlSource(place)).figures().requests == 0
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("name", ["2026-11-23-a-1-0.jsonl", "holds.txt", "hash.key"])
+def test_a_log_without_a_whole_event_yet_is_one(tmp_path: Path, name: str) -> None:
+    log = a_folder(tmp_path / "log", name, "real" if name == "holds.txt" else "")
+    assert list(open_log(log).events()) == []
+    (tmp_path / "new.jsonl").touch()
+    assert list(open_log(tmp_path / "new.jsonl").events()) == []
+
+
+def test_an_empty_path_is_not_the_present_folder() -> None:
+    for use in (JsonlSink, JsonlSource, open_log):
+        with pytest.raises(ConfigError, match="must not be empty"):
+            use("")
