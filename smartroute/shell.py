@@ -13,12 +13,17 @@ import typer
 
 @contextlib.contextmanager
 def one_clear_line() -> Iterator[None]:
-    """Turn an error that smartroute raises on purpose into one line on standard error and exit code 2."""
+    """Turn an error that smartroute raises on purpose into one line on standard error and exit code 2.
+
+    An extra that is missing is one of them: the ImportError that tells it names no module.
+    """
     from smartroute.errors import SmartRouteError
 
     try:
         yield
-    except SmartRouteError as error:
+    except (SmartRouteError, ImportError) as error:
+        if isinstance(error, ImportError) and error.name is not None:
+            raise
         line = " ".join(str(error).split()) or type(error).__name__
         attempts = getattr(error, "attempts", ())
         if attempts:

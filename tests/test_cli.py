@@ -448,6 +448,14 @@ def test_without_its_extra_the_command_names_the_cure(shell: Run, names: tuple[s
     assert done.stderr.count("\n") == 1
 
 
+def test_a_database_without_its_extra_is_one_line_with_the_cure(shell: Run) -> None:
+    done = shell("report", "--path", "sqlite:///x.sqlite", code=WITHOUT.format(names=("sqlalchemy",)))
+    assert done.returncode == 2
+    assert done.stderr == (
+        "error: SQLAlchemy is not installed; install it with pip install 'smartroute[sql]'\n"
+    )
+
+
 def test_asking_for_help_loads_nothing_heavy(shell: Run) -> None:
     heavy = ("litellm", "openai", "numpy", "scipy", "pydantic", "smartroute.router")
     code = (

@@ -269,9 +269,13 @@ class SqlSource:
             raise SinkError(f"there is no log at {printable_url(self._engine)}; route a request first")
 
     def _unreadable(self, error: Exception) -> SinkError:
-        return SinkError(
-            f"the log at {printable_url(self._engine)} cannot be read: {type(error).__name__}; "
+        cure = (
             "check that the server answers there, and that this user may read it"
+            if self.schema.postgres
+            else "check that the file is an SQLite database, and that this user may read it"
+        )
+        return SinkError(
+            f"the log at {printable_url(self._engine)} cannot be read: {type(error).__name__}; {cure}"
         )
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smartroute.errors import ConfigError, SinkError
@@ -51,15 +52,26 @@ def engine_for(url: str) -> Engine:
             # Readers and writers of one file wait for one another rather than fail.
             return sqlalchemy.create_engine(parsed, connect_args={"timeout": 30})
         return sqlalchemy.create_engine(parsed, pool_pre_ping=True, connect_args=_patience(parsed))
-    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError, AttributeError) as error:
+    except (sqlalchemy.exc.ArgumentError, sqlalchemy.exc.NoSuchModuleError, AttributeError, ValueError):
         raise ConfigError(
-            f'{type(error).__name__}: a database is named like "postgresql://user@host/base" or '
-            '"sqlite:///events.sqlite"'
+            f"a log can be kept in PostgreSQL and in SQLite, and {_shown(url)} names neither; a database is "
+            'named like "postgresql://user@host/base" or "sqlite:///events.sqlite"'
         ) from None
     except ModuleNotFoundError as error:
+        if error.name != "psycopg":
+            raise ConfigError(
+                f"the driver {error.name} is not installed; leave it out of the address, as in "
+                '"postgresql://user@host/base", and psycopg is used'
+            ) from None
         raise ImportError(
             f"{error.name} is not installed; install it with pip install 'smartroute[sql]'"
         ) from None
+
+
+def _shown(url: object) -> str:
+    """Return what of an address holds no password: what stands before its "://"."""
+    scheme, found, _ = str(url).partition("://")
+    return f"the address {scheme:.40}://..." if found else f"the address given ({type(url).__name__})"
 
 
 def _patience(url: URL) -> dict[str, int]:
@@ -99,10 +111,17 @@ class Schema:
         """
         from sqlalchemy import inspect
 
-        if not inspect(self.engine).has_table("smartroute_migrations"):
+        if self._has_no_file() or not inspect(self.engine).has_table("smartroute_migrations"):
             return 0
         with self.engine.connect() as connection:
             return len(self._applied(connection))
+
+    def _has_no_file(self) -> bool:
+        """Return whether it is an SQLite file that is not there: connecting to it would make one."""
+        place = self.engine.url.database
+        if self.postgres or not place or place.startswith(("file:", ":")):
+            return False
+        return not Path(place).exists()
 
     def _applied(self, connection: Connection) -> set[int]:
         from sqlalchemy import text

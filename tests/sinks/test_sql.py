@@ -634,8 +634,37 @@ def test_a_password_is_nowhere(caplog):
 
 @pytest.mark.parametrize("address", ["mysql://host/base", "nothing://host", "postgresql+nothing://host/base"])
 def test_an_address_that_names_no_database_known_here_is_said(address):
-    with pytest.raises(ConfigError, match="database is named like"):
+    with pytest.raises(ConfigError, match="database is named like") as caught:
         SqlSink(address)
+    assert "PostgreSQL and in SQLite" in str(caught.value) and address.partition("host")[0] in str(
+        caught.value
+    )
+
+
+def test_an_address_with_a_port_that_is_none_is_said_without_its_password():
+    with pytest.raises(ConfigError, match="database is named like") as caught:
+        SqlSink("postgresql://nobody:s3cret@host:port/base")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_driver_that_is_not_there_is_said_with_the_cure():
+    with pytest.raises(ConfigError, match="driver asyncpg is not installed; leave it out"):
+        SqlSink("postgresql+asyncpg://host/base")
+
+
+def test_reading_makes_no_database(tmp_path):
+    address = f"sqlite:///{tmp_path / 'none.sqlite'}"
+    with pytest.raises(SinkError, match="there is no log at"):
+        open_log(address)
+    assert list(SqlSource(address).events()) == []
+    assert Analytics(SqlSource(address)).figures().requests == 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database_is_said(tmp_path):
+    (tmp_path / "notes.txt").write_text("hello, " * 200)
+    with pytest.raises(SinkError, match="check that the file is an SQLite database"):
+        open_log(f"sqlite:///{tmp_path / 'notes.txt'}")
 
 
 @pytest.mark.parametrize(
