@@ -6,6 +6,7 @@ import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smartroute.analytics.cells import DAY, HOUR, UserSums, of_user
@@ -16,6 +17,7 @@ from smartroute.analytics.rolled import Rolled
 from smartroute.analytics.rollup_queries import can_answer, can_answer_users, several, users
 from smartroute.errors import ConfigError
 from smartroute.records import TaskComplexity
+from smartroute.sinks import open_log
 
 if TYPE_CHECKING:
     from smartroute.analytics.rollup import Progress
@@ -41,15 +43,23 @@ _EVERYTHING = Filter()
 
 
 class Analytics:
-    """Figures about the events of a source.
+    """Figures about the events of a source, or of the log at a path or a database's address.
 
     Beside a log of files, and in the database of one that is kept there, stands a rollup, which whoever asks
     keeps up to date; figures come from it, and take the same time however long the log is. It is not used
     for single users or a time that cuts an hour in two: those, and every question with `rollup=False`, read
-    the log. The answers are the same.
+    the log. The answers are the same. Raises SinkError where a path or an address leads to no log, and
+    ConfigError for what is none of these.
     """
 
-    def __init__(self, source: EventSource, *, rollup: bool = True) -> None:
+    def __init__(self, source: EventSource | str | Path, *, rollup: bool = True) -> None:
+        if isinstance(source, str | Path):
+            source = open_log(source)
+        elif isinstance(source, type) or not callable(getattr(source, "events", None)):
+            raise ConfigError(
+                "a log is read from a path, a database's address or a source of events, such as "
+                f"open_log(...) or a MemorySink, got {source!r:.60}"
+            )
         self.source = source
         self._rolled = Rolled.of(source) if rollup else None
 

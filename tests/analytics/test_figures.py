@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smartroute.analytics import Analytics, Filter
-from smartroute.errors import ConfigError
+from smartroute.errors import ConfigError, SinkError
 from smartroute.events import Event
-from smartroute.sinks import JsonlSink, JsonlSource
+from smartroute.sinks import JsonlSink, JsonlSource, MemorySink, open_sink
 
 money = st.floats(0, 10).map(lambda usd: round(usd, 9))
 maybe = st.none() | st.floats(0, 1)
@@ -236,3 +236,19 @@ def test_the_summary_speaks_as_get_stats_does(tmp_path):
     assert set(stats) - shared == {"unpriced_attempts"}
     for name in shared:
         assert summary[name] == (stats[name] if stats[name] is None else pytest.approx(stats[name])), name
+
+
+def test_a_log_is_opened_by_its_path_or_address(tmp_path):
+    address = f"sqlite:///{tmp_path / 'events.sqlite'}"
+    for place in (tmp_path / "log", str(tmp_path / "log"), address):
+        with open_sink(place) as sink:
+            sink.emit(an_outcome("a", "2026-11-23T08:10:00.000000Z"))
+        assert Analytics(place).figures().requests == 1
+
+
+def test_what_leads_to_no_log_is_told(tmp_path):
+    with pytest.raises(SinkError, match="there is no log at"):
+        Analytics(tmp_path / "nowhere")
+    for wrong in (None, 5, [], MemorySink):
+        with pytest.raises(ConfigError, match="a log is read from a path"):
+            Analytics(wrong)

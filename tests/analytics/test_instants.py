@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartroute.analytics.cells import DAY, HOUR, MONTH, YEAR
-from smartroute.analytics.instants import LENGTHS, hour_numbers, instants_of, texts_of
+from smartroute.analytics.instants import LENGTHS, instants_of, texts_of
 
 moments = st.datetimes(datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999_999))
 several = st.lists(moments, min_size=1, max_size=8)
@@ -67,12 +67,6 @@ def test_whole_hours_days_months_and_years_are_their_first_instants(moment):
         length = LENGTHS[grain]
         (text,) = texts_of(instants_of([written(moment)]) // length * length)
         assert text == written(moment)[:grain] + "0001-01-01T00:00:00.000000Z"[grain:]
-
-
-@given(several)
-def test_hours_are_numbers_that_one_can_read(found):
-    numbers = hour_numbers(instants_of([written(moment) for moment in found])).tolist()
-    assert numbers == [int(written(m)[:HOUR].replace("-", "").replace("T", "")) for m in found]
 
 
 @pytest.mark.parametrize("text", ["2026-11-23", "2026-11-23T08:00:00Z", ""])
