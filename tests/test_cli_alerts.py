@@ -49,7 +49,7 @@ def log(tmp_path: Path) -> Path:
 def test_an_alert_is_printed_once_and_the_exit_code_says_that_it_stands(log: Path) -> None:
     first = typed("--path", str(log))
     assert first.exit_code == 1, first.output
-    assert first.stdout.startswith("warning: errors: past 5.0%: 13.0% (95% interval 7.8% to 21.0%) over 100")
+    assert first.stdout.startswith("warning: errors: above 5.0%: 13.0% (95% interval 7.8% to 21.0%) over 100")
     again = typed("--path", str(log))
     assert (again.exit_code, again.stdout) == (1, "")
     assert json.loads((log / "alerts.json").read_text())["levels"] == {"errors": "warning"}
@@ -105,7 +105,7 @@ def test_thresholds_come_from_the_routers_file(log: Path, tmp_path: Path) -> Non
     assert typed("--path", str(log), "--config", str(config)).exit_code == 0
     config.write_text("[smartroute.alerts]\nusd_per_day = 0.05\n")
     done = typed("--path", str(log), "--config", str(config))
-    assert "critical: budget forecast per day: past $0.05: $0.1 " in done.stdout
+    assert "critical: budget forecast per day: above $0.05: $0.1 " in done.stdout
 
 
 def test_each_choice_of_requests_has_its_own_state(log: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from smartroute.analytics.figures import Figures
 from smartroute.analytics.hours import Hours
 from smartroute.analytics.readings import LEVEL, Reading, Unit, in_words, moment
-from smartroute.analytics.rules import DEFAULT_RULES, Level, OfHours, Rule
+from smartroute.analytics.rules import DEFAULT_RULES, Level, OfHours, Rule, Side
 from smartroute.errors import ConfigError, InsufficientDataError
 from smartroute.locks import fork_safe_lock
 
@@ -24,8 +24,8 @@ class Alert:
     """A rule that began or ceased to hold, or changed its level, with its evidence.
 
     That is the value over `n` of what `of` says, in a period, its 95% interval (`low` and `high`, None where
-    none is known) and more in words (`told`). `was` is the level before, None for an alert that is new.
-    `simulated` is whether the events were.
+    none is known) and more in words (`told`). `when` is the bad side of `threshold`. `was` is the level
+    before, None for an alert that is new. `simulated` is whether the events were.
     """
 
     rule: str
@@ -44,6 +44,7 @@ class Alert:
     told: str = ""
     was: Level | None = None
     simulated: bool = False
+    when: Side = "above"
 
     @property
     def id(self) -> str:
@@ -61,9 +62,9 @@ class Alert:
         )
         if not self.raised:
             return f"over: {what}: {seen}"
-        threshold = in_words(self.threshold, self.unit)
-        eased = self.was == "critical" and self.level == "warning"
-        past = f"no longer critical, still past {threshold}" if eased else f"past {threshold}"
+        past = f"{self.when} {in_words(self.threshold, self.unit)}"
+        if self.was == "critical" and self.level == "warning":
+            past = f"no longer critical, no more {past}"
         return f"{self.level}: {what}: {past}: {seen}. {self.suggestion}"
 
     def as_dict(self) -> dict[str, Any]:
@@ -212,6 +213,7 @@ class Watch:
             told=reading.told,
             was=before,
             simulated=simulated,
+            when=rule.when,
         )
         return Status(rule.name, level, reading, "", alert)
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from smartroute.analytics.figures import Figures
 from smartroute.analytics.hours import Hours
@@ -17,6 +17,7 @@ from smartroute.errors import ConfigError
 from smartroute.stats.intervals import wilson
 
 Level: TypeAlias = Literal["warning", "critical"]
+Side: TypeAlias = Literal["above", "below"]
 Measure: TypeAlias = Callable[[Figures], Reading | None]
 
 
@@ -50,15 +51,27 @@ class Rule:
     least_n: int
     suggestion: str
     level: Level = "warning"
-    when: Literal["above", "below"] = "above"
+    when: Side = "above"
     critical_at: float | None = None
     surely: bool = True
 
     def __post_init__(self) -> None:
+        if not isinstance(self.measure, OfHours) and not callable(self.measure):
+            raise ConfigError(
+                f"rule {self.name}: measure must be a function or OfHours, got {self.measure!r:.40}"
+            )
+        for name, known in (("when", get_args(Side)), ("level", get_args(Level))):
+            if getattr(self, name) not in known:
+                raise ConfigError(
+                    f"rule {self.name}: {name} must be {' or '.join(known)}, got {getattr(self, name)!r:.40}"
+                )
         for name in ("raise_at", "clear_at", "critical_at"):
             value = getattr(self, name)
-            if value is not None and not math.isfinite(value):
-                raise ConfigError(f"rule {self.name}: {name} must be finite, got {value!r}")
+            if value is None and name == "critical_at":
+                continue
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not math.isfinite(value):
+                raise ConfigError(f"rule {self.name}: {name} must be a finite number, got {value!r:.40}")
         if self.past(self.clear_at, self.raise_at):
             raise ConfigError(
                 f"rule {self.name}: raised {self.when} {self.raise_at:g}, so clear_at must lie on the "

@@ -72,7 +72,7 @@ def test_an_alert_tells_its_evidence_and_what_to_do():
     figures.first, figures.last = "2026-11-23T08:00:12.000000Z", "2026-11-23T08:59:59.000000Z"
     (alert,) = Watch([rule()]).check(figures)
     assert alert.explain() == (
-        "warning: errors: past 10.0%: 20.0% (95% interval 13.3% to 28.9%) over 100 requests "
+        "warning: errors: above 10.0%: 20.0% (95% interval 13.3% to 28.9%) over 100 requests "
         "from 2026-11-23 08:00 UTC to 2026-11-23 08:59 UTC. Look."
     )
     over = Alert("errors", "warning", False, 0.01, 0.05, 100, "a", "b", "Look.")
@@ -82,7 +82,7 @@ def test_an_alert_tells_its_evidence_and_what_to_do():
 def test_an_alert_about_simulated_events_says_so():
     (alert,) = Watch([rule()]).check(errors(0.5), simulated=True)
     assert alert.simulated
-    assert alert.explain().startswith("warning: errors, simulated: past 10.0%")
+    assert alert.explain().startswith("warning: errors, simulated: above 10.0%")
     assert alert.as_dict()["simulated"] is True
     assert "simulated" not in Watch([rule()]).check(errors(0.5))[0].explain()
 
@@ -123,7 +123,22 @@ def test_an_alert_that_eases_says_so():
     watch = Watch([rule(critical_at=0.3)])
     watch.check(errors(0.5, n=1_000))
     (eased,) = watch.check(errors(0.08, n=1_000))
-    assert eased.explain().startswith("warning: errors: no longer critical, still past 10.0%: 8.0%")
+    assert eased.explain().startswith("warning: errors: no longer critical, no more above 10.0%: 8.0%")
+
+
+@pytest.mark.parametrize(
+    ("cost", "told"),
+    [(0.8, "warning: low savings: below 30.0%: 20.0%"), (1.2, "critical: low savings: below 0.0%: -20.0%")],
+)
+def test_what_fell_below_its_threshold_is_told_so(cost, told):
+    """0.8 paid where the baseline takes 1 saves 20%; 1.2 loses 20%."""
+    figures = calm()
+    figures.compared = Paired()
+    for place in range(100):
+        figures.compared.add(cost + 0.01 * (-1) ** place, 1.0)
+    (alert,) = Watch().check(figures)
+    assert alert.explain().startswith(told)
+    assert alert.as_dict()["when"] == "below"
 
 
 @given(st.lists(st.floats(0, 1), max_size=60))
@@ -327,6 +342,12 @@ def test_savings_without_an_interval_do_not_ring():
         ({"critical_at": 0.05}, "beyond"),
         ({"critical_at": 0.2, "level": "critical"}, "no critical_at"),
         ({"raise_at": math.nan}, "finite"),
+        ({"raise_at": "0.1"}, "raise_at must be a finite number, got '0.1'"),
+        ({"clear_at": None}, "clear_at must be a finite number, got None"),
+        ({"critical_at": True}, "critical_at must be a finite number, got True"),
+        ({"when": "over"}, "when must be above or below, got 'over'"),
+        ({"level": "fatal"}, "level must be warning or critical, got 'fatal'"),
+        ({"measure": 0.3}, "measure must be a function"),
     ],
 )
 def test_a_rule_that_makes_no_sense_is_told(fields, told):
