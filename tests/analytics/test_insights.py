@@ -22,6 +22,8 @@ from smartroute.dashboard.report_forms import markdown
 from smartroute.events import Event
 from smartroute.pricing import PriceTable
 from smartroute.sinks import MemorySink
+from smartroute.stats.intervals import clopper_pearson
+from smartroute.stats.means import mean_from_moments
 from smartroute.stats.moments import Moments
 
 PRICES = PriceTable({"mini": Price(1, 1), "top": Price(10, 10)}, fill_gaps=False)
@@ -93,15 +95,24 @@ def test_few_escalations_are_no_evidence():
     assert not list(escalations_never_change(evidence_of({("kind",): table})))
 
 
+def of_a_kind(*strata, kind="score"):
+    """Return tables of answers: of complexity, by model, how many, and the labels."""
+    cells, models = {}, {}
+    for complexity, model, answered, quality in strata:
+        cells[kind, complexity, model] = figures = of_model(model, answered, quality=quality)
+        models.setdefault((model,), Figures()).merge(figures)
+    return {("kind", "complexity", "model"): cells, ("model",): models}
+
+
+MINI = ("simple", "mini", 2_000, [1] * 240 + [0] * 160)
+TOP = ("simple", "top", 500, [1] * 360 + [0] * 40)
+
+
 def test_a_threshold_that_buys_right_answers_too_dearly_is_told():
     """Moving a request to top costs $0.0018 and gains 0.3: $0.006 for a right answer, and at most $0.009 or
     so with 400 labels each. Escalations cost $0.01 and change a fifth of the answers: $0.05 at least, $0.04
     with the bounds."""
-    models = {
-        ("mini",): of_model("mini", 2_000, quality=[1] * 240 + [0] * 160),
-        ("top",): of_model("top", 500, quality=[1] * 360 + [0] * 40),
-    }
-    tables = {("model",): models, ("kind",): {("score",): an_escalating_kind(500, 100)}}
+    tables = of_a_kind(MINI, TOP) | {("kind",): {("score",): an_escalating_kind(500, 100)}}
     told = only(escalations_cost_too_much(evidence_of(tables)))
     assert told.subject == "score" and told.value == 0.2
     assert "one more right answer cost at least $0.04" in told.claim
@@ -110,10 +121,36 @@ def test_a_threshold_that_buys_right_answers_too_dearly_is_told():
     assert not list(escalations_cost_too_much(evidence_of(tables | {("kind",): cheap})))
 
 
+def test_what_a_better_model_gains_is_that_of_the_same_complexity_by_hand():
+    """Top gains 0.1 over mini on simple tasks (800 answers) and 0.3 on complex ones (200): 0.14 on the whole.
+
+    By their labels as they come, it gains nothing: 0.75 against 0.75.
+    """
+    from smartroute.analytics.insights.strata import compared
+
+    quality = {
+        ("simple", "mini"): [1] * 80 + [0] * 20, ("simple", "top"): [1] * 18 + [0] * 2,
+        ("complex", "mini"): [1] * 6 + [0] * 14, ("complex", "top"): [1] * 60 + [0] * 40,
+    }  # fmt: skip
+    tables = of_a_kind(*((*key, len(said), said) for key, said in quality.items()))
+    weights = {("score", "simple"): 800.0, ("score", "complex"): 200.0}
+    found = compared(evidence_of(tables), "top", "mini", weights, 0.95)
+    assert found.difference == pytest.approx(0.8 * 0.1 + 0.2 * 0.3)
+    squares = sum(
+        weight**2 * sum(np.var(quality[c, m], ddof=1) / len(quality[c, m]) for m in ("mini", "top"))
+        for c, weight in (("simple", 0.8), ("complex", 0.2))
+    )
+    assert found.interval.high - found.difference == pytest.approx(1.959964 * math.sqrt(squares))
+    assert found.labels == 120 and len(found.strata) == 2
+
+
 def test_without_labels_no_threshold_is_blamed():
-    models = {("mini",): of_model("mini", 2_000), ("top",): of_model("top", 500)}
-    tables = {("model",): models, ("kind",): {("score",): an_escalating_kind(500, 100)}}
-    assert not list(escalations_cost_too_much(evidence_of(tables)))
+    kinds = {("kind",): {("score",): an_escalating_kind(500, 100)}}
+    unlabelled = of_a_kind(*((*each[:3], None) for each in (MINI, TOP)))
+    elsewhere = of_a_kind(MINI, TOP, kind="extract")
+    apart = of_a_kind(MINI, ("complex", *TOP[1:]))
+    for tables in (unlabelled, elsewhere, apart):
+        assert not list(escalations_cost_too_much(evidence_of(tables | kinds)))
 
 
 def simple_tasks(mini, top, quality=(None, None)):
@@ -329,15 +366,37 @@ def unmoved(rng):
     return evidence_of({("model", "day"): table})
 
 
-def just_worth_it(rng):
+def just_worth_it(rng, n=400):
     """Escalations that buy a right answer at just the price of moving requests over: 0.0018 / 0.3 = 0.006."""
-    models = {
-        ("mini",): of_model("mini", 2_000, quality=bernoulli(rng, 0.6, 400)),
-        ("top",): of_model("top", 500, quality=bernoulli(rng, 0.9, 400)),
-    }
+    strata = [
+        (complexity, model, 4 * n, bernoulli(rng, share, n // 2))
+        for complexity, shares in (("simple", (0.7, 1.0)), ("complex", (0.5, 0.8)))
+        for model, share in zip(("mini", "top"), shares, strict=True)
+    ]
     climbs = rng.lognormal(math.log(0.0012) - 0.5, 1.0, 400)
     kind = an_escalating_kind(400, int(rng.binomial(400, 0.2)), climbs)
-    return evidence_of({("model",): models, ("kind",): {("score",): kind}})
+    return evidence_of(of_a_kind(*strata) | {("kind",): {("score",): kind}})
+
+
+def just_worth_it_by_few_labels(rng):
+    return just_worth_it(rng, n=40)
+
+
+def dear_on_easy_tasks(rng, gain=0.04):
+    """Top answers the simple tasks, mini the complex ones, and in either top is better by 0.04 only.
+
+    So a right answer costs 0.0018 / 0.04 = $0.045 by moving requests over, and $0.03 by escalating, which is
+    worth it. But top's labels, as they come, are better by 0.4 or so.
+    """
+    strata = [
+        ("simple", "mini", 200, bernoulli(rng, 0.9, 60)),
+        ("simple", "top", 1_800, bernoulli(rng, 0.9 + gain, 540)),
+        ("complex", "mini", 1_800, bernoulli(rng, 0.45, 540)),
+        ("complex", "top", 200, bernoulli(rng, 0.45 + gain, 60)),
+    ]
+    climbs = rng.lognormal(math.log(0.006) - 0.5, 1.0, 400)
+    kind = an_escalating_kind(400, int(rng.binomial(400, 0.2)), climbs)
+    return evidence_of(of_a_kind(*strata) | {("kind",): {("score",): kind}})
 
 
 BOUNDARIES = [
@@ -347,12 +406,14 @@ BOUNDARIES = [
     (confidence_predicts_nothing, just_useful, 500),
     (quality_moved, unmoved, 150),
     (escalations_cost_too_much, just_worth_it, 500),
+    (escalations_cost_too_much, just_worth_it_by_few_labels, 500),
+    (escalations_cost_too_much, dear_on_easy_tasks, 500),
 ]
 
 
 @pytest.mark.slow
 @SEEDS
-@pytest.mark.parametrize(("finder", "draw", "runs"), BOUNDARIES, ids=[f.__name__ for f, _, _ in BOUNDARIES])
+@pytest.mark.parametrize(("finder", "draw", "runs"), BOUNDARIES, ids=[d.__name__ for _, d, _ in BOUNDARIES])
 def test_at_the_edge_of_what_it_claims_an_insight_fires_no_oftener_than_it_states(finder, draw, runs, seed):
     rng = np.random.default_rng(seed)
     assert fires(finder, [draw(rng) for _ in range(runs)]) <= most(runs)
@@ -375,10 +436,25 @@ def by_unadjusted_tests(evidence):
     ]
 
 
+def by_labels_as_they_come(evidence):
+    """And another: easy tasks of the one model held against hard ones of the other."""
+    mini, top = (evidence.labels(evidence.by("model")[model]) for model in ("mini", "top"))
+    error = math.sqrt(mini.variance / mini.n + top.variance / top.n)
+    gain = top.mean - mini.mean - 2.4 * error
+    (kind,) = evidence.by("kind").values()
+    least = mean_from_moments(kind.climbs, 0.983, skewed=True).interval.low
+    share = clopper_pearson(kind.changed, kind.comparable, 0.983).high
+    return ["score"] if gain > 0 and least / share > 0.0018 / gain else []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("broken", "draw", "runs"),
-    [(by_point_estimates, seldom_changing, 1_000), (by_unadjusted_tests, unmoved, 150)],
+    [
+        (by_point_estimates, seldom_changing, 1_000),
+        (by_unadjusted_tests, unmoved, 150),
+        (by_labels_as_they_come, dear_on_easy_tasks, 100),
+    ],
 )
 def test_the_same_check_catches_finders_that_take_luck_for_a_finding(broken, draw, runs):
     rng = np.random.default_rng(1)

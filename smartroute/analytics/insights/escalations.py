@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from smartroute.analytics.figures import Figures
@@ -14,9 +15,9 @@ from smartroute.analytics.insights.insight import (
     saved,
     told,
     told_usd,
-    z,
 )
-from smartroute.analytics.savings import label_error
+from smartroute.analytics.insights.strata import Stratum, compared
+from smartroute.analytics.sums import TokenSums
 from smartroute.stats.intervals import Interval, clopper_pearson
 from smartroute.stats.means import mean_from_moments
 
@@ -52,21 +53,25 @@ def escalations_cost_too_much(evidence: Evidence) -> Iterator[Insight]:
     """Yield the kinds whose escalations pay more for an answer than a fixed share of a better model would.
 
     An escalation that changes the answer makes at most one answer right, so its cost over the share of
-    changed answers is the least that one more right answer costs. Sending a random share of the requests to
-    the dearest labelled model instead of the cheapest buys right answers at the difference in cost over
-    the difference in quality. Where the lower bound of the first is above the upper bound of the second,
-    the threshold costs more than it brings. Each of the three bounds errs with a third of the rate. Kinds
-    whose escalations change nothing at all are left to the other insight.
+    changed answers is the least that one more right answer costs. Sending a random share of the kind to its
+    dearest labelled model instead of the cheapest buys right answers at the difference in cost over the
+    difference in quality, which is taken within the complexities of that kind. Where the lower bound of the
+    first is above the upper bound of the second, the threshold costs more than it brings. The bounds of the
+    share, of the cost of escalating, and of the choice each err with a third of the rate. Kinds whose
+    escalations change nothing at all are left to the other insight.
+
+    Within a complexity, routing leaves a cheap model the answers that it is confident of, and the dear one
+    gets the others: this makes the dear one look worse than it is, and the insight rather silent.
     """
     kinds = list(_changed(evidence, parts=3))
     level = level_for(len(kinds), 3)
-    choice = _choice(evidence, level)
-    if choice is None:
-        return
     changing_nothing = {insight.subject for insight in escalations_never_change(evidence)}
     for kind, figures, interval in kinds:
         climbs = figures.climbs
         if kind in changing_nothing or climbs.n < LEAST_ESCALATIONS or not climbs.total > 0:
+            continue
+        choice = _choice(evidence, kind, level)
+        if choice is None:
             continue
         least = mean_from_moments(climbs, level, skewed=True).interval.low / interval.high
         if least <= choice.most_usd:
@@ -122,20 +127,41 @@ class _Choice(NamedTuple):
     most_usd: float
 
 
-def _choice(evidence: Evidence, level: float) -> _Choice | None:
-    tokens = evidence.total.tokens
-    priced = {}
-    for model, figures in evidence.by("model").items():
-        rates = evidence.rates(model)
-        if rates is not None and evidence.labels(figures).n >= ENOUGH_LABELS and tokens.n:
-            priced[model] = (tokens.repriced(rates).baseline, rates)
+def _choice(evidence: Evidence, kind: str, level: float) -> _Choice | None:
+    """Return what a right answer of a kind costs by sending more of it to its dearest model.
+
+    Both bounds, of the gain and of the cost, err on one side only, with half of what the level leaves.
+    """
+    cells = {
+        key: each for key, each in evidence.tables["kind", "complexity", "model"].items() if key[0] == kind
+    }
+    tokens, labels = _merged(cells), Counter[str]()
+    for (_, _, model), figures in cells.items():
+        if model is not None:
+            labels[model] += evidence.labels(figures).n
+    priced = {
+        model: (tokens.repriced(rates).baseline, rates)
+        for model, n in labels.items()
+        if n >= ENOUGH_LABELS and (rates := evidence.rates(model)) is not None and tokens.n
+    }
     if len(priced) < 2:
         return None
     cheap, dear = (pick(priced, key=lambda model: priced[model][0]) for pick in (min, max))
-    little, much = (evidence.labels(evidence.by("model")[model]) for model in (cheap, dear))
-    half = z(level) * (label_error(little) + label_error(much)) ** 0.5
-    gain = (much.mean or 0.0) - (little.mean or 0.0) - half
-    if gain <= 0:
+    weights: dict[Stratum, float] = defaultdict(float)
+    for (_, complexity, _), figures in cells.items():
+        weights[kind, complexity] += figures.answered
+    found = compared(evidence, dear, cheap, weights, level)
+    if found is None or found.interval.low <= 0:
         return None
-    _, reach = saved(tokens.repriced(priced[cheap][1], instead_of=priced[dear][1]), level)
-    return _Choice(cheap, dear, reach.high / tokens.n / gain)
+    moved = _merged({key: figures for key, figures in cells.items() if key[:2] in found.strata})
+    if not moved.n:
+        return None
+    _, reach = saved(moved.repriced(priced[cheap][1], instead_of=priced[dear][1]), level)
+    return _Choice(cheap, dear, reach.high / moved.n / found.interval.low)
+
+
+def _merged(cells: Mapping[tuple[str | None, ...], Figures]) -> TokenSums:
+    tokens = TokenSums()
+    for figures in cells.values():
+        tokens.merge(figures.tokens)
+    return tokens

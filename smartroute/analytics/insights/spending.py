@@ -16,11 +16,12 @@ from smartroute.analytics.insights.insight import (
     told_usd,
     z,
 )
+from smartroute.analytics.insights.strata import Stratum, compared
 from smartroute.analytics.savings import label_error
 from smartroute.analytics.sums import TokenSums
 from smartroute.catalogue import ModelCard
 from smartroute.records import Tier
-from smartroute.stats.intervals import Interval, wilson
+from smartroute.stats.intervals import wilson
 from smartroute.stats.moments import Moments
 
 LEAST_ANSWERS = 100
@@ -40,8 +41,6 @@ TRY_CHEAPER = 0.2
 MAIN_SHARE = 0.2
 """A model that takes a smaller share of the money is not worth looking for a cheaper one."""
 
-_ENOUGH_IN_STRATUM = 10
-_COVERED = 0.5
 _TIERS = {tier: place for place, tier in enumerate(Tier)}
 
 
@@ -112,10 +111,10 @@ def model_dominated(evidence: Evidence) -> Iterator[Insight]:
     level = level_for(len(pairs))
     best: dict[str, Insight] = {}
     for dear, cheap, both in pairs:
-        compared = _stratified(evidence, dear, cheap, level)
-        if compared is None or compared[1].low <= -MARGIN:
+        found = compared(evidence, cheap, dear, _answers(evidence, dear), level)
+        if found is None or found.interval.low <= -MARGIN:
             continue
-        difference, interval, labels = compared
+        difference, interval = found.difference, found.interval
         usd, reach = saved(both)
         figures = models[dear]
         if dear in best and (best[dear].saves_usd or 0.0) >= usd:
@@ -128,7 +127,7 @@ def model_dominated(evidence: Evidence) -> Iterator[Insight]:
             f"[{interval.low:+.3f}, {interval.high:+.3f}]: not {MARGIN:g} worse",
             value=difference,
             interval=interval,
-            n=labels,
+            n=found.labels,
             since=figures.first,
             until=figures.last,
             suggestion=f"Send a share of {dear}'s requests to {cheap} at random, and all of them if that "
@@ -137,6 +136,11 @@ def model_dominated(evidence: Evidence) -> Iterator[Insight]:
             saves_usd=usd,
         )
     yield from best.values()
+
+
+def _answers(evidence: Evidence, model: str) -> dict[Stratum, float]:
+    cells = evidence.tables["kind", "complexity", "model"]
+    return {(kind, level): float(each.answered) for (kind, level, of), each in cells.items() if of == model}
 
 
 def cheaper_worth_trying(evidence: Evidence) -> Iterator[Insight]:
@@ -234,27 +238,3 @@ def _better(one: Moments, other: Moments) -> bool:
         return False
     gain = (one.mean or 0.0) - (other.mean or 0.0)
     return gain > z(0.95) * math.sqrt(label_error(one) + label_error(other))
-
-
-def _stratified(
-    evidence: Evidence, dear: str, cheap: str, level: float
-) -> tuple[float, Interval, int] | None:
-    """Return how much better `cheap` is than `dear` on the same tasks, the interval, and how many labels."""
-    cells = evidence.tables["kind", "complexity", "model"]
-    answered = sum(f.answered for key, f in cells.items() if key[2] == dear)
-    strata: list[tuple[int, Moments, Moments]] = []
-    for (kind, complexity, model), figures in cells.items():
-        other = cells.get((kind, complexity, cheap))
-        if model != dear or other is None:
-            continue
-        mine, theirs = evidence.labels(figures), evidence.labels(other)
-        if min(mine.n, theirs.n) >= _ENOUGH_IN_STRATUM:
-            strata.append((figures.answered, mine, theirs))
-    covered = sum(weight for weight, _, _ in strata)
-    labels = min(sum(mine.n for _, mine, _ in strata), sum(theirs.n for _, _, theirs in strata))
-    if labels < ENOUGH_LABELS or covered < _COVERED * answered:
-        return None
-    difference = math.fsum(w * ((b.mean or 0.0) - (a.mean or 0.0)) for w, a, b in strata) / covered
-    error = math.sqrt(math.fsum((w / covered) ** 2 * (label_error(a) + label_error(b)) for w, a, b in strata))
-    half = z(level) * error
-    return difference, Interval(difference - half, difference + half, level), labels
