@@ -320,6 +320,38 @@ def test_a_cheaper_model_of_the_tier_is_proposed_with_the_labels_that_an_experim
     assert told.saves_usd == pytest.approx(1.0) and told.false_alarm_rate == 0.0
 
 
+def proposals(*cards):
+    catalogue = Catalogue.of(
+        [a_card("top", "standard", 10, abilities=["images"], context_tokens=1_000), *cards]
+    )
+    evidence = evidence_of(
+        {("model",): {("top",): of_model("top", 1_000)}}, prices=catalogue.prices(), catalogue=catalogue
+    )
+    return list(cheaper_worth_trying(evidence))
+
+
+def test_a_cheaper_model_that_takes_as_much_goes_before_the_cheapest():
+    same = a_card("same", "standard", 5, abilities=["images", "tools"], context_tokens=1_000)
+    told = only(proposals(same, a_card("blind", "standard", 2, context_tokens=1_000)))
+    assert "same (standard)" in told.claim and "It takes" not in told.suggestion
+
+
+def test_what_a_cheaper_model_cannot_take_is_told():
+    blind = a_card("blind", "standard", 2, context_tokens=500, max_output_tokens=150, refuses=["temperature"])
+    told = only(proposals(blind))
+    assert (
+        "It takes no images, no parameter temperature, at most 500 tokens in all, "
+        "at most 150 tokens in an answer: requests that need more stay with top" in told.suggestion
+    )
+
+
+def test_a_cheaper_model_that_is_too_small_for_the_answers_is_not_proposed():
+    """100 tokens in and 100 out."""
+    assert not proposals(a_card("short", "standard", 2, abilities=["images"], context_tokens=199))
+    assert not proposals(a_card("terse", "standard", 2, abilities=["images"], max_output_tokens=99))
+    assert proposals(a_card("fits", "standard", 2, abilities=["images"], context_tokens=200))
+
+
 def fires(finder, evidences):
     """Return in which share of the runs a finder says anything."""
     said = [bool(list(finder(evidence))) for evidence in evidences]

@@ -146,8 +146,10 @@ def _answers(evidence: Evidence, model: str) -> dict[Stratum, float]:
 def cheaper_worth_trying(evidence: Evidence) -> Iterator[Insight]:
     """Yield, for the models that take most of the money, one of the catalogue that is cheaper and untried.
 
-    Of the same providers and at least the same tier. Its quality is unknown here: that is what an
-    experiment is for. Prices are no sample, so there is no false alarm.
+    Of the same providers and at least the same tier, and not too small for the answers on average. Its
+    quality is unknown here: that is what an experiment is for. Sums do not tell which abilities requests
+    need, so one that has all of the present one's goes first, and what another one lacks is told. Prices are
+    no sample, so there is no false alarm.
     """
     catalogue, total = evidence.catalogue, evidence.total
     if catalogue is None or not total.cost_usd > 0:
@@ -175,15 +177,38 @@ def cheaper_worth_trying(evidence: Evidence) -> Iterator[Insight]:
                 and other.default
                 and not other.retired(catalogue.as_of)
                 and _TIERS[other.tier] >= _TIERS[card.tier]
+                and not _too_small(other, figures.tokens)
             ):
-                offers[other.name] = figures.tokens.repriced(theirs, instead_of=rates)
-        if not offers:
-            continue
-        name = min(offers, key=lambda other: offers[other].baseline)
-        both = offers[name]
-        if not both.cost > 0 or 1 - both.baseline / both.cost < TRY_CHEAPER:
-            continue
-        yield _experiment(evidence, card, catalogue.card(name), figures)
+                both = figures.tokens.repriced(theirs, instead_of=rates)
+                if both.cost > 0 and 1 - both.baseline / both.cost >= TRY_CHEAPER:
+                    offers[other.name] = (bool(_lacks(other, card)), both.baseline)
+        if offers:
+            name = min(offers, key=lambda other: offers[other])
+            yield _experiment(evidence, card, catalogue.card(name), figures)
+
+
+def _too_small(card: ModelCard, tokens: TokenSums) -> bool:
+    """Return whether a model could not take requests as they are on average, or not write their answers."""
+    _, fresh, cached, stored, answer, reasoning = tokens.sums
+    written = answer + reasoning
+    limits = (
+        (card.context_tokens, fresh + cached + stored + written),
+        (card.max_output_tokens, written),
+    )
+    return any(limit is not None and total > limit * tokens.n for limit, total in limits)
+
+
+def _lacks(card: ModelCard, beside: ModelCard) -> list[str]:
+    """Return what one model cannot take that another can, in words."""
+    found = [f"no {ability}" for ability in sorted(beside.abilities - card.abilities)]
+    found += [f"no parameter {name}" for name in sorted(card.refuses - beside.refuses)]
+    for what, mine, theirs in (
+        ("in all", card.context_tokens, beside.context_tokens),
+        ("in an answer", card.max_output_tokens, beside.max_output_tokens),
+    ):
+        if mine is not None and (theirs is None or mine < theirs):
+            found.append(f"at most {mine:,} tokens {what}")
+    return found
 
 
 def _experiment(evidence: Evidence, card: ModelCard, other: ModelCard, figures: Figures) -> Insight:
@@ -195,6 +220,13 @@ def _experiment(evidence: Evidence, card: ModelCard, other: ModelCard, figures: 
     spread = evidence.labels(figures).variance
     # Labels for each of two arms: Chow, Shao and Wang (2008), section 3.2.2, one-sided 5%, power 80%.
     needed = math.ceil(2 * (1.6449 + 0.8416) ** 2 * (spread or 0.25) / MARGIN**2)
+    limits = _lacks(other, card)
+    stay = (
+        f" It takes {', '.join(limits)}: requests that need more stay with {card.name}, and how many do, the "
+        "sums do not tell."
+        if limits
+        else ""
+    )
     return Insight(
         name="a cheaper model is worth an experiment",
         subject=card.name,
@@ -206,7 +238,7 @@ def _experiment(evidence: Evidence, card: ModelCard, other: ModelCard, figures: 
         since=figures.first,
         until=figures.last,
         suggestion=f"Try {other.name} on a random share of {card.name}'s requests: about {needed} labels "
-        f"for each show whether it is {MARGIN:g} worse.",
+        f"for each show whether it is {MARGIN:g} worse.{stay}",
         effect=f"saves up to {told_usd(usd, reach, evidence.total.cost_usd)}",
         saves_usd=usd,
         false_alarm_rate=0.0,
