@@ -459,7 +459,8 @@ class ModelRouter:
         `outcome_id` is `Outcome.id`; `quality` lies in [0, 1], and a `label` may say more ("wrong", "long"):
         at least one of them. `source` is "user", "judge" or "test"; the three are never mixed in a figure.
         Feedback may come late, even before its outcome is in the log. Of several by one source about one
-        outcome the latest counts; sources that contradict each other are reported side by side.
+        outcome the latest counts; sources that contradict each other are reported side by side. A `comment`
+        is stored as `redact` leaves it.
         Raises TaskError for a value out of range.
         """
         return self._give(feedback_about(outcome_id, None, quality, label, source, comment))
@@ -480,12 +481,17 @@ class ModelRouter:
         return self._give(feedback_about("", conversation_id, quality, label, source, comment))
 
     def _give(self, given: Mapping[str, Any]) -> str:
+        from smartroute.event_prompts import redacted
         from smartroute.events import Event
 
         event_id = _new_id()
         now_s = self.config.clock.now()
+        said = given["comment"]
+        comment = None if said is None else redacted(said, self.config.redact)
         self._emitter.emit_event(
-            lambda: Event.of_feedback(event_id=event_id, at_s=now_s, simulated=self.simulated, **given)
+            lambda: Event.of_feedback(
+                event_id=event_id, at_s=now_s, simulated=self.simulated, **{**given, "comment": comment}
+            )
         )
         return event_id
 

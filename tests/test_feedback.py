@@ -31,6 +31,20 @@ def test_feedback_about_an_outcome_is_logged_under_its_id():
     assert router.get_stats()["total_requests"] == 1
 
 
+def test_a_comment_is_stored_as_redact_leaves_it():
+    router = router_of(redact=lambda text: text.replace("Ann", "[name]"))
+    router.feedback("x", 1.0, comment="Ann likes it")
+    router.feedback_for("talk", 1.0, comment="so does Ann")
+    assert [event.comment for event in router.config.sink.captured] == ["[name] likes it", "so does [name]"]
+
+
+def test_a_comment_that_redact_cannot_take_stays_out():
+    router = router_of(redact=lambda text: 1 / 0)
+    router.feedback("x", 1.0, comment="Ann likes it")
+    (event,) = router.config.sink.captured
+    assert (event.quality, event.comment) == (1.0, None)
+
+
 def test_feedback_about_a_conversation_names_it():
     router = router_of()
     router.feedback_for("talk-1", 1)
