@@ -250,14 +250,18 @@ class PriceTable:
         self._targets = {canonical_name(name): target for name, target in (targets or {}).items()}
         self._fill_gaps = fill_gaps
         self._found: dict[str, Price | None] = {}
+        self._told: set[str] = set()
         self._lock = fork_safe_lock()
 
-    def price(self, model: str) -> Price | None:
-        """Return the price of a model, None when it is unknown."""
+    def price(self, model: str, *, warn: bool = True) -> Price | None:
+        """Return the price of a model, None when it is unknown. Without `warn` nothing is logged then."""
         try:
-            return self._found[model]
+            price = self._found[model]
         except KeyError:
-            return self._find(model)
+            price = self._find(model)
+        if price is None and warn:
+            self._warn(model)
+        return price
 
     def cost(self, model: str, usage: Usage, *, batch: bool = False) -> float | None:
         """Return what this usage of a model costs in USD, None when its price is unknown."""
@@ -286,10 +290,10 @@ class PriceTable:
         return f"PriceTable({len(self._rows)} prices, fill_gaps={self._fill_gaps})"
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_found")}
+        return {name: value for name, value in self.__dict__.items() if name not in _OF_THIS_PROCESS}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _found={}, _lock=fork_safe_lock())
+        self.__dict__.update(state, _found={}, _told=set(), _lock=fork_safe_lock())
 
     def _find(self, model: str) -> Price | None:
         with self._lock:
@@ -300,15 +304,23 @@ class PriceTable:
             if price is None and self._fill_gaps:
                 target = self._targets.get(name, model)
                 price = None if target is None else installed_price(target, "fills a gap")
-            if price is None:
-                _log.warning(
-                    "no price is known for model %r: its cost counts as unknown, and budgets refuse it; "
-                    "give its ModelCard a price, or pass prices=PriceTable({%r: Price(input, output)})",
-                    model,
-                    model,
-                )
             self._found[model] = price
             return price
+
+    def _warn(self, model: str) -> None:
+        with self._lock:
+            if model in self._told:
+                return
+            self._told.add(model)
+        _log.warning(
+            "no price is known for model %r: its cost counts as unknown, and budgets refuse it; "
+            "give its ModelCard a price, or pass prices=PriceTable({%r: Price(input, output)})",
+            model,
+            model,
+        )
+
+
+_OF_THIS_PROCESS = ("_lock", "_found", "_told")
 
 
 def surcharge(params: Mapping[str, Any]) -> str | None:

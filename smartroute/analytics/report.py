@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -34,6 +35,9 @@ from smartroute.stats.prediction_powered import (
 LEVEL = 0.95
 ENOUGH = 30
 """With fewer requests a measure stays open, whatever its value."""
+
+_NAMED = 5
+"""How many models a note names."""
 
 ENOUGH_LABELS = 30
 """How many labels a mean needs before an interval stands beside it."""
@@ -118,8 +122,16 @@ class Report:
     notes: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the report for JSON."""
-        return asdict(self)
+        """Return the report for JSON; what is beyond what a number can be is None."""
+        return {name: _finite(value) for name, value in asdict(self).items()}
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    return [_finite(each) for each in value] if isinstance(value, list | tuple) else value
 
 
 def compose(
@@ -430,6 +442,12 @@ def _notes(
             f"{figures.unpriced} of {figures.requests} requests "
             f"({figures.unpriced / figures.requests:.1%}) have a call of unknown cost: totals are at least "
             "what they say"
+        )
+    if unknown := [model.model for model in fixed if model.saving.baseline_usd is None]:
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        notes.append(
+            f"no price is known for {', '.join(unknown[:_NAMED])}{more}: no comparison has them, until a "
+            "catalogue gives them one (--models)"
         )
     if fixed and best is None:
         notes.append(

@@ -185,7 +185,7 @@ def fixed_models(
     """
     found = []
     for model in models:
-        price = prices.price(model)
+        price = prices.price(model, warn=False)
         said = quality.get(model, Moments())
         if price is None:
             nothing = Saving(model, "repriced", None, None, figures.tokens.sums[0], None, 0, "price unknown")

@@ -508,3 +508,21 @@ def test_a_log_that_is_not_there_names_the_simulated_one_beside_it(tmp_path):
     (tmp_path / "log-simulated").mkdir()
     done = typed("report", "--path", tmp_path / "log")
     assert done.exit_code == 2 and f"simulated events lie in {tmp_path / 'log-simulated'}" in done.stderr
+
+
+def test_models_without_a_price_are_named_once_in_the_report_and_nowhere_else(caplog):
+    log = a_log(*(an_outcome(n) for n in range(7)))
+    strangers = [
+        Event(**{**each.__dict__, "model": f"own-{number}"}) for number, each in enumerate(log.events())
+    ]
+    report = compose(Analytics(a_log(*strangers, an_outcome(7))), prices=PRICES)
+    (note,) = (note for note in report.notes if "no price is known" in note)
+    assert "own-0, own-1, own-2, own-3, own-4 and 2 more: no comparison has them" in note
+    assert not caplog.records
+
+
+def test_what_is_too_large_for_a_number_is_unknown_in_json():
+    """Ten times 1e308 is more than a float holds."""
+    log = a_log(*(an_outcome(n, cost_usd=1e308, latency_s=1e308) for n in range(40)))
+    document = json.loads(json.dumps(compose(Analytics(log), prices=PRICES).as_dict(), allow_nan=False))
+    assert (document["requests"], document["cost_usd"]) == (40, None)

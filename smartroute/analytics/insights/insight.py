@@ -97,7 +97,7 @@ class Evidence:
 
     def rates(self, model: str) -> tuple[float, ...] | None:
         """Return the prices of a model in USD a token, None when they are unknown."""
-        price = None if self.prices is None else self.prices.price(model)
+        price = None if self.prices is None else self.prices.price(model, warn=False)
         return None if price is None else rates_of(model, price, self.catalogue)
 
 
