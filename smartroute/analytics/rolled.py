@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 from smartroute.analytics.feed import JsonlLog
 from smartroute.analytics.rollup import Rollup
 from smartroute.analytics.rollup_sql import SqlRollup
-from smartroute.errors import ConfigError
+from smartroute.errors import ConfigError, SinkError
 from smartroute.sinks import JsonlSource, SqlSource
 
 if TYPE_CHECKING:
@@ -42,7 +42,10 @@ class Rolled:
         return cls(SqlRollup(source.schema)) if isinstance(source, SqlSource) else None
 
     def ask(self, question: Callable[[Log], T], progress: Progress | None = None) -> T | None:
-        """Return the answer of a rollup that is up to date, None where none can be kept."""
+        """Return the answer of a rollup that is up to date, None where none can be kept.
+
+        Raises SinkError when the log goes away meanwhile.
+        """
         log = self._rollup.log
         if not log.exists():
             return None
@@ -55,6 +58,8 @@ class Rolled:
                 log.discard()
                 return self._rollup.ask(question, progress)
         except log.failures as error:
+            if not log.exists():  # to read it in full would be to find nothing, and to say so
+                raise SinkError(f"{log} went away while it was read") from error
             if not self._warned:
                 self._warned = True
                 _log.warning(

@@ -45,15 +45,18 @@ class JsonlSource:
         self.foreign_lines = 0
 
     def events(self) -> Iterator[Event]:
-        """Yield the whole events. Raises SinkError when the log cannot be read."""
+        """Yield the whole events. Raises SinkError when the log cannot be read, or goes away meanwhile."""
         self.bad_lines = self.foreign_lines = 0
         try:
+            was_there = self.path.exists()
             holds = traffic_at(self.path)
             for event in self._merged():
                 if holds is None or event.simulated is holds:
                     yield event
                 else:
                     self.foreign_lines += 1
+            if was_there and not self.path.exists():
+                raise SinkError(f"the log at {self.path} went away while it was read")
         except (OSError, ConfigError) as error:
             raise SinkError(f"the log at {self.path} cannot be read: {error}") from error
 

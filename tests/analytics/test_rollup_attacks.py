@@ -12,6 +12,7 @@ from test_rollup import SEGMENT, a_word, an_outcome, append, check
 from smartroute.analytics import Analytics, feed, query
 from smartroute.analytics.feed import JsonlLog, Segment
 from smartroute.analytics.rollup import Rollup
+from smartroute.errors import SinkError
 from smartroute.sinks import JsonlSink, JsonlSource
 
 OTHER = "2026-11-11-b-1-00.jsonl"
@@ -47,6 +48,7 @@ def warnings(caplog):
 def test_a_reader_that_saw_an_empty_log_cannot_count_its_first_events_as_foreign(tmp_path, monkeypatch):
     log = tmp_path / "log"
     log.mkdir()
+    (log / "hash.key").write_bytes(bytes(32))  # a router was here, and has routed nothing yet
     reader = Analytics(JsonlSource(log))
     assert reader.figures().requests == 0
 
@@ -113,6 +115,21 @@ def test_a_segment_that_is_removed_while_it_is_to_be_read_costs_no_answer(tmp_pa
     before_the_first(monkeypatch, Segment, "blocks", (log / OTHER).unlink)
     assert Analytics(JsonlSource(log)).figures().requests == 20
     assert not warnings(caplog)
+
+
+def test_a_log_that_goes_away_while_it_is_read_is_told_and_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
+    before_the_first(monkeypatch, JsonlLog, "parts", lambda: log.rename(tmp_path / "gone"))
+    with pytest.raises(SinkError, match="went away while it was read"):
+        Analytics(JsonlSource(log)).figures()
+    assert not log.exists()
+    (tmp_path / "gone").rename(log)
+    events = JsonlSource(log).events()
+    next(events)
+    shutil.rmtree(log)
+    with pytest.raises(SinkError, match="went away while it was read"):
+        list(events)
 
 
 def test_a_locked_rollup_costs_time_and_no_answer(tmp_path, monkeypatch, caplog):
