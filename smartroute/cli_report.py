@@ -153,11 +153,11 @@ def _composed(
     path: str | None, where: Filter, group_by: str, label_source: str, models: Path | None
 ) -> Report:
     from smartroute.analytics import Analytics, compose
-    from smartroute.sinks import default_log, open_log
+    from smartroute.sinks import JsonlSource, default_log, open_log
 
     source = open_log(default_log(simulated=False) if path is None else path)
     analytics = Analytics(source)
-    with _bar() as progress:
+    with _bar(in_bytes=isinstance(source, JsonlSource)) as progress:
         analytics.catch_up(progress)
     names = tuple(name.strip() for name in group_by.split(",") if name.strip())
     catalogue = _catalogue(source, models)
@@ -165,22 +165,24 @@ def _composed(
 
 
 @contextlib.contextmanager
-def _bar() -> Iterator[Progress]:
-    """Show on a terminal how much of the log has been read, where that takes a while."""
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+def _bar(*, in_bytes: bool) -> Iterator[Progress]:
+    """Show on a terminal how far the log has been read, in bytes or in events, where that takes a while."""
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
     from smartroute.dashboard.terminal import console_on
 
     console = console_on(sys.stderr)
-    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    count = DownloadColumn() if in_bytes else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
+    least = _WORTH_A_BAR_BYTES if in_bytes else _WORTH_A_BAR_EVENTS
     quiet = not console.is_terminal or console.is_dumb_terminal
     with Bar(*columns, console=console, transient=True, disable=quiet) as bar:
         task: TaskID | None = None
 
         def progress(done: int, whole: int) -> None:
             nonlocal task
-            if task is None and whole >= _WORTH_A_BAR_BYTES:
+            if task is None and whole >= least:
                 task = bar.add_task("reading the log", total=whole)
             if task is not None:
                 bar.update(task, completed=done, total=whole)
@@ -189,6 +191,7 @@ def _bar() -> Iterator[Progress]:
 
 
 _WORTH_A_BAR_BYTES = 16 << 20
+_WORTH_A_BAR_EVENTS = 10_000
 """Less than this is read before one would have seen a bar."""
 
 

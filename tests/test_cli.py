@@ -23,12 +23,13 @@ from smartroute.dashboard.terminal import printable
 from smartroute.errors import ProviderTimeoutError
 from smartroute.evaluation.checks import passes
 from smartroute.evaluation.tasks import load_tasks
+from smartroute.events import Event
 from smartroute.providers.offline import OfflineProvider
 from smartroute.records import Call, Reply
 from smartroute.routing.retries import RetryPolicy
 from smartroute.routing.strategies import FixedLadder
 from smartroute.shell import one_clear_line
-from smartroute.sinks import open_log
+from smartroute.sinks import open_log, open_sink
 from smartroute.testing import ScriptedProvider
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -515,6 +516,33 @@ class TestOnATerminal:
         assert code == 0
         assert f"{len(load_tasks())}/{len(load_tasks())}" in sent
         assert "sim-premium" in sent
+
+    @pytest.mark.parametrize(
+        ("place", "events", "text", "unit"),
+        [
+            ("log", 180, "x" * 100_000, "MB"),
+            ("sqlite", 10_001, "", "10001/10001"),
+        ],
+    )
+    def test_reading_a_log_for_the_first_time_shows_how_far_it_is_and_again_does_not(
+        self, tmp_path: Path, place: str, events: int, text: str, unit: str
+    ) -> None:
+        address = str(tmp_path / "log") if place == "log" else f"sqlite:///{tmp_path / 'log.sqlite'}"
+        with open_sink(address) as sink:
+            for number in range(events):
+                sink.emit(
+                    Event(
+                        3, "outcome", f"o{number}", f"o{number}", "2026-11-23T08:00:00.000000Z", False,
+                        prompt_text=text or None,
+                    )
+                )  # fmt: skip
+        code, sent = self.seen("report", "--path", address)
+        assert code == 0
+        assert "reading the log" in sent and unit in sent
+        code, sent = self.seen("export", str(tmp_path / "report.json"), "--path", address)
+        assert code == 0
+        assert "reading the log" not in sent
+        assert json.loads((tmp_path / "report.json").read_text("utf-8"))["requests"] == events
 
     def test_a_no_calls_nobody(self) -> None:
         code, sent = self.seen(
