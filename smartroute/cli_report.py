@@ -112,6 +112,7 @@ def export(
 ) -> None:
     """Write the report to a file: JSON, CSV (the groups), markdown or HTML."""
     from smartroute.dashboard.report_forms import comma_separated, html, markdown
+    from smartroute.sinks.locations import is_database
 
     with one_clear_line():
         wanted = form or _FORMATS.get(to.suffix.lower())
@@ -133,6 +134,9 @@ def export(
         if str(to) == "-":
             typer.echo(text, nl=not text.endswith("\n"))
             return
+        place = _place(path)
+        if to.is_file() and not is_database(place) and to.samefile(place):
+            raise ConfigError(f"{to} is the log itself; write the report to another file")
         try:
             to.write_text(text, encoding="utf-8")
         except OSError as error:
@@ -146,22 +150,35 @@ _FORMATS = {".json": Format.JSON, ".csv": Format.CSV, ".md": Format.MARKDOWN, ".
 def _filter(since: str | None, until: str | None, **fields: str | None) -> Filter:
     from smartroute.analytics import Filter
 
-    return Filter(since=_moment(since, "--since"), until=_moment(until, "--until"), **fields)
+    where = Filter(since=_moment(since, "--since"), until=_moment(until, "--until"), **fields)
+    if where.since is not None and where.until is not None and str(where.since) >= str(where.until):
+        raise ConfigError(f"--until must lie behind --since, got {where.until} and {where.since}")
+    return where
+
+
+def _place(path: str | None) -> str | Path:
+    from smartroute.sinks import default_log
+
+    return default_log(simulated=False) if path is None else path
 
 
 def _composed(
     path: str | None, where: Filter, group_by: str, label_source: str, models: Path | None
 ) -> Report:
     from smartroute.analytics import Analytics, compose
-    from smartroute.sinks import JsonlSource, default_log, open_log
+    from smartroute.sinks import JsonlSource, open_log
 
-    source = open_log(default_log(simulated=False) if path is None else path)
+    source = open_log(_place(path))
     analytics = Analytics(source)
     with _bar(in_bytes=isinstance(source, JsonlSource)) as progress:
         analytics.catch_up(progress)
-    names = tuple(name.strip() for name in group_by.split(",") if name.strip())
+    names = tuple(_joined(name) for name in group_by.split(",") if name.strip())
     catalogue = _catalogue(source, models)
     return compose(analytics, where, catalogue=catalogue, group_by=names, label_source=label_source)
+
+
+def _joined(name: str) -> str:
+    return "+".join(part.strip() for part in name.split("+"))
 
 
 @contextlib.contextmanager

@@ -446,6 +446,7 @@ def test_an_export_is_written_as_its_name_says(folder, tmp_path):
         (("report", "--since", "99999999999d"), "calendar"),
         (("report", "--since", "9" * 5_000 + "h"), "calendar"),
         (("report", "--until", "0001-01-01T00:00+05:00"), "years 1 to 9999"),
+        (("report", "--since", "2026-11-25", "--until", "2026-11-20"), "--until must lie behind --since"),
         (("export", "a.txt"), "says no format"),
         (("export", "/nowhere/a.json"), "cannot be written"),
     ],
@@ -459,6 +460,24 @@ def test_a_mistake_is_one_line(folder, arguments, told):
 def test_a_log_that_is_not_there_is_told(tmp_path):
     done = typed("report", "--path", tmp_path / "nowhere")
     assert done.exit_code == 2 and "there is no log" in done.stderr
+
+
+def test_an_export_never_replaces_the_log(tmp_path):
+    log = tmp_path / "events.json"
+    with JsonlSink(log) as sink:
+        sink.emit(an_outcome(1))
+    before = log.read_bytes()
+    done = typed("export", log, "--path", log)
+    assert done.exit_code == 2 and "is the log itself" in done.stderr
+    assert log.read_bytes() == before
+    assert "there is no log" in typed("export", log, "--path", tmp_path / "none").stderr
+
+
+def test_groups_may_be_written_with_spaces(folder):
+    document = json.loads(
+        typed("report", "--path", folder, "--json", "--group-by", "kind + model, day").stdout
+    )
+    assert list(document["rows"]) == ["kind+model", "day"]
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])
