@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 
 import pytest
-from hypothesis import example, given
+from hypothesis import Phase, example, given, settings
 from hypothesis import strategies as st
 
 from smartroute.errors import AllModelsFailedError, SinkError
@@ -510,6 +510,8 @@ def test_orjson_is_used_only_where_it_is_installed(monkeypatch: pytest.MonkeyPat
 
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
+# What a call costs: drawn from all numbers alone, most have no digit that a careless writer could drop.
+usd = finite | st.floats(1e-7, 1e-3)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 name = text.filter(bool)
 scalars = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), finite, text)
@@ -522,7 +524,7 @@ def maybe(strategy: st.SearchStrategy[object]) -> st.SearchStrategy[object]:
 
 counts = maybe(st.integers(0, 2**60))
 attempt_records = st.fixed_dictionaries(
-    {"model": text, "cost_usd": maybe(finite), "input_tokens": counts, "rung": counts},
+    {"model": text, "cost_usd": maybe(usd), "input_tokens": counts, "rung": counts},
     optional={"failure": maybe(text), "latency_s": finite},
 )
 events = st.builds(
@@ -541,7 +543,7 @@ events = st.builds(
     ruled_out_count=counts,
     model=maybe(text),
     calibrated=maybe(st.booleans()),
-    cost_usd=maybe(finite),
+    cost_usd=maybe(usd),
     input_tokens=counts,
     attempts=st.lists(attempt_records, max_size=3).map(tuple),
     labels=st.dictionaries(text, text, max_size=3),
@@ -579,10 +581,15 @@ def test_the_round_trip_property_catches_a_writer_that_rounds() -> None:
     def forgetful(event: Event) -> bytes:
         return dataclasses.replace(event, extra={}).to_line()
 
+    # Random, it missed the rounding now and then, and took most of a minute to shrink what it had found.
+    hunt = settings(max_examples=400, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
+
+    @hunt
     @given(events)
     def holds_for_rounding(event: Event) -> None:
         assert comes_back(event, rounding)
 
+    @hunt
     @given(events)
     def holds_for_forgetful(event: Event) -> None:
         assert comes_back(event, forgetful)
