@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -24,9 +25,7 @@ class Server:
         self._as = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
         if self._as:
             shutil.chown(self._folder, "postgres")
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = _unused_port()
         self._data = self._folder / "data"
         self._run("initdb", "-D", self._data, "-U", "tester", "-A", "trust", "-E", "UTF8", "--no-sync")
         self._made = 0
@@ -91,6 +90,15 @@ class Server:
         with contextlib.suppress(subprocess.CalledProcessError):  # it is stopped already
             self.stop()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _unused_port() -> int:
+    """Return a port below those that systems give to connections: nobody gets it while the server is down."""
+    for port in random.SystemRandom().sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("none of a hundred ports is free")
 
 
 def binaries() -> Path | None:

@@ -6,6 +6,7 @@ asked, so that a test can hold the ledger against what really crossed the wire.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import socket
@@ -403,11 +404,16 @@ class GeminiServer(WireServer):
         }
 
 
+@functools.cache
+def _silent() -> socket.socket:
+    silent = socket.socket()
+    silent.bind(("127.0.0.1", 0))
+    return silent
+
+
 def closed_port() -> int:
-    """Return a loopback port where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port where nobody listens, nor will: this process holds it."""
+    return int(_silent().getsockname()[1])
 
 
 def once(send: Callable[[Call], Reply]) -> Callable[[Call], Reply]:

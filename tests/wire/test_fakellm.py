@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from calls import WEATHER
-from servers import closed_port
 
 from smartroute import AllModelsFailedError, Catalogue, ModelCard, ModelRouter
 from smartroute.errors import RateLimitError
@@ -41,18 +40,28 @@ rules:
     respond: {status: 429, error: "Rate limit exceeded (mock)"}
 """
 
+# It takes a port of its own and tells it: one that we had looked for might be another's by then.
+SERVE = """
+import socket
+import uvicorn
+listening = socket.create_server(("127.0.0.1", 0))
+print(listening.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config("fakellm.server:app", log_level="warning")).run([listening])
+"""
+
 
 @pytest.fixture(scope="module")
 def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     rules = tmp_path_factory.mktemp("fakellm") / "rules.yaml"
     rules.write_text(RULES)
-    port = closed_port()
-    options = ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "uvicorn", "fakellm.server:app", *options],
+        [sys.executable, "-c", SERVE],
         env={**os.environ, "FAKELLM_CONFIG": str(rules)},
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    origin = f"http://127.0.0.1:{port}"
+    assert process.stdout is not None
+    origin = f"http://127.0.0.1:{process.stdout.readline().strip()}"
     try:
         deadline = time.monotonic() + 60
         while not _answers(origin):
@@ -63,6 +72,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.terminate()
         process.wait(10)
+        process.stdout.close()
 
 
 def _answers(origin: str) -> bool:
