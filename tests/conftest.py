@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Before anything can import litellm: it would fetch its price map.
 os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"
@@ -19,6 +20,10 @@ _FOREIGN = re.compile(
 )
 for _name in [name for name in os.environ if _FOREIGN.search(name.upper())]:
     del os.environ[_name]
+
+# How long an example takes says how busy the machine is, and nothing about the property.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 from postgres import Server, binaries  # noqa: E402
 
