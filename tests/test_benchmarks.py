@@ -237,6 +237,7 @@ def test_the_councils_table_compares_the_three_modes(
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_the_table_in_the_documentation_is_what_the_script_prints(
     bench: dict[str, ModuleType], capsys: pytest.CaptureFixture[str]
 ) -> None:

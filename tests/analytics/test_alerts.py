@@ -181,6 +181,7 @@ def test_the_noise_of_few_requests_rarely_rings(seed):
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_looking_every_minute_at_the_last_hour_rings_now_and_then_and_not_all_the_time(seed):
     """Two weeks of one request a minute, of which a quarter escalate; the windows overlap."""

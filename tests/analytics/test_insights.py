@@ -444,6 +444,7 @@ BOUNDARIES = [
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @SEEDS
 @pytest.mark.parametrize(("finder", "draw", "runs"), BOUNDARIES, ids=[d.__name__ for _, d, _ in BOUNDARIES])
 def test_at_the_edge_of_what_it_claims_an_insight_fires_no_oftener_than_it_states(finder, draw, runs, seed):
@@ -480,6 +481,7 @@ def by_labels_as_they_come(evidence):
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize(
     ("broken", "draw", "runs"),
     [
@@ -539,6 +541,7 @@ EQUAL = Catalogue.of(
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @SEEDS
 def test_on_traffic_in_which_nothing_is_wrong_no_insight_fires_oftener_than_its_rate(seed):
     rng = np.random.default_rng(seed)

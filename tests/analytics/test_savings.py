@@ -81,6 +81,7 @@ def broken_interval(cost, baseline):
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_repriced_interval_covers_as_often_as_it_says(seed):
     """1,000 repetitions: 95% nominal; large-sample formulas lose a little under heavy tails."""
@@ -88,6 +89,7 @@ def test_the_repriced_interval_covers_as_often_as_it_says(seed):
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_the_same_check_catches_a_broken_interval():
     assert coverage(broken_interval, 1) < 0.93
 
@@ -117,6 +119,7 @@ def holdback_coverage(interval_of, true, seed, repetitions=1_000):
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_measured_share_lies_in_its_interval_as_often_as_it_says(seed):
     """Nominal 95%, 1,000 repetitions: their standard error is 0.7 points."""
@@ -124,6 +127,7 @@ def test_the_measured_share_lies_in_its_interval_as_often_as_it_says(seed):
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_measured_difference_in_cost_lies_in_its_interval_as_often_as_it_says(seed):
     """The mean of a lognormal(0, 1) is e^0.5."""
@@ -132,6 +136,7 @@ def test_the_measured_difference_in_cost_lies_in_its_interval_as_often_as_it_say
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_the_same_check_catches_an_interval_that_takes_the_baselines_mean_for_known():
     def broken(figures):
         mean, n = figures.held.mean, figures.routed.n

@@ -83,6 +83,7 @@ def most_allowed(judged):
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_ordinary_weeks_ring_hardly_ever_and_a_constant_limit_rings_all_the_time(seed):
     sums = traffic(6, seed)
@@ -95,6 +96,7 @@ def test_ordinary_weeks_ring_hardly_ever_and_a_constant_limit_rings_all_the_time
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_more_traffic_is_no_cost_anomaly_and_dearer_requests_are(seed):
     """The last week has eight times the traffic; then, instead, requests that cost four times as much."""
@@ -114,6 +116,7 @@ def test_more_traffic_is_no_cost_anomaly_and_dearer_requests_are(seed):
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_traffic_that_grows_week_by_week_rings_hardly_ever(seed):
     sums = traffic(6, seed)
@@ -279,6 +282,7 @@ def rate_alone(hours, told):
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_forecasts_interval_covers_what_the_day_and_the_month_came_to(seed):
     covered = {"day": 0, "month": 0, "rate": 0}

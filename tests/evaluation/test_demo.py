@@ -295,6 +295,7 @@ def margins_over_the_mix(seeds: range) -> list[float]:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_routing_is_not_bound_to_win_on_the_simulated_pool(monkeypatch: pytest.MonkeyPatch) -> None:
     # What the-demo.md says: some seeds lose, and without informative log-probabilities most do.
     informed = margins_over_the_mix(range(40))

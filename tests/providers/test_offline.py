@@ -335,6 +335,7 @@ def as_stated(missed: Sequence[float]) -> bool:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_pool_is_as_skilled_as_it_says_and_a_better_one_is_noticed() -> None:
     rows = sorted(ROWS, key=lambda row: (row["difficulty"], row["id"]))[::5][:12]
     assert len(rows) == 12
@@ -344,6 +345,7 @@ def test_pool_is_as_skilled_as_it_says_and_a_better_one_is_noticed() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_models_share_luck_and_samples_share_more() -> None:
     known = row("general-en-average")
 
@@ -372,6 +374,7 @@ def test_models_share_luck_and_samples_share_more() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_right_answers_are_surer_on_average_but_not_always() -> None:
     sureness: dict[bool, list[float]] = {True: [], False: []}
     for seed in range(60):

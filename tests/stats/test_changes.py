@@ -129,6 +129,7 @@ def alarms(changes: list[Change]) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("sizes", [(30, 30), (150, 20)])
 def test_unchanged_costs_and_qualities_alarm_no_more_often_than_stated(sizes: tuple[int, int]) -> None:
     for seed in SEEDS:
@@ -161,6 +162,7 @@ def test_unchanged_costs_and_qualities_alarm_no_more_often_than_stated(sizes: tu
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_a_drop_in_quality_is_found() -> None:
     rng = np.random.default_rng(5)
     found = alarms(

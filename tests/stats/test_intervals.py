@@ -112,6 +112,7 @@ def test_paired_ratio_refuses_what_it_cannot_say() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_paired_ratio_covers_the_truth_about_as_often_as_it_says() -> None:
     rng = random.Random(11)
     hits = 0

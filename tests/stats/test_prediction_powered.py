@@ -142,6 +142,7 @@ def right_or_wrong(rng: np.random.Generator, right: float, agrees: float, n: int
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize(("right", "agrees", "n"), [(0.85, 0.9, 100), (0.7, 0.85, 60), (0.85, 1.0, 30)])
 def test_truth_is_covered_and_the_judges_own_interval_does_not(right: float, agrees: float, n: int) -> None:
     ours, narrower, trusting = [], [], []
@@ -162,6 +163,7 @@ def test_truth_is_covered_and_the_judges_own_interval_does_not(right: float, agr
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_judge_of_pure_noise_is_rarely_taken_for_help() -> None:
     for seed in SEEDS:
         rng = np.random.default_rng(seed)

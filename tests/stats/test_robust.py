@@ -158,6 +158,7 @@ def test_a_total_that_cannot_be_is_refused(wrong: float) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("count", [2, 4, 6])
 def test_ordinary_hours_rarely_score_above_three_and_a_half(count: int) -> None:
     alarms = judged = constant = 0
