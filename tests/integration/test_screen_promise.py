@@ -6,7 +6,6 @@ exceeds the margin.
 """
 
 import json
-import math
 
 import numpy as np
 import pytest
@@ -61,6 +60,7 @@ def flip_share(margin_of, seed, scale=1.0):
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_the_share_of_flips_is_at_most_what_is_promised(seed):
     mean, error = flip_share(conformal_margin, seed)
@@ -77,6 +77,7 @@ def test_the_maximum_of_ten_audits_fails_the_same_test(seed):
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 def test_under_a_shifted_distribution_the_promise_breaks():
     mean, error = flip_share(conformal_margin, 1, scale=2.0)
     assert mean > RATE + 3 * error
@@ -122,51 +123,64 @@ def convened(steps):
     raise AssertionError("it waits for a call")
 
 
-def flip_share_of_smart(audits_of, seed, scale=1.0):
+def drawn_scripts(rng, n, scale=1.0):
+    """Return n scripts' (screen, full, threshold), as members say them: with two decimals.
+
+    The threshold lies a thousandth nearer to the screen than the full score.
+    """
+    screen = np.round(rng.uniform(40, 60, n), 2)
+    error = rng.choice([-1, 1], n) * rng.gamma(2.0, 3.0, n) * scale
+    full = np.round(np.clip(screen + error, 1.0, 99.0), 2)
+    threshold = full + np.copysign(0.001, screen - full)
+    return list(zip(screen.tolist(), full.tolist(), threshold.tolist(), strict=True))
+
+
+def flips_of_smart(council, scripts):
+    """Return how many verdicts of the product's own steps differ from the full council's."""
+    flips = 0
+    for screen, full, threshold in scripts:
+        steps = behind_a_screen(council, Answers(screen, full), Script("a script", "fitness", threshold))
+        score = final_score(council.members, convened(steps).ballot.scores)
+        flips += verdict_of(score, threshold) != verdict_of(full, threshold)
+    return flips
+
+
+def flip_shares_of_smart(seed):
     """Return what `flip_share` does, for the product's own steps: 19 audits, then 10 scripts without one.
 
-    Scores have two decimals, as members' have; the threshold lies a thousandth nearer than the full score.
+    Three rows, after the same audits: the margin that they teach, the broken margin on the same scripts, and
+    the first again on scripts with twice the error.
     """
     card = ModelCard("m", target="x/m")
     seats = [Seat(CouncilMember("judge", 1.0, rubric="all", model="m"), card)]
     rng = np.random.default_rng(seed)
-    shares = np.empty(REPETITIONS)
+    shares = np.empty((3, REPETITIONS))
     for repetition in range(REPETITIONS):
-        council = Council(seats, card, audits_of(), Draws(AUDITS))
-        flips = 0
-        for number in range(AUDITS + 10):
-            error = rng.choice([-1, 1]) * rng.gamma(2.0, 3.0) * (1.0 if number < AUDITS else scale)
-            screen = round(rng.uniform(40, 60), 2)
-            full = round(min(99.0, max(1.0, screen + error)), 2)
-            threshold = full + math.copysign(0.001, screen - full)
-            steps = behind_a_screen(council, Answers(screen, full), Script("a script", "fitness", threshold))
-            score = final_score(council.members, convened(steps).ballot.scores)
-            differs = verdict_of(score, threshold) != verdict_of(full, threshold)
-            assert not (differs and number < AUDITS)
-            flips += differs
-        shares[repetition] = flips / 10
-    return shares.mean(), shares.std(ddof=1) / np.sqrt(REPETITIONS)
+        council = Council(seats, card, Audits(RATE), Draws(AUDITS))
+        assert flips_of_smart(council, drawn_scripts(rng, AUDITS)) == 0
+        broken = LargestOfTen(RATE)
+        for audit in council.audits._audits:
+            broken.add(audit)
+        assert len(broken) == AUDITS
+        fresh, shifted = drawn_scripts(rng, 10), drawn_scripts(rng, 10, scale=2.0)
+        shares[:, repetition] = (
+            flips_of_smart(council, fresh) / 10,
+            flips_of_smart(Council(seats, card, broken), fresh) / 10,
+            flips_of_smart(council, shifted) / 10,
+        )
+    return zip(shares.mean(axis=1), shares.std(axis=1, ddof=1) / np.sqrt(REPETITIONS), strict=True)
 
 
 @pytest.mark.slow
+@pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_modes_own_steps_keep_the_promise(seed):
-    mean, error = flip_share_of_smart(lambda: Audits(RATE), seed)
+def test_the_modes_own_steps_keep_the_promise_unless_the_margin_is_broken_or_scripts_shift(seed):
+    (mean, error), *broken = flip_shares_of_smart(seed)
     assert mean <= RATE + 3 * error
     assert mean >= RATE - 6 * error
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_modes_own_steps_break_it_behind_a_broken_margin(seed):
-    mean, error = flip_share_of_smart(lambda: LargestOfTen(RATE), seed)
-    assert mean > RATE + 3 * error
-
-
-@pytest.mark.slow
-def test_the_modes_own_steps_break_it_under_a_shift():
-    mean, error = flip_share_of_smart(lambda: Audits(RATE), 1, scale=2.0)
-    assert mean > RATE + 3 * error
+    assert len(broken) == 2
+    for mean, error in broken:
+        assert mean > RATE + 3 * error
 
 
 def audited(rng, stages):
