@@ -347,7 +347,7 @@ def test_a_budget_that_is_spent_needs_no_forecast():
     spent, unknown = watch.look(Figures(), hours)
     assert spent.level == "critical"
     assert spent.alert.explain().startswith(
-        "critical: budget forecast per day: past $3.9: $4 (95% interval $4 to more) over 40 requests from "
+        "critical: budget forecast per day: above $3.9: $4 (95% interval $4 to more) over 40 requests from "
         "1970-01-05 00:00 UTC to 1970-01-05 03:59 UTC ($4 of $3.9 spent since 1970-01-05 00:00 UTC"
     )
     assert unknown.explain() == ("not yet: budget forecast per month: a forecast needs 7 whole days, got 0")
