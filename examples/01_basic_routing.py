@@ -7,6 +7,7 @@ import os
 
 from smartroute import ModelRouter
 from smartroute.records import Call, Reply
+from smartroute.sinks import MemorySink
 from smartroute.testing import ScriptedProvider, reply
 
 PROMPTS = (
@@ -39,13 +40,14 @@ def words(confidence: float | None) -> str:
     return "confidence unknown" if confidence is None else f"confidence {confidence:.2f}"
 
 
+log = MemorySink()  # the default log is for traffic of your own
 keys = [key for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY") if os.environ.get(key)]
 if keys:
     print(f"Real models, by {', '.join(keys)}; at most $0.25.")
-    router = ModelRouter(max_usd=0.25)
+    router = ModelRouter(sink=log, max_usd=0.25)
 else:
     print("No key is set, so a script stands for the models: answers and figures are simulated.")
-    router = ModelRouter(provider=ScriptedProvider(script))
+    router = ModelRouter(sink=log, provider=ScriptedProvider(script))
 
 outcomes = []
 with router:

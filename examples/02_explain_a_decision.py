@@ -4,6 +4,7 @@ import os
 from typing import Any
 
 from smartroute import ModelRouter
+from smartroute.sinks import MemorySink
 from smartroute.testing import ScriptedProvider, reply
 
 LOOK_UP = {
@@ -14,13 +15,15 @@ LOOK_UP = {
     },
 }
 
+log = MemorySink()  # the default log is for traffic of your own
 keys = [key for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY") if os.environ.get(key)]
 if keys:
     print(f"Real models, by {', '.join(keys)}; at most $0.25.")
-    router = ModelRouter(max_usd=0.25)
+    router = ModelRouter(sink=log, max_usd=0.25)
 else:
     print("No key is set, so a script stands for the models: answers and figures are simulated.")
-    router = ModelRouter(provider=ScriptedProvider(lambda call: reply("Bonjour.", input_tokens=12)))
+    provider = ScriptedProvider(lambda call: reply("Bonjour.", input_tokens=12))
+    router = ModelRouter(sink=log, provider=provider)
 
 
 def explain(title: str, prompt: str, **options: Any) -> None:
@@ -28,7 +31,7 @@ def explain(title: str, prompt: str, **options: Any) -> None:
     print(f"\n--- {title}: {prompt}\n{router.decide(prompt, **options).explain()}")
 
 
-explain("hard, though short", "Is P equal to NP?")
+explain("harder than it is long", "Is P equal to NP?")
 explain("needs tools and a long answer", "Where is order 4711?", tools=[LOOK_UP], max_tokens=50_000)
 explain("your own word wins", "Where is order 4711?", complexity_override="complex")
 
@@ -37,5 +40,7 @@ with router:
 
 decision = outcome.decision
 print(f"\nDone as decided: {decision.ladder[0]} was asked first; {outcome.model} said: {outcome.text}")
-print(f"Reasons are data too: {decision.reasons}, {decision.ruled_out[0]}")
-print(f"The bill: {outcome.bill}{'' if keys else ' (simulated)'} for {len(outcome.attempts)} call(s).")
+print(f"Reasons are data too. Why: {'; '.join(decision.reasons)}.")
+print(f"Not asked: {', '.join(out.model for out in decision.ruled_out)}.")
+calls = "1 call" if len(outcome.attempts) == 1 else f"{len(outcome.attempts)} calls"
+print(f"The bill: {outcome.bill}{'' if keys else ' (simulated)'} for {calls}.")

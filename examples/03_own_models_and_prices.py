@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from smartroute import Catalogue, ModelCard, ModelRouter, Price, PriceTable
+from smartroute.sinks import MemorySink
 from smartroute.testing import ScriptedProvider, reply
 
 keys = [key for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY") if os.environ.get(key)]
@@ -27,7 +28,8 @@ catalogue = Catalogue.default().with_cards(
 )
 contract = PriceTable({"gpt-6-luna": Price(0.08, 0.4, source="our contract", as_of="2026-11-01")})
 
-with ModelRouter(catalogue=catalogue, prices=contract, provider=provider, max_usd=0.25) as router:
+log = MemorySink()  # the default log is for traffic of your own
+with ModelRouter(catalogue=catalogue, prices=contract, provider=provider, sink=log, max_usd=0.25) as router:
     print("\nUSD per million tokens in and out, and where the figure is from:")
     for name in ("gpt-4o", "team-llama", "laptop-qwen", "gpt-6-luna", "claude-haiku-5-5"):
         price = router.prices.price(name)

@@ -9,6 +9,7 @@ import os
 
 from smartroute.integration import SmartEnsembleEvaluator
 from smartroute.records import Call, Reply
+from smartroute.sinks import MemorySink
 from smartroute.testing import ScriptedProvider, reply
 
 SCRIPTS = {
@@ -44,7 +45,8 @@ async def main() -> None:
     bill_usd = {}
     for mode in ("full", "exact", "smart"):
         settings = {"max_usd": 0.25} if keys else {"provider": ScriptedProvider(script)}
-        async with SmartEnsembleEvaluator(mode=mode, seed=0, **settings) as council:
+        log = MemorySink()  # the default log is for traffic of your own
+        async with SmartEnsembleEvaluator(mode=mode, seed=0, sink=log, **settings) as council:
             print(f"\nmode {mode}")
             for text in SCRIPTS:
                 found = await council.evaluate_script(text, "fitness")

@@ -8,6 +8,7 @@ import os
 
 from smartroute.integration import SmartSingleModelExecutor
 from smartroute.records import Call, Reply
+from smartroute.sinks import MemorySink
 from smartroute.testing import ScriptedProvider, reply
 
 TICKETS = (
@@ -51,16 +52,18 @@ def triage(executor: SmartSingleModelExecutor, ticket: str) -> dict[str, object]
     return filed if isinstance(filed, dict) else {"queue": "other", "urgency": 1}
 
 
+log = MemorySink()  # the default log is for traffic of your own
 keys = [key for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY") if os.environ.get(key)]
 if keys:
     print(f"Real models, by {', '.join(keys)}; at most $0.25.")
-    executor = SmartSingleModelExecutor(max_usd=0.25)
+    executor = SmartSingleModelExecutor(sink=log, max_usd=0.25)
 else:
     print("No key is set, so a script stands for the models: answers and figures are simulated.")
-    executor = SmartSingleModelExecutor(provider=ScriptedProvider(script))
+    executor = SmartSingleModelExecutor(sink=log, provider=ScriptedProvider(script))
 
 with executor:
     queues = [triage(executor, ticket)["queue"] for ticket in TICKETS]
     stats = executor.get_stats()
-print(f"\n{len(queues)} tickets filed, {stats['escalations']} escalated")
+mended = sum(attempt["purpose"] == "repair" for event in log.events() for attempt in event.attempts)
+print(f"\n{len(queues)} tickets filed, answers mended: {mended}, escalated: {stats['escalations']}")
 print(f"\nThe bill: ${stats['total_cost']:.6f}{'' if keys else ' (simulated)'}")

@@ -42,14 +42,18 @@ def route(router: ModelRouter) -> None:
 
 
 def read_on(analytics: Analytics) -> None:
-    """Bring the rollup up to date, and say how much there was to read. Any question does so by itself."""
-    steps: list[tuple[int, int]] = []
-    if not analytics.catch_up(lambda read, new: steps.append((read, new))):
+    """Bring the rollup up to date, and say how much of the log that read. Any question does so by itself."""
+    read = 0
+
+    def note(so_far: int, new: int) -> None:
+        nonlocal read
+        read = so_far
+
+    if not analytics.catch_up(note):
         print("  no rollup can be kept here: questions read the log in full")
-    elif steps:
-        print(f"  the rollup read {steps[-1][0]} of {steps[-1][1]} new events")
-    else:
-        print("  nothing is new, and nothing was read")
+        return
+    events = sum(1 for _ in analytics.source.events())
+    print(f"  the log has {events} events, {read} of them new to the rollup")
 
 
 keys = [key for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY") if os.environ.get(key)]
@@ -75,11 +79,11 @@ with tempfile.TemporaryDirectory() as folder:
     router = ModelRouter(config=RouterConfig(provider=provider, log_path=url, max_usd=0.25))
     try:
         with router:
-            print("\nWhere the rollup stands")
-            route(router)
-            read_on(analytics)
-            route(router)
-            read_on(analytics)
+            for title in ("Eight requests, each with a word of feedback", "Eight more"):
+                print(f"\n{title}")
+                route(router)
+                read_on(analytics)
+            print("\nAsked once more")
             read_on(analytics)
     except SinkError as error:
         sys.exit(f"The log cannot be used: {error}")
@@ -87,8 +91,8 @@ with tempfile.TemporaryDirectory() as folder:
     print("\nBy model and tenant")
     for (model, tenant), figures in analytics.several([("model", "tenant")])["model", "tenant"].items():
         quality = figures.labels["user"].quality.mean or 0.0
-        print(f"  {model:24} {tenant}  {figures.requests:3} requests, ${figures.cost_usd:.6f}")
-        print(f"    thought {quality:.0%} good")
+        requests = f"{figures.requests} requests, ${figures.cost_usd:.6f}"
+        print(f"  {model:17} {tenant}  {requests}, thought {quality:.0%} good")
 
     report = compose(analytics, prices=Catalogue.default().prices(), group_by=("model", "tenant"))
     print(f"\n{markdown(report)}")

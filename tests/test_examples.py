@@ -24,7 +24,11 @@ def test_the_examples_have_numbers_of_their_own() -> None:
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
 def test_an_example_says_that_it_is_simulated_and_ends_with_the_bill(
-    path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    _own_state_directory: Path,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     runpy.run_path(str(path), run_name="__main__")
@@ -38,6 +42,7 @@ def test_an_example_says_that_it_is_simulated_and_ends_with_the_bill(
     assert usd is not None, bill
     assert 0 < float(usd[1]) < 0.01
     assert list(tmp_path.iterdir()) == []
+    assert not list(_own_state_directory.rglob("*.jsonl")), "the default log is for traffic of one's own"
 
 
 def test_the_first_example_shows_an_escalation_and_its_price(capsys: pytest.CaptureFixture[str]) -> None:
@@ -47,6 +52,10 @@ def test_the_first_example_shows_an_escalation_and_its_price(capsys: pytest.Capt
     invoice = printed[printed.index("Which invoice") : printed.index("Explain in two sentences")]
     assert len(re.findall(r"\$0\.\d{6}", invoice)) == 2
     assert "\n  4711\n" in invoice
+
+
+def test_the_fifth_example_shows_the_mending_that_it_speaks_of() -> None:
+    assert "2 tickets filed, answers mended: 1, escalated: 0" in _run("05")
 
 
 def _run(name: str, **environment: str) -> str:
@@ -64,12 +73,14 @@ def _run(name: str, **environment: str) -> str:
     return done.stdout
 
 
+READ = r"the log has (\d+) events, (\d+) of them new to the rollup"
+
+
 def test_the_ninth_example_reads_the_same_from_postgresql(postgres: Server) -> None:
     url = postgres.url()
     printed = _run("09", SMARTROUTE_DATABASE_URL=url)
     assert "SQLite" not in printed
-    assert printed.count("the rollup read 16 of 16 new events") == 2
-    assert "nothing is new, and nothing was read" in printed
+    assert re.findall(READ, printed) == [("16", "16"), ("32", "16"), ("32", "0")]
     assert "# Report (simulated)" in printed and "- 16 requests, from" in printed
     assert "- 32 requests, from" in _run("09", SMARTROUTE_DATABASE_URL=url)
 
@@ -77,7 +88,7 @@ def test_the_ninth_example_reads_the_same_from_postgresql(postgres: Server) -> N
 def test_the_ninth_example_reads_the_same_from_sqlite_and_says_so() -> None:
     printed = _run("09")
     assert "is not set, so a SQLite file stands for PostgreSQL" in printed
-    assert printed.count("the rollup read 16 of 16 new events") == 2
+    assert re.findall(READ, printed) == [("16", "16"), ("32", "16"), ("32", "0")]
 
 
 def test_the_ninth_example_names_the_extra_that_is_missing(tmp_path: Path) -> None:
