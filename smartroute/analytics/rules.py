@@ -38,8 +38,11 @@ class Rule:
     `critical_at` it becomes critical past that, and a warning again when the value is at or past `raise_at`.
 
     Past a threshold means surely past: not the value but the end of its 95% interval that is nearer to the
-    good side, so that the noise of few requests does not ring. `surely=False` lets the value alone decide on
-    `raise_at`; `critical_at` always wants the interval. A reading without one is decided by its value.
+    good side, so that the noise of few requests does not ring: seen through 60 requests at a time, a true
+    rate of 25% rings a rule at 30% in at most 1 window of 100, and by its value in more than 1 of 10. The
+    intervals are Wilson's for shares, that of a ratio for savings, the large-sample one for mean confidence,
+    and the score interval for quantiles. `surely=False` lets the value alone decide on `raise_at`;
+    `critical_at` always wants the interval. A reading without one is decided by its value.
 
     Raises ConfigError when the thresholds are the wrong way round.
     """
