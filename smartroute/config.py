@@ -224,22 +224,8 @@ class RouterConfig(BaseModel):
 
         Keyword settings win over the file. A relative `catalogue` or `log_path` is relative to the file.
         """
-        import tomllib
-
-        if not isinstance(path, str | Path):
-            raise ConfigError(f"the configuration file must be a path, got {path!r:.80}")
+        found = settings_in(path)
         file = Path(path)
-        try:
-            with file.open("rb") as stream:
-                table = tomllib.load(stream)
-        except OSError as error:
-            raise ConfigError(f"cannot read the configuration file {file}: {error.strerror}") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{file} is not valid TOML: {error}") from None
-        settings_there = table.get("smartroute", table)
-        if not isinstance(settings_there, Mapping):
-            raise ConfigError(f"{file}: smartroute must be a table of settings, got {settings_there!r:.80}")
-        found: dict[str, Any] = dict(settings_there)
         found.pop("alerts", None)  # the thresholds of whoever watches the log: see rules_from_file
         if isinstance(found.get("retry"), Mapping):
             found["retry"] = _retry(found["retry"], file)
@@ -251,6 +237,29 @@ class RouterConfig(BaseModel):
             return cls(**{**found, **settings})
         except ConfigError as error:
             raise ConfigError(f"{file}: {error}") from None
+
+
+def settings_in(path: str | Path) -> dict[str, Any]:
+    """Return what stands in a TOML file at the top level, or under [smartroute] where there is that.
+
+    Raises ConfigError for a file that cannot be read.
+    """
+    import tomllib
+
+    if not isinstance(path, str | Path):
+        raise ConfigError(f"the configuration file must be a path, got {path!r:.80}")
+    file = Path(path)
+    try:
+        with file.open("rb") as stream:
+            table = tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration file {file}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from None
+    found = table.get("smartroute", table)
+    if not isinstance(found, Mapping):
+        raise ConfigError(f"{file}: smartroute must be a table of settings, got {found!r:.80}")
+    return dict(found)
 
 
 def _retry(table: Mapping[str, Any], file: Path) -> RetryPolicy:

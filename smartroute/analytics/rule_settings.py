@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from smartroute.analytics.rules import DEFAULT_RULES, Rule, budget_rule
+from smartroute.config import settings_in
 from smartroute.errors import ConfigError
 
 _NUMBERS = ("raise_at", "clear_at", "critical_at")
@@ -23,22 +23,13 @@ def rules_from_file(path: str | Path, rules: Iterable[Rule] = DEFAULT_RULES) -> 
     `suggestion`, `surely`, or `off = true`. `usd_per_day` and `usd_per_month` add budgets. Without the table
     the rules are as they were. Raises ConfigError for a file that cannot be read and for what it cannot mean.
     """
-    file = Path(path)
-    try:
-        with file.open("rb") as stream:
-            document = tomllib.load(stream)
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration file {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file} is not valid TOML: {error}") from None
-    table = document.get("smartroute", document)
-    wanted = table.get("alerts", {}) if isinstance(table, Mapping) else {}
+    wanted = settings_in(path).get("alerts", {})
     if not isinstance(wanted, Mapping):
-        raise ConfigError(f"{file}: alerts must be a table, got {wanted!r:.60}")
+        raise ConfigError(f"{path}: alerts must be a table, got {wanted!r:.60}")
     try:
         return _changed(tuple(rules), wanted)
     except ConfigError as error:
-        raise ConfigError(f"{file}: alerts: {error}") from None
+        raise ConfigError(f"{path}: alerts: {error}") from None
 
 
 def _changed(rules: tuple[Rule, ...], wanted: Mapping[str, Any]) -> tuple[Rule, ...]:

@@ -82,6 +82,7 @@ def test_a_file_without_the_table_changes_nothing(tmp_path):
         ("[alerts.errors]\nsuggestion = 5", "must be text"),
         ("[alerts]\nusd_per_day = -5", "above 0"),
         ("[alerts", "not valid TOML"),
+        ("smartroute = 5", "smartroute must be a table"),
     ],
 )
 def test_a_mistake_is_told_with_its_cure(tmp_path, text, told):
