@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 from smartroute.classify import estimate_tokens
 from smartroute.errors import ConfigError, TaskError
 from smartroute.familiar import familiar_unit
+from smartroute.integration.account import Account
 from smartroute.integration.audits import WIDE_MARGIN, AuditReport, Audits
 from smartroute.integration.ballot import as_json, member_messages
 from smartroute.integration.convening import (
@@ -109,16 +110,12 @@ class SmartEnsembleEvaluator:
         router: ModelRouter | None = None,
         **settings: Any,
     ) -> None:
-        if router is not None and settings:
-            raise ConfigError(f"pass router=... or its settings ({', '.join(sorted(settings))}), not both")
+        self._account = Account(router, settings)
         self.members = checked_members(members)
         self._modes = _checked_modes(mode)
         self._thresholds = checked_thresholds(thresholds)
         self._audit_share = _share(audit_share, "audit_share")
         self._screen_model = screen_model
-        self._settings = settings
-        self._given_router = router
-        self._router: ModelRouter | None = router
         self._lock = fork_safe_lock()
         self._rng = random.Random(seed)
         self.audits = Audits(flip_rate, wide_margin=_points(wide_margin))
@@ -132,11 +129,7 @@ class SmartEnsembleEvaluator:
     @property
     def router(self) -> ModelRouter:
         """Return the router, built at first use."""
-        router = self._router
-        if router is None:
-            with self._lock:
-                router = self._router = self._router or ModelRouter(**self._settings)
-        return router
+        return self._account.router
 
     def get_approval_threshold(self, niche: str = "fitness") -> float:
         """Return the score from which a script is approved. COUNCIL_APPROVAL_THRESHOLD wins over all."""
@@ -363,15 +356,13 @@ class SmartEnsembleEvaluator:
         """Wait for comparisons in threads, and close the router, if it is this council's own."""
         if self._old is not None:
             self._old.join()
-        if self._router is not None and self._given_router is None:
-            self._router.close()
+        self._account.close()
 
     async def aclose(self) -> None:
         """Wait for comparisons under way, and close the router, if it is this council's own."""
         if self._old is not None:
             await self._old.wait()
-        if self._router is not None and self._given_router is None:
-            await self._router.aclose()
+        await self._account.aclose()
 
     async def __aenter__(self) -> Self:
         return self

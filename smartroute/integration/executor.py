@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any, Self
 
-from smartroute.errors import ConfigError, TaskError
+from smartroute.errors import TaskError
 from smartroute.familiar import familiar_result, familiar_unit
-from smartroute.locks import fork_safe_lock
+from smartroute.integration.account import Account
 from smartroute.records import Outcome, Task, TaskComplexity
 from smartroute.router import ModelRouter
 
@@ -22,21 +22,12 @@ class SmartSingleModelExecutor:
     """
 
     def __init__(self, router: ModelRouter | None = None, **settings: Any) -> None:
-        if router is not None and settings:
-            raise ConfigError(f"pass router=... or its settings ({', '.join(sorted(settings))}), not both")
-        self._given_router = router
-        self._router = router
-        self._settings = settings
-        self._lock = fork_safe_lock()
+        self._account = Account(router, settings)
 
     @property
     def router(self) -> ModelRouter:
         """Return the router, built at first use."""
-        router = self._router
-        if router is None:
-            with self._lock:
-                router = self._router = self._router or ModelRouter(**self._settings)
-        return router
+        return self._account.router
 
     async def execute(
         self,
@@ -106,13 +97,11 @@ class SmartSingleModelExecutor:
 
     def close(self) -> None:
         """Close the router, if it is this executor's own."""
-        if self._router is not None and self._given_router is None:
-            self._router.close()
+        self._account.close()
 
     async def aclose(self) -> None:
         """Do what `close` does, and close connections of this event loop."""
-        if self._router is not None and self._given_router is None:
-            await self._router.aclose()
+        await self._account.aclose()
 
     def __enter__(self) -> Self:
         return self
