@@ -7,6 +7,7 @@ the hash of a short prompt can be guessed. `occurrence` counts equal calls in th
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -14,7 +15,7 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -95,28 +96,16 @@ class RecordingProvider:
     def send(self, call: Call) -> Reply:
         """Return what the inner provider returns, or raise what it raises, and write it down."""
         begun = self._begin(call)
-        try:
+        with self._failures_written(call, begun):
             reply = self.inner.send(call)
-        except Exception as error:
-            self._write(call, begun, Failure.of(error))
-            raise
-        except BaseException:
-            self._write(call, begun, Failure.cancelled())
-            raise
         self._write(call, begun, reply)
         return reply
 
     async def asend(self, call: Call) -> Reply:
         """Do what `send` does, without blocking the event loop but for the write."""
         begun = self._begin(call)
-        try:
+        with self._failures_written(call, begun):
             reply = await self.inner.asend(call)
-        except Exception as error:
-            self._write(call, begun, Failure.of(error))
-            raise
-        except BaseException:
-            self._write(call, begun, Failure.cancelled())
-            raise
         self._write(call, begun, reply)
         return reply
 
@@ -142,6 +131,17 @@ class RecordingProvider:
             file, self._file = self._file, None
             if file is not None:
                 file.close()
+
+    @contextlib.contextmanager
+    def _failures_written(self, call: Call, begun: _Begun) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            self._write(call, begun, Failure.of(error))
+            raise
+        except BaseException:
+            self._write(call, begun, Failure.cancelled())
+            raise
 
     def _begin(self, call: Call) -> _Begun:
         key = call_key(call)
