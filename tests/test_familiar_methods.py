@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from replaced_system import ANSWER_KEYS
 
 from smartroute import Catalogue, ModelCard, ModelRouter, Price, TaskComplexity
 from smartroute.testing import ScriptedProvider, reply
@@ -67,16 +68,7 @@ def test_the_model_for_a_complexity_is_the_first_rung(router, complexity):
 
 def test_route_and_execute_returns_the_familiar_keys(router):
     result = asyncio.run(router.route_and_execute({"text": "x" * 3_000, "type": "general"}, "Say ok."))
-    assert set(result) == {
-        "result",
-        "confidence",
-        "model_used",
-        "complexity",
-        "cost",
-        "escalated",
-        "execution_time",
-        "timestamp",
-    }
+    assert set(result) == ANSWER_KEYS
     assert (result["result"], result["model_used"], result["complexity"]) == ("ok", "premium", "complex")
     assert result["cost"] == pytest.approx(200 * 100e-6)
     assert router.provider.calls[-1].messages[-1]["content"] == "Say ok."

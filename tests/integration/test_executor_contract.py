@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from council_servers import Answer, Panel, texts_by_role
 from pydantic import BaseModel
+from replaced_system import ANSWER_KEYS
 
 from smartroute import AllModelsFailedError, Catalogue, ModelCard, Price, SmartRouteError, TaskComplexity
 from smartroute.routing.retries import RetryPolicy
@@ -23,16 +24,6 @@ from smartroute.testing import CapturingSink, FrozenClock
 
 pytestmark = pytest.mark.wire
 
-KEYS = {
-    "result",
-    "confidence",
-    "model_used",
-    "complexity",
-    "cost",
-    "escalated",
-    "execution_time",
-    "timestamp",
-}
 ABILITIES = ("json_schema", "tools")
 CATALOGUE = Catalogue.of(
     [
@@ -128,7 +119,7 @@ def prompts(panel: Panel) -> list[str]:
 def test_an_answer_has_the_keys_and_types_that_callers_read(execute, panel):
     panel.openai.script(Answer("Paris", input_tokens=1000, output_tokens=100))
     result = execute("What is the capital of France?")
-    assert set(result) == KEYS
+    assert set(result) == ANSWER_KEYS
     assert result["result"] == "Paris"
     assert result["confidence"] is None or 0 <= result["confidence"] <= 1
     assert result["model_used"] == "gpt-4o-mini"
@@ -190,7 +181,7 @@ def test_a_template_without_its_place_never_loses_the_text(execute, panel):
 def test_with_a_response_format_the_result_is_the_text_of_the_json(climb, panel, response_format):
     panel.openai.script(Answer(GOOD, input_tokens=1000, output_tokens=100))
     result = climb("What a day!", response_format=response_format)
-    assert set(result) == KEYS
+    assert set(result) == ANSWER_KEYS
     assert result["result"] == GOOD
     assert json.loads(result["result"]) == {"mood": "glad", "strength": 3}
     assert result["cost"] == pytest.approx(0.0014)
@@ -349,7 +340,7 @@ def test_a_text_that_is_no_text_is_refused_before_any_call(execute, panel, text)
 def test_the_synchronous_twin_gives_the_same_answer(build, panel):
     panel.openai.script(Answer("Paris", input_tokens=1000, output_tokens=100))
     result = build().execute_sync("What is the capital of France?", "general", prompt_template="Q: {text}")
-    assert set(result) == KEYS
+    assert set(result) == ANSWER_KEYS
     assert (result["result"], result["model_used"]) == ("Paris", "gpt-4o-mini")
     assert result["cost"] == pytest.approx(0.0014)
     assert prompts(panel) == ["Q: What is the capital of France?"]

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from pydantic import BaseModel
+from replaced_system import ANSWER_KEYS
 
 from smartroute import (
     AllModelsFailedError,
@@ -37,16 +38,6 @@ SHAPE = {
             "additionalProperties": False,
         },
     },
-}
-KEYS = {
-    "result",
-    "confidence",
-    "model_used",
-    "complexity",
-    "cost",
-    "escalated",
-    "execution_time",
-    "timestamp",
 }
 
 
@@ -146,7 +137,7 @@ def test_a_fence_around_the_json_is_taken_off():
 def test_a_template_holds_one_place_and_nothing_else_means_anything(template, text, prompt):
     executor = executor_of(lambda call: "ok")
     found = executor.execute_sync(text, prompt_template=template)
-    assert set(found) == KEYS
+    assert set(found) == ANSWER_KEYS
     assert executor.router.provider.calls[0].messages[0]["content"] == prompt
 
 
@@ -180,7 +171,7 @@ def test_both_faces_give_the_same_and_the_sync_one_works_inside_a_loop():
         return awaited, blocking
 
     awaited, blocking = asyncio.run(main())
-    same = KEYS - {"execution_time", "timestamp"}
+    same = ANSWER_KEYS - {"execution_time", "timestamp"}
     assert {key: awaited[key] for key in same} == {key: blocking[key] for key in same}
 
 

@@ -411,6 +411,12 @@ def _silent() -> socket.socket:
     return silent
 
 
+def completion(choice: Mapping[str, Any], **more: Any) -> Answer:
+    """Return the answer whose body holds this choice, and nothing that is not given."""
+    body = {"id": "x", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice]}
+    return Answer(body={**body, **more})
+
+
 def closed_port() -> int:
     """Return a loopback port where nobody listens, nor will: this process holds it."""
     return int(_silent().getsockname()[1])

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from calls import WEATHER, call_for
-from servers import Answer, AnthropicServer, GeminiServer, OpenAIServer, WireServer, closed_port
+from servers import Answer, AnthropicServer, GeminiServer, OpenAIServer, WireServer, closed_port, completion
 
 from smartroute.errors import (
     AuthenticationError,
@@ -263,18 +263,8 @@ def test_what_is_no_completion_is_malformed(server: WireServer, ask: Ask, answer
 
 
 def test_a_choice_without_a_message_is_malformed(openai_server: OpenAIServer, ask: Ask) -> None:
-    openai_server.script(
-        Answer(
-            body={
-                "id": "x",
-                "object": "chat.completion",
-                "created": 1,
-                "model": "m",
-                "choices": [{"index": 0, "finish_reason": "stop"}],
-                "usage": {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5},
-            }
-        )
-    )
+    usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
+    openai_server.script(completion({"index": 0, "finish_reason": "stop"}, usage=usage))
     assert type(error_of(ask, call_for(openai_server))) is MalformedReplyError
 
 

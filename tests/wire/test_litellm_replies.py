@@ -15,7 +15,16 @@ from typing import Any
 
 import pytest
 from calls import MODELS, PIXEL, WEATHER, call_for
-from servers import Answer, AnthropicServer, GeminiServer, OpenAIServer, ToolCall, WireServer, once
+from servers import (
+    Answer,
+    AnthropicServer,
+    GeminiServer,
+    OpenAIServer,
+    ToolCall,
+    WireServer,
+    completion,
+    once,
+)
 
 from smartroute.errors import ProviderUnavailableError
 from smartroute.providers.litellm import LiteLLMProvider
@@ -58,17 +67,7 @@ def test_cached_written_and_reasoning_tokens_are_counted_as_parts_of_the_whole(
 
 def test_missing_usage_is_unknown_and_not_zero(openai_server: OpenAIServer, ask: Ask) -> None:
     message = {"role": "assistant", "content": "hi"}
-    openai_server.script(
-        Answer(
-            body={
-                "id": "x",
-                "object": "chat.completion",
-                "created": 1,
-                "model": "gpt-4o-mini",
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-            }
-        )
-    )
+    openai_server.script(completion({"index": 0, "message": message, "finish_reason": "stop"}))
     reply = ask(call_for(openai_server))
     assert reply.text == "hi"
     assert reply.usage is None
@@ -85,18 +84,7 @@ def test_reasoning_counted_beside_the_answer_is_added_to_the_output(
         "completion_tokens_details": {"reasoning_tokens": 20},
     }
     message = {"role": "assistant", "content": "hi"}
-    openai_server.script(
-        Answer(
-            body={
-                "id": "x",
-                "object": "chat.completion",
-                "created": 1,
-                "model": "m",
-                "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
-                "usage": usage,
-            }
-        )
-    )
+    openai_server.script(completion({"index": 0, "message": message, "finish_reason": "stop"}, usage=usage))
     assert ask(call_for(openai_server)).usage == Usage(10, 25, reasoning_tokens=20)
 
 
