@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from smartroute.errors import ConfigError
+from smartroute.records import TaskComplexity
 
 if TYPE_CHECKING:
     from smartroute.events import Event
@@ -19,7 +20,7 @@ class Filter:
     """Which outcomes count: those that match every field that is given.
 
     `since` (inclusive) and `until` (exclusive) are moments with a time zone, or text in ISO 8601, UTC.
-    Raises ConfigError for one that is neither.
+    Raises ConfigError for one that is neither, for a complexity that there is not, and for what is no text.
     """
 
     since: datetime | str | None = None
@@ -33,6 +34,13 @@ class Filter:
     def __post_init__(self) -> None:
         for name in ("since", "until"):
             object.__setattr__(self, name, _moment(getattr(self, name), name))
+        for name in ("kind", "complexity", "model", "tenant", "strategy"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise ConfigError(f"{name} must be text, got {value!r:.60}")
+        levels = [level.value for level in TaskComplexity]
+        if self.complexity is not None and self.complexity not in levels:
+            raise ConfigError(f"complexity must be one of {', '.join(levels)}, got {self.complexity!r:.60}")
 
     def takes(self, event: Event) -> bool:
         """Return whether an outcome counts."""

@@ -39,6 +39,12 @@ DIMENSIONS = (
 )
 """What figures may be grouped by. `unit` is whom the request was for; hours and days are UTC."""
 
+_MOST_HOURS = 100_000
+"""How many hours a series may have, some 11 years: each has figures, if empty ones."""
+
+_MOST_EVENTS = 1_000_000
+"""How many single events may be asked for at once: each is held in memory."""
+
 _EVERYTHING = Filter()
 
 
@@ -88,6 +94,8 @@ class Analytics:
         self, by: Sequence[str] | str, where: Filter = _EVERYTHING
     ) -> dict[tuple[str | None, ...], Figures]:
         """Return the figures by the values of DIMENSIONS. Raises ConfigError for an unknown one."""
+        if not isinstance(by, Iterable):
+            raise ConfigError(f"figures are grouped by a name or several, got {by!r:.40}")
         names = (by,) if isinstance(by, str) else tuple(by)
         return self.several((names,), where)[names]
 
@@ -119,8 +127,7 @@ class Analytics:
 
         The last hour is that of the newest outcome that counts.
         """
-        if isinstance(hours, bool) or not isinstance(hours, int) or hours < 1:
-            raise ConfigError(f"hours must be a whole number of at least 1, got {hours!r:.40}")
+        _check_count(hours, "hours", 1, _MOST_HOURS)
         newest = self.figures(where).last
         if newest is None:
             return []
@@ -155,6 +162,7 @@ class Analytics:
 
     def newest(self, n: int = 20, where: Filter = _EVERYTHING) -> list[Event]:
         """Return the newest outcomes that count, newest first."""
+        _check_count(n, "n", 0, _MOST_EVENTS)
         return heapq.nlargest(n, self.outcomes(where), key=lambda event: (event.time, event.id))
 
     def summary(self, where: Filter = _EVERYTHING) -> dict[str, Any]:
@@ -187,6 +195,11 @@ class Analytics:
             100.0 * (1.0 - pairs.cost / pairs.baseline) if pairs.baseline > 0 else None
         )
         return summary
+
+
+def _check_count(value: object, name: str, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        raise ConfigError(f"{name} must be a whole number from {least} to {most}, got {value!r:.40}")
 
 
 def _value(event: Event, name: str) -> str | None:

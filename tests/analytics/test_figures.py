@@ -208,9 +208,38 @@ def test_the_newest_come_first():
     assert [event.id for event in Analytics(Lines(events)).newest(3)] == ["o29", "o28", "o27"]
 
 
-def test_an_unknown_dimension_is_told():
-    with pytest.raises(ConfigError, match="colour"):
-        Analytics(Lines([])).grouped("colour")
+@pytest.mark.parametrize("by", ["colour", 5, None, ["kind", 5]])
+def test_an_unknown_dimension_is_told(by):
+    with pytest.raises(ConfigError, match=r"grouped by .*(colour|5|None)"):
+        Analytics(Lines([])).grouped(by)
+
+
+@pytest.mark.parametrize("n", [-1, 1.5, "5", None, True, 10**9])
+def test_a_number_of_hours_or_events_that_cannot_be_is_told(n):
+    analytics = Analytics(Lines([an_outcome("a", "2026-11-23T08:00:00.000000Z")]))
+    with pytest.raises(ConfigError, match="hours must be a whole number from 1 to 100000"):
+        analytics.series(n)
+    with pytest.raises(ConfigError, match="n must be a whole number from 0 to 1000000"):
+        analytics.newest(n)
+
+
+@pytest.mark.parametrize(
+    ("first", "names"),
+    [
+        ("2026-02-28T22:30:00", ["2026-02-28T22", "2026-02-28T23", "2026-03-01T00", "2026-03-01T01"]),
+        ("2028-02-28T22:30:00", ["2028-02-28T22", "2028-02-28T23", "2028-02-29T00", "2028-02-29T01"]),
+        ("2026-12-31T22:59:59", ["2026-12-31T22", "2026-12-31T23", "2027-01-01T00", "2027-01-01T01"]),
+    ],
+)
+@pytest.mark.parametrize("rollup", [True, False])
+def test_series_go_on_over_the_ends_of_days_months_and_years(tmp_path, first, names, rollup):
+    log = tmp_path / "2026-11-10-a-1-00.jsonl"
+    moments = (f"{first}.999999Z", f"{names[-2]}:00:00.000000Z", f"{names[-1]}:59:59.999999Z")
+    log.write_bytes(b"".join(an_outcome(f"o{n}", time).to_line() for n, time in enumerate(moments)))
+    series = Analytics(tmp_path, rollup=rollup).series(4)
+    assert [(name, figures.requests) for name, figures in series] == list(
+        zip(names, [1, 0, 1, 1], strict=True)
+    )
 
 
 def test_the_summary_speaks_as_get_stats_does(tmp_path):

@@ -28,10 +28,11 @@ def test_moments_are_of_any_zone_and_their_end_is_exclusive(where, taken):
 
 @pytest.mark.parametrize("name", ["kind", "complexity", "model", "tenant", "strategy"])
 def test_a_field_that_is_given_must_be_the_outcomes_own(name):
-    assert Filter(**{name: "a"}).takes(an_outcome(**{name: "a"}))
-    assert not Filter(**{name: "a"}).takes(an_outcome(**{name: "b"}))
-    assert not Filter(**{name: "a"}).takes(an_outcome())
-    assert Filter().takes(an_outcome(**{name: "b"}))
+    wanted, other = ("simple", "medium") if name == "complexity" else ("a", "b")
+    assert Filter(**{name: wanted}).takes(an_outcome(**{name: wanted}))
+    assert not Filter(**{name: wanted}).takes(an_outcome(**{name: other}))
+    assert not Filter(**{name: wanted}).takes(an_outcome())
+    assert Filter().takes(an_outcome(**{name: other}))
 
 
 def test_all_that_is_given_must_hold():
@@ -43,3 +44,16 @@ def test_all_that_is_given_must_hold():
 def test_a_moment_that_is_none_is_told(moment):
     with pytest.raises(ConfigError, match="since"):
         Filter(since=moment)
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"complexity": "hard"}, "complexity must be one of simple, medium, complex, got 'hard'"),
+        ({"tenant": ["acme"]}, "tenant must be text"),
+        ({"kind": 5}, "kind must be text, got 5"),
+    ],
+)
+def test_a_choice_that_nothing_can_match_is_told(fields, told):
+    with pytest.raises(ConfigError, match=told):
+        Filter(**fields)
