@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import time
-from collections import OrderedDict
 from typing import TYPE_CHECKING, NamedTuple
 
 from smartroute.analytics.alerts import Alert, Watch
@@ -64,8 +63,8 @@ class AlertSink:
         self._window_s = window_s
         self._every_s = every_s
         self._clock = clock or Clock()
-        self._minutes: OrderedDict[int, Figures] = OrderedDict()
-        self._hours = hours or Hours()
+        self._minutes: dict[int, Figures] = {}
+        self._hours = Hours() if hours is None else hours  # one without hours yet counts as False
         self._due_s = 0.0
         self._process = os.getpid()
         self._simulated: bool | None = None
@@ -145,9 +144,10 @@ class AlertSink:
         self._hours.add(event, at_s)
 
     def _check(self, now_s: float) -> None:
-        oldest = int((now_s - self._window_s) // _BUCKET_S)
-        while self._minutes and next(iter(self._minutes)) < oldest:
-            self._minutes.popitem(last=False)
+        oldest, newest = (int(at_s // _BUCKET_S) for at_s in (now_s - self._window_s, now_s))
+        # A clock that ran ahead and was put back leaves minutes that are still to come: they go too.
+        for minute in [minute for minute in self._minutes if not oldest <= minute <= newest]:
+            del self._minutes[minute]
         window = Figures()
         for figures in self._minutes.values():
             window.merge(figures)

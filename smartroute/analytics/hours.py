@@ -72,13 +72,13 @@ class Hours:
         self.first = hour if self.first is None else min(self.first, hour)
 
     def advance(self, now_s: float) -> None:
-        """Let the time be what it is, and forget what lies too far back."""
+        """Let the time be what it is, and forget what lies too far back, or ahead: a clock was wrong."""
         self.now_s = now_s
         oldest = self.current - self._keep
-        for hour in [hour for hour in self._sums if hour < oldest]:
+        for hour in [hour for hour in self._sums if not oldest <= hour <= self.current]:
             del self._sums[hour]
         if self.first is not None:
-            self.first = max(self.first, oldest)
+            self.first = min(max(self.first, oldest), self.current)
 
     @property
     def current(self) -> int:
