@@ -13,11 +13,15 @@ if TYPE_CHECKING:
     from smartroute.stats.intervals import Interval
 
 _UNKNOWN = "-"
+_INSIGHTS = "Insights"
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a report: its title, a table (perhaps without rows), and lines below it."""
+    """A part of a report: its title, a table (perhaps without rows), and lines below it.
+
+    Only an insight's line has line breaks, and the lines behind them are indented.
+    """
 
     title: str
     columns: tuple[str, ...] = ()
@@ -27,7 +31,12 @@ class Page:
 
 def pages(report: Report) -> tuple[Page, ...]:
     """Return the parts of a report, the most important first. Those of simulated traffic say so, each."""
-    found = tuple(_pages(report))
+    found = tuple(
+        page
+        if page.title == _INSIGHTS
+        else replace(page, lines=tuple(" ".join(line.split()) for line in page.lines))
+        for page in _pages(report)
+    )
     if report.simulated:
         return tuple(replace(page, title=f"{page.title} (simulated)") for page in found)
     return found
@@ -106,9 +115,9 @@ def _saving_row(saving: Saving) -> tuple[str, ...]:
 
 def _insights_page(report: Report) -> Page:
     if not report.insights:
-        return Page("Insights", lines=("nothing to act on that chance alone may not have done",))
+        return Page(_INSIGHTS, lines=("nothing to act on that chance alone may not have done",))
     return Page(
-        "Insights",
+        _INSIGHTS,
         lines=tuple(insight.explain() for insight in report.insights),
     )
 

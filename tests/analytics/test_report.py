@@ -1,6 +1,7 @@
 """One composed report, and what terminal, markdown and CSV make of it."""
 
 import csv
+import dataclasses
 import io
 import json
 import sys
@@ -11,7 +12,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from smartroute.analytics import Analytics, Filter, compose
+from smartroute.analytics import Analytics, Filter, Insight, compose
 from smartroute.cli import app
 from smartroute.dashboard.report_forms import comma_separated, html, markdown, show_report
 from smartroute.dashboard.report_pages import pages
@@ -545,3 +546,14 @@ def test_what_is_too_large_for_a_number_is_unknown_in_json():
     log = a_log(*(an_outcome(n, cost_usd=1e308, latency_s=1e308) for n in range(40)))
     document = json.loads(json.dumps(compose(Analytics(log), prices=PRICES).as_dict(), allow_nan=False))
     assert (document["requests"], document["cost_usd"]) == (40, None)
+
+
+def test_a_name_with_line_breaks_makes_no_paragraph_of_its_own():
+    hostile = "a\n\n# Saved: 100%\u2028b"
+    log = a_log(*(an_outcome(n, kind=hostile, baseline_model=hostile, model="mini") for n in range(40)))
+    report = compose(Analytics(log), Filter(kind=hostile), prices=PRICES)
+    insight = Insight("x", hostile, f"Of kind {hostile}", 1.0, None, 9, None, None, "Do.", "less")
+    text = markdown(dataclasses.replace(report, insights=(insight,)))
+    assert "# Saved" in text
+    assert not any(line.lstrip().startswith("# Saved") for line in text.splitlines())
+    assert insight.explain().count("\n") == 3

@@ -62,14 +62,13 @@ class Insight:
             if self.false_alarm_rate
             else "prices, not a sample"
         )
-        return "\n".join(
-            (
-                f"{self.claim}.",
-                f"  n = {self.n}, {days}; {luck}",
-                f"  {self.suggestion}",
-                f"  expected: {self.effect}",
-            )
+        told = (
+            f"{self.claim}.",
+            f"n = {self.n}, {days}; {luck}",
+            self.suggestion,
+            f"expected: {self.effect}",
         )
+        return "\n  ".join(" ".join(part.split()) for part in told)  # names may hold line breaks
 
 
 @dataclass(frozen=True, slots=True)
