@@ -49,7 +49,7 @@ def check_log(
     if isinstance(hours, bool) or not isinstance(hours, int) or hours < 0:
         raise ConfigError(f"hours must be a whole number of at least 0, got {hours!r:.40}")
     now_s = (clock or Clock()).now()
-    since = datetime.fromtimestamp((int(now_s // HOUR_S) - hours) * HOUR_S, UTC)
+    since = datetime.fromtimestamp(max(0, int(now_s // HOUR_S) - hours) * HOUR_S, UTC)
     chosen = replace(where or Filter(), since=None, until=None)
     groups = analytics.grouped("simulated", replace(chosen, since=since))
     window = Figures()

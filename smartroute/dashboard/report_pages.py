@@ -166,7 +166,7 @@ def _fixed_page(report: Report) -> Page:
                 f.model,
                 _usd(f.cost_usd),
                 _share(f.saving.share),
-                _range(f.saving.interval),
+                _UNKNOWN if f.cost_usd is None else _range(f.saving.interval),
                 _number(f.quality.mean),
                 str(f.quality.n),
             )

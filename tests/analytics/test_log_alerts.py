@@ -52,6 +52,7 @@ def test_the_window_is_the_present_hour_and_whole_ones_before_it():
     assert heard[0].since == "2026-11-23T07:00:00.000000Z"
     assert {status.rule: status.reading.n for status in checked(log, [], hours=2)}["errors"] == 180
     assert {status.rule: status.reading.n for status in checked(log, [], hours=0)}["errors"] == 40
+    assert {status.rule: status.reading.n for status in checked(log, [], hours=10**9)}["errors"] == 180
 
 
 def test_only_the_requests_that_are_meant_count():

@@ -538,6 +538,8 @@ def test_models_without_a_price_are_named_once_in_the_report_and_nowhere_else(ca
     report = compose(Analytics(a_log(*strangers, an_outcome(7))), prices=PRICES)
     (note,) = (note for note in report.notes if "no price is known" in note)
     assert "own-0, own-1, own-2, own-3, own-4 and 2 more: no comparison has them" in note
+    (page,) = (page for page in pages(report) if page.title == "Everything to one model")
+    assert ("own-0", "-", "-", "-", "-", "0") in page.rows
     assert not caplog.records
 
 
