@@ -92,8 +92,8 @@ class OtelSink:
             if event.quality is not None:
                 self._quality.record(event.quality, {"smartroute.source": event.source or "user"})
             return
-        ended_ns = _nanoseconds(event.time)
-        started_ns = ended_ns - int((event.latency_s or 0.0) * 1e9)
+        ended_ns = _moment(event.time)
+        started_ns = max(0, ended_ns - _nanoseconds(event.latency_s or 0.0))
         span = self._tracer.start_span(
             f"route {event.kind or 'general'}", start_time=started_ns, attributes=_request_attributes(event)
         )
@@ -116,7 +116,7 @@ class OtelSink:
         model = attempt.get("model", "")
         usd, failure, latency_s = attempt.get("cost_usd"), attempt.get("failure"), attempt.get("latency_s")
         at_s = attempt.get("started_at")
-        started_ns = fallback_ns if at_s is None else int(at_s * 1e9)
+        started_ns = fallback_ns if at_s is None else _nanoseconds(at_s)
         common = _call_attributes(attempt)
         span = self._tracer.start_span(
             f"{common['gen_ai.operation.name']} {model}",
@@ -135,7 +135,7 @@ class OtelSink:
             )
         if failure is not None:
             span.set_status(self._trace.StatusCode.ERROR, failure)
-        span.end(end_time=started_ns + int((latency_s or 0.0) * 1e9))
+        span.end(end_time=min(started_ns + _nanoseconds(latency_s or 0.0), _LAST_NS))
         measured = {**common, "error.type": failure} if failure is not None else common
         if latency_s is not None:
             self._durations.record(latency_s, measured)
@@ -198,6 +198,17 @@ def _span_attributes(attempt: Mapping[str, Any], event: Event) -> dict[str, Any]
     return {name: value for name, value in found.items() if value is not None}
 
 
-def _nanoseconds(time: str) -> int:
+def _moment(time: str) -> int:
     moment = datetime.fromisoformat(time.replace("Z", "+00:00"))
-    return int(moment.timestamp() * 1e6) * 1_000
+    return min(max(0, int(moment.timestamp() * 1e6) * 1_000), _LAST_NS)
+
+
+def _nanoseconds(seconds: float) -> int:
+    """Return seconds as spans have them: from 0 on, and in 63 bits.
+
+    One moment outside of these, by a clock that is wrong, would cost an exporter all the spans of its batch.
+    """
+    return int(seconds * 1e9) if 0.0 <= seconds < _LAST_NS / 1e9 else 0 if seconds < 0.0 else _LAST_NS
+
+
+_LAST_NS = (1 << 63) - 1

@@ -15,6 +15,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from smartroute import AllModelsFailedError, Catalogue, ModelCard, ModelRouter, Price
 from smartroute.errors import ProviderUnavailableError
+from smartroute.events import Event
 from smartroute.records import Usage
 from smartroute.routing.retries import RetryPolicy
 from smartroute.sinks.otel import OtelSink
@@ -91,6 +92,22 @@ def test_times_are_those_of_the_request_and_its_calls():
         span = heard.spans()[name]
         assert span.start_time == pytest.approx(attempt.started_at * 1e9, abs=1e3)
         assert span.end_time - span.start_time == pytest.approx(attempt.latency_s * 1e9, abs=1e3)
+
+
+@pytest.mark.parametrize("year", ["0001", "1969", "2026", "9999"])
+@pytest.mark.parametrize("latency_s", [-5.0, 0.5, 1e308, float("inf")])
+def test_no_clock_makes_a_time_that_a_batch_cannot_hold(year, latency_s):
+    """OTLP holds times as 64 bits without a sign, in nanoseconds since 1970: to the year 2554."""
+    heard = Heard(script)
+    call = {"model": "m", "purpose": "answer", "latency_s": latency_s, "started_at": latency_s}
+    event = Event(
+        3, "outcome", "o", "o", f"{year}-01-01T00:00:00.000000Z", True, latency_s=latency_s, attempts=(call,)
+    )
+    heard.router.config.sink.emit(event)
+    spans = heard.spans()
+    assert set(spans) == {"route general", "chat m"}
+    for span in spans.values():
+        assert 0 <= span.start_time <= span.end_time < 1 << 64
 
 
 def test_a_requests_span_is_a_child_of_the_applications():
