@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from smartroute.analytics.alerts import Alert, Watch
 from smartroute.analytics.background import Background
+from smartroute.analytics.checked import checked_number
 from smartroute.analytics.figures import Figures
 from smartroute.analytics.hours import Hours
 from smartroute.clock import Clock
@@ -54,11 +55,11 @@ class AlertSink:
         pending: int = 10_000,
         clock: Clock | None = None,
     ) -> None:
-        if not (window_s >= _BUCKET_S and every_s > 0):
-            raise ConfigError(
-                f"window_s must be at least {_BUCKET_S} and every_s more than 0, "
-                f"got {window_s!r} and {every_s!r}"
-            )
+        checked_number(window_s, "window_s", least=_BUCKET_S)
+        checked_number(every_s, "every_s", above=0)
+        for value, name, kind in ((watch, "watch", Watch), (hours, "hours", Hours)):
+            if not isinstance(value, kind) and (value is not None or name == "watch"):
+                raise ConfigError(f"{name} must be of the class {kind.__name__}, got {value!r:.60}")
         self.watch = watch
         self._window_s = window_s
         self._every_s = every_s

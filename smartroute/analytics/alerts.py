@@ -108,10 +108,14 @@ class Watch:
         rules: Iterable[Rule] = DEFAULT_RULES,
         deliver: Iterable[Callable[[Alert], object]] = (),
     ) -> None:
-        self.rules = tuple(rules)
+        self.rules = tuple(rules) if isinstance(rules, Iterable) else ()
+        if not isinstance(rules, Iterable) or not all(isinstance(rule, Rule) for rule in self.rules):
+            raise ConfigError(f"rules must be several of the class Rule, got {rules!r:.80}")
         names = [rule.name for rule in self.rules]
         if len(set(names)) < len(names):
             raise ConfigError(f"two rules have the same name: {', '.join(sorted(names))}")
+        if not isinstance(deliver, Iterable):
+            raise ConfigError(f"alerts are delivered to functions, as in deliver=[...], got {deliver!r:.80}")
         self.deliver = tuple(deliver) or (log_alert,)
         for each in self.deliver:
             if not callable(each) or isinstance(each, type):

@@ -124,7 +124,7 @@ class Background(Generic[T]):
                 self._busy += 1
             try:
                 self._act(item)
-            except Exception as error:  # noqa: BLE001  the thread must outlive any one item
+            except BaseException as error:  # noqa: BLE001  the thread must outlive any one item, a SystemExit too
                 self._lose(item, str(error) if isinstance(error, SinkError) else type(error).__name__)
             finally:
                 with self._changed:

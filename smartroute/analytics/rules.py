@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Literal, TypeAlias, get_args
 
+from smartroute.analytics.checked import checked_number
 from smartroute.analytics.figures import Figures
 from smartroute.analytics.hours import Hours
 from smartroute.analytics.readings import LEVEL, Reading
@@ -70,11 +71,8 @@ class Rule:
                 )
         for name in ("raise_at", "clear_at", "critical_at"):
             value = getattr(self, name)
-            if value is None and name == "critical_at":
-                continue
-            number = isinstance(value, int | float) and not isinstance(value, bool)
-            if not number or not math.isfinite(value):
-                raise ConfigError(f"rule {self.name}: {name} must be a finite number, got {value!r:.40}")
+            if value is not None or name != "critical_at":
+                checked_number(value, f"rule {self.name}: {name}")
         if self.past(self.clear_at, self.raise_at):
             raise ConfigError(
                 f"rule {self.name}: raised {self.when} {self.raise_at:g}, so clear_at must lie on the "
@@ -233,8 +231,7 @@ def budget_rule(usd: float, *, per: Period = "day") -> Rule:
     """
     if per not in ("day", "month"):
         raise ConfigError(f"a budget is per day or per month, got {per!r:.40}")
-    if isinstance(usd, bool) or not 0 < usd < math.inf:
-        raise ConfigError(f"a budget must be an amount in USD above 0, got {usd!r:.40}")
+    checked_number(usd, "a budget in USD", above=0)
     return Rule(
         f"budget forecast per {per}",
         OfHours(lambda hours: budget_reading(hours, usd, per)),

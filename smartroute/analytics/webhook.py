@@ -18,6 +18,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from smartroute.analytics.background import Background
+from smartroute.analytics.checked import checked_number
 from smartroute.clock import Clock
 from smartroute.errors import ConfigError, SinkError
 
@@ -66,11 +67,11 @@ class Webhook:
         self._url, self._place = _checked(url)
         if not isinstance(secret, str) or not secret:
             raise ConfigError("a webhook needs a secret to sign with: any text that the receiver knows too")
-        if not (attempts >= 1 and wait_s >= 0 and most_wait_s >= 0 and timeout_s > 0):
-            raise ConfigError(
-                "attempts must be at least 1, waits at least 0 and timeout_s above 0, got "
-                f"{attempts!r}, {wait_s!r}, {most_wait_s!r} and {timeout_s!r}"
-            )
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+            raise ConfigError(f"attempts must be a whole number of at least 1, got {attempts!r:.40}")
+        checked_number(wait_s, "wait_s", least=0)
+        checked_number(most_wait_s, "most_wait_s", least=0)
+        checked_number(timeout_s, "timeout_s", above=0)
         self._secret = secret.encode()
         self._attempts = attempts
         self._wait_s = wait_s

@@ -242,7 +242,32 @@ def test_a_forked_child_counts_its_own_requests_only():
     assert sink.watch.standing == {"errors"}
 
 
-@pytest.mark.parametrize("fields", [{"window_s": 59}, {"every_s": 0}, {"pending": 0}])
-def test_a_sink_that_makes_no_sense_is_told(fields):
-    with pytest.raises(ConfigError):
-        AlertSink(Watch([rule()]), **fields)
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"window_s": 59}, "window_s must be a finite number of at least 60, got 59"),
+        ({"window_s": "60"}, "window_s must be a finite number of at least 60, got '60'"),
+        ({"window_s": float("inf")}, "window_s must be a finite number"),
+        ({"every_s": 0}, "every_s must be a finite number above 0, got 0"),
+        ({"every_s": None}, "every_s must be a finite number above 0, got None"),
+        ({"pending": 0}, "pending"),
+        ({"hours": 5}, "hours must be of the class Hours, got 5"),
+        ({"watch": rule()}, "watch must be of the class Watch"),
+    ],
+)
+def test_a_sink_that_makes_no_sense_is_told(fields, told):
+    with pytest.raises(ConfigError, match=told):
+        AlertSink(**{"watch": Watch([rule()]), **fields})
+
+
+def test_a_delivery_that_would_end_the_process_is_counted_and_the_next_goes_on():
+    def leave(alert):
+        raise SystemExit(3)
+
+    sink = AlertSink(Watch([rule()], [leave]), every_s=1, clock=FrozenClock())
+    for failed in (True, False, True):
+        for number in range(400):
+            sink.emit(an_event(number, failed=failed))
+        sink.flush()
+    assert sink.undelivered >= 1
+    assert sink._alerts._thread.is_alive()

@@ -356,6 +356,17 @@ def test_a_rule_that_makes_no_sense_is_told(fields, told):
         rule(**fields)
 
 
+@pytest.mark.parametrize("rules", [5, ["errors"], [error_rate], "errors", rule()])
+def test_rules_that_are_none_are_refused(rules):
+    with pytest.raises(ConfigError, match="rules must be several of the class Rule, got"):
+        Watch(rules)
+
+
+def test_one_function_in_place_of_several_is_told_with_the_cure():
+    with pytest.raises(ConfigError, match=r"deliver=\[...\]"):
+        Watch([rule()], print)
+
+
 def test_two_rules_of_one_name_are_refused():
     with pytest.raises(ConfigError, match="same name"):
         Watch([rule(), rule()])

@@ -360,7 +360,9 @@ def test_a_budget_says_what_it_cannot_see():
     assert "as far as known since 1970-01-05 02:00 UTC, and 3 requests of unknown cost" in status.reading.told
 
 
-@pytest.mark.parametrize(("usd", "per"), [(0, "day"), (math.nan, "day"), (True, "day"), (1, "year")])
+@pytest.mark.parametrize(
+    ("usd", "per"), [(0, "day"), (math.nan, "day"), (True, "day"), ("5", "day"), (1, "year")]
+)
 def test_a_budget_that_makes_no_sense_is_told(usd, per):
     with pytest.raises(ConfigError, match="a budget"):
         a_budget(usd, per=per)
