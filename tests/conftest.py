@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from coverage import Coverage
 from hypothesis import HealthCheck, settings
 
 # Before anything can import litellm: it would fetch its price map.
@@ -41,6 +42,23 @@ def _own_state_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
     directory = tmp_path_factory.mktemp("state")
     monkeypatch.setenv("XDG_STATE_HOME", str(directory))
     return directory
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    """Let no measurement run through a simulation.
+
+    pytest-cov stops its own; in a worker of pytest-xdist, one that it began before comes to life by that.
+    """
+    stopped = []
+    while item.get_closest_marker("no_cover") and (running := Coverage.current()) is not None:
+        running.stop()
+        stopped.append(running)
+    try:
+        return (yield)
+    finally:
+        for each in reversed(stopped):
+            each.start()
 
 
 @pytest.fixture(scope="session")
