@@ -97,7 +97,9 @@ def same(one, other):
     for names, groups in one.items():
         assert groups.keys() == other[names].keys(), names
         for key, figures in groups.items():
-            assert plain(figures) == near(plain(other[names][key])), (names, key)
+            found, wanted = plain(figures), plain(other[names][key])
+            # Most are equal to the last digit, which is known much sooner.
+            assert found == wanted or found == near(wanted), (names, key)
 
 
 def check(place, filters=FILTERS):
