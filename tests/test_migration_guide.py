@@ -118,12 +118,13 @@ def judged(call: Call) -> Reply:
 def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedProvider]:
     """Let the ready instances begin anew, with a script for a model, in an empty folder."""
     from smartroute.integration import smart_council, smart_executor
+    from smartroute.integration.account import Account
 
     provider = ScriptedProvider(judged)
     monkeypatch.setattr("smartroute.router._litellm", lambda: provider)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(smart_council, "_router", None)
-    monkeypatch.setattr(smart_executor, "_router", None)
+    for ready in (smart_council, smart_executor):
+        monkeypatch.setattr(ready, "_account", Account(None, {}))
     smart_council.clear_cache()
     yield provider
     smart_council.clear_cache()
