@@ -144,6 +144,13 @@ def test_what_a_better_model_gains_is_that_of_the_same_complexity_by_hand():
     assert found.labels == 120 and len(found.strata) == 2
 
 
+def test_where_the_dear_model_is_no_better_no_threshold_is_blamed():
+    alike = [1] * 360 + [0] * 40
+    tables = of_a_kind(("simple", "mini", 2_000, alike), ("simple", "top", 500, alike))
+    tables |= {("kind",): {("score",): an_escalating_kind(500, 100)}}
+    assert not list(escalations_cost_too_much(evidence_of(tables)))
+
+
 def test_without_labels_no_threshold_is_blamed():
     kinds = {("kind",): {("score",): an_escalating_kind(500, 100)}}
     unlabelled = of_a_kind(*((*each[:3], None) for each in (MINI, TOP)))

@@ -86,6 +86,12 @@ def test_faithful_judge_narrows_the_interval() -> None:
     assert result.weight > 0.9
 
 
+def test_a_judge_that_says_what_people_say_helps() -> None:
+    # 36 labels: the exception that may be unseen counts for less than what people's own words leave open.
+    result = prediction_powered_mean(LABELS * 3, LABELS * 3, ONLY * 20)
+    assert (result.correlation, result.judge_helps) == (1.0, True)
+
+
 def test_twenty_right_of_twenty_do_not_prove_perfection() -> None:
     result = prediction_powered_mean([1.0] * 20, [1.0] * 20, [1.0] * 400)
     assert result.value == 1.0

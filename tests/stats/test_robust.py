@@ -157,6 +157,15 @@ def test_a_total_that_cannot_be_is_refused(wrong: float) -> None:
         hourly_anomaly(weeks(1), MONDAY + WEEK, wrong)
 
 
+def test_hours_like_no_other_foretell_nothing() -> None:
+    # Five hours of four days have others like them, the first day's last eight hours have none.
+    history = {MONDAY + 24 * day + hour: 10.0 for day in range(4) for hour in range(8, 13)}
+    alone = {MONDAY + hour: 10.0 for hour in range(16, 24)}
+    with pytest.raises(InsufficientDataError) as caught:
+        hourly_anomaly(history | alone, MONDAY + 4 * 24 + 9, 10.0)
+    assert (caught.value.needed, caught.value.have) == (24, 20)
+
+
 @pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("count", [2, 4, 6])
