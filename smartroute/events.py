@@ -404,12 +404,15 @@ def encoder() -> Encoder:
 
 @functools.cache
 def line_reader(
-    names: frozenset[str] | None = None, attempt_names: frozenset[str] | None = None
+    names: frozenset[str] | None = None,
+    attempt_names: frozenset[str] | None = None,
+    rare: frozenset[str] = frozenset(),
 ) -> TypeAdapter[dict[str, Any]]:
     """Return the validator of a line, built from Event's own annotations: strict types, unknown keys kept.
 
     With `names` (and `attempt_names` for the attempts in it) everything else is passed over unread, which
-    is faster, and each of the names is there: None where the line has none.
+    is faster, and each of the names is there, None where the line has none; but for those that are `rare`:
+    to fill them in costs more than to ask for them.
     """
     from typing import Annotated, NotRequired, Required
 
@@ -433,7 +436,7 @@ def line_reader(
         name: Required[hints[name]]
         if name in _NEEDED
         else NotRequired[hints[name]]
-        if names is None
+        if names is None or name in rare
         else Annotated[hints[name], Field(default=None)]
         for name in sorted(_NAMES if names is None else _NAMES & names)
     }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import pairwise
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,11 +35,10 @@ _PACK = 4_096  # values as objects take several times as much memory as in array
 _NUMBERS = (
     *("unpriced_attempts", "cost_usd", "baseline_cost_usd", "latency_s", "confidence"),
     *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
-    *("escalated", "answer_changed"),
+    "escalated",
 )
-_calls_of = itemgetter("attempts", "model", "kind", "answer_changed")
 _key_of = itemgetter(*FIELDS)
-_rest_of = itemgetter("time", "unit", "conversation_id", "holdback", "model", "error", *_NUMBERS)
+_rest_of = itemgetter("time", "model", "attempts", *_NUMBERS)
 _HOLDBACKS = {None: 0, "held": HELD}  # any other is ROUTED
 
 
@@ -107,7 +107,7 @@ class Batch:
         return len(self.ids)
 
     def add(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Take outcomes that have all of their fields; those that are here already change nothing."""
+        """Take outcomes, as `feed.records` gives them; those that are here already change nothing."""
         ids = compact_all([record["id"] for record in records])
         if not self._seen.isdisjoint(ids) or len(set(ids)) < len(ids):
             found = dict(zip(reversed(ids), reversed(records), strict=True))  # of several the first one stays
@@ -117,8 +117,10 @@ class Batch:
             return
         self._seen.update(ids)
         fresh = self._fresh
+        fresh["key"] += map(self._key_places.__getitem__, map(_key_of, records))
+        times, models, calls, *numbers = zip(*map(_rest_of, records), strict=True)
         attempts = fresh["attempts"]
-        for number, (made, model, kind, changed) in enumerate(map(_calls_of, records), start=len(self.ids)):
+        for place, (made, model) in enumerate(zip(calls, models, strict=True)):
             if made and len(made) == 1 and model is not None:
                 (call,) = made
                 if "failure" not in call and call.get("purpose") == "answer":
@@ -126,17 +128,18 @@ class Batch:
                     continue
             made = made or ()
             attempts.append(len(made))
-            climbed = 0.0 if changed is None else climb_usd(made)
-            self._calls[number] = _Called(*of_calls(made, model is None, kind), climbed)
+            record = records[place]
+            failed_and_paid = of_calls(made, model is None, record["kind"])
+            climbed = 0.0 if record.get("answer_changed") is None else climb_usd(made)
+            self._calls[len(self.ids) + place] = _Called(*failed_and_paid, climbed)
         self.ids += ids
-        fresh["key"] += map(self._key_places.__getitem__, map(_key_of, records))
-        times, units, talks, holdbacks, models, errors, *numbers = zip(*map(_rest_of, records), strict=True)
-        self.talks += talks
+        self.talks += [record.get("conversation_id") for record in records]
         fresh["time"] += times
-        fresh["unit"] += map(self._unit_places.__getitem__, units)
+        fresh["unit"] += [self._unit_places[record.get("unit")] for record in records]
         fresh["unanswered"] += [model is None for model in models]
-        fresh["error"] += [error is not None for error in errors]
-        fresh["holdback"] += [_HOLDBACKS.get(word, ROUTED) for word in holdbacks]
+        fresh["error"] += [record.get("error") is not None for record in records]
+        fresh["holdback"] += [_HOLDBACKS.get(record.get("holdback"), ROUTED) for record in records]
+        fresh["answer_changed"] += [record.get("answer_changed") for record in records]
         for name, values in zip(_NUMBERS, numbers, strict=True):
             fresh[name] += values
         if len(attempts) >= _PACK:
@@ -192,7 +195,8 @@ class Batch:
 
         columns = [self._column(name) for name in _NUMBERS]
         unpriced, usd, baseline, latency_s, confidence, *columns = columns
-        read, written, cached, stored, reasoned, escalated, changed = columns
+        read, written, cached, stored, reasoned, escalated = columns
+        changed = self._column("answer_changed")
         unanswered = self._column("unanswered")
         unpriced = np.nan_to_num(unpriced) != 0
         failed, rejected, climbed = np.zeros(len(usd)), np.zeros(len(usd)), np.zeros(len(usd))
@@ -273,15 +277,17 @@ class Batch:
         hourly = Columns(
             summed(_numbers(row), own, n), first, last, Slots.counted(own, slots, _UNKNOWN), overheads
         )
-        places, grains = [(HOUR, codes)], [hourly]
-        for grain, length in LENGTHS.items():
-            whole = grain == HOUR
-            among = np.zeros_like(codes) + NOBODY if whole else codes % many
-            coarser, parents = np.unique(
-                codes // many // (length // LENGTHS[HOUR]) * many + among, return_inverse=True
-            )
-            places.append((TOTAL_HOUR if whole else grain, coarser))
-            grains.append(hourly.within(parents, len(coarser)))
+        totals, parents = np.unique(codes // many * many + NOBODY, return_inverse=True)
+        places = [(HOUR, codes), (TOTAL_HOUR, totals)]
+        grains = [hourly, hourly.within(parents, len(totals))]
+        finer = hourly
+        # Each grain out of the one before it, which has fewer cells than there are hours.
+        for before, grain in pairwise(LENGTHS):
+            ratio = LENGTHS[grain] // LENGTHS[before]
+            codes, parents = np.unique(codes // many // ratio * many + codes % many, return_inverse=True)
+            finer = finer.within(parents, len(codes))
+            places.append((grain, codes))
+            grains.append(finer)
         return Cells(
             [
                 (grain, bucket, key)
@@ -295,7 +301,10 @@ class Batch:
 
 
 _NO_UNIT = -1
-_COLUMNS = ("time", "key", "unit", "attempts", "unanswered", "error", "holdback", *_NUMBERS)
+_COLUMNS = (
+    *("time", "key", "unit", "attempts", "unanswered", "error", "holdback", "answer_changed"),
+    *_NUMBERS,
+)
 _KINDS = {"key": "i4", "unit": "i4", "unanswered": "?", "error": "?", "holdback": "i1"}
 """The columns that are no floats."""
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from operator import add, itemgetter
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from smartroute.analytics.batch import Batch
 from smartroute.analytics.cells import DAY, HOUR, MONTH, NOBODY, TOTAL_HOUR, YEAR
@@ -27,6 +27,8 @@ from smartroute.analytics.rollup_tables import (
     WordPlace,
 )
 
+T = TypeVar("T")
+
 Verdict: TypeAlias = tuple[float | None, str | None]
 """Quality and label."""
 
@@ -43,17 +45,17 @@ class Events:
         return len(self._outcomes) + len(self._said) + len(self._of_talks)
 
     def add(self, found: Iterable[Mapping[str, Any]]) -> None:
-        """Take events that have all of their fields."""
+        """Take events, as `feed.records` gives them."""
         outcomes = []
         for record in found:
             if record["type"] == "outcome":
                 outcomes.append(record)
                 continue
-            word = Said(record["time"], record["id"], record["quality"], record["label"])
-            source = record["source"] or "user"
-            if record["outcome_id"]:
-                _latest(self._said, (compact(record["outcome_id"]), source), word)
-            elif (conversation := record["conversation_id"]) is not None:
+            word = Said(record["time"], record["id"], record.get("quality"), record.get("label"))
+            source = record.get("source") or "user"
+            if outcome_id := record["outcome_id"]:
+                _latest(self._said, (compact(outcome_id), source), word)
+            elif (conversation := record.get("conversation_id")) is not None:
                 _latest(self._of_talks, (conversation, source), word)
         self._outcomes.add(outcomes)
 
@@ -159,33 +161,39 @@ class _Change:
     @property
     def labels(self) -> dict[LabelPlace, LabelSums]:
         """Return what is to be added, by place: the hours, and from them what is coarser."""
-        found = dict(self._labels)
-        for (_, hour, key, source, place), sums in self._labels.items():
-            for grain, bucket, whose in _coarser(hour, key):
-                where = (grain, bucket, whose, source, place)
-                known = found.get(where)
-                found[where] = sums if known is None else _both(known, sums)
-        return found
+        return _with_coarser(self._labels, _both)
 
     @property
     def words(self) -> dict[WordPlace, int]:
         """Return how many words are to be added, likewise."""
-        found = Counter(self._words)
-        for (_, hour, key, source, label), n in self._words.items():
-            for grain, bucket, whose in _coarser(hour, key):
-                found[grain, bucket, whose, source, label] += n
-        return found
+        return _with_coarser(self._words, add)
+
+
+def _with_coarser(hours: Mapping[Any, T], both: Callable[[T, T], T]) -> dict[Any, T]:
+    """Return sums by place, with those of days, months and years, and of whole hours."""
+    found = dict(hours)
+    found |= _grouped(
+        (((TOTAL_HOUR, b, NOBODY, *rest), sums) for (_, b, _, *rest), sums in hours.items()), both
+    )
+    for grain in (DAY, MONTH, YEAR):
+        hours = _grouped((((grain, b[:grain], *rest), sums) for (_, b, *rest), sums in hours.items()), both)
+        found |= hours
+    return found
+
+
+def _grouped(pairs: Iterable[tuple[Any, T]], both: Callable[[T, T], T]) -> dict[Any, T]:
+    found: dict[Any, T] = {}
+    for place, sums in pairs:
+        known = found.get(place)
+        found[place] = sums if known is None else both(known, sums)
+    return found
 
 
 def _both(one: LabelSums, other: LabelSums) -> LabelSums:
-    return LabelSums._make(map(add, one, other))
+    a, b, c, d, e, f = one
+    u, v, w, x, y, z = other
+    return LabelSums(a + u, b + v, c + w, d + x, e + y, f + z)
 
 
 def _pair(value: float, other: float) -> LabelSums:
     return LabelSums(1, value, value * value, other, other * other, value * other)
-
-
-def _coarser(hour: str, key: int) -> Iterator[tuple[int, str, int]]:
-    for grain in (DAY, MONTH, YEAR):
-        yield grain, hour[:grain], key
-    yield TOTAL_HOUR, hour, NOBODY

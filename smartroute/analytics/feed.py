@@ -174,11 +174,11 @@ def _segment(file: Path) -> Segment:
 def records(lines: Iterable[bytes]) -> tuple[list[Mapping[str, Any]], int]:
     """Return what the lines say that figures need, and how many of them are no whole events.
 
-    Each record has all of the fields that figures need; what is unknown is None.
+    Each record has all of the fields that figures need, but for those in RARE; what is unknown is None.
     """
     from pydantic import ValidationError
 
-    validate = line_reader(_NAMES, _ATTEMPT_NAMES).validator.validate_json
+    validate = line_reader(_NAMES, _ATTEMPT_NAMES, RARE).validator.validate_json
     lines = list(lines)
     try:
         return list(map(validate, lines)), 0
@@ -206,6 +206,14 @@ _NAMES = frozenset(
         *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
     )
 )
+RARE = frozenset(
+    (
+        *("unit", "conversation_id", "error", "holdback", "answer_changed"),
+        *("label", "source", "quality"),
+    )
+)
+"""The fields that a record has only where the line says something of them."""
+
 _ATTEMPT_NAMES = frozenset(("purpose", "rung", "cost_usd", "failure"))
 _UNKNOWN: dict[str, Any] = dict.fromkeys(_NAMES)
 
