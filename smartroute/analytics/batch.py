@@ -72,15 +72,6 @@ class _Row(NamedTuple):
     """Rows in the order of Tokens."""
 
 
-class _Called(NamedTuple):
-    """What there is to say of the calls of an outcome."""
-
-    failed: int
-    overhead_usd: tuple[tuple[str, float], ...]
-    rejected_usd: float
-    climb_usd: float
-
-
 def _places() -> defaultdict[Any, int]:
     """Return a table that gives each new name the next number."""
     places: defaultdict[Any, int] = defaultdict()
@@ -95,8 +86,8 @@ class Batch:
         self.ids: list[bytes] = []
         self.talks: list[str | None] = []
         self._seen: set[bytes] = set()
-        # Nearly all requests are one call that was answered; what there is to say of the others, by place.
-        self._calls: dict[int, _Called] = {}
+        # What calls other than answers cost, of the few outcomes that have such, by place.
+        self._overheads_usd: dict[int, Sequence[tuple[str, float]]] = {}
         self._key_places: defaultdict[Key, int] = _places()
         self._unit_places: defaultdict[str | None, int] = _places()
         self._unit_places[None] = _NO_UNIT
@@ -119,19 +110,24 @@ class Batch:
         fresh = self._fresh
         fresh["key"] += map(self._key_places.__getitem__, map(_key_of, records))
         times, models, calls, *numbers = zip(*map(_rest_of, records), strict=True)
-        attempts = fresh["attempts"]
+        # Nearly all requests are one call that was answered.
+        attempts, failed, rejected_usd, climbs_usd = ([each] * len(ids) for each in (1, 0, 0.0, 0.0))
         for place, (made, model) in enumerate(zip(calls, models, strict=True)):
             if made and len(made) == 1 and model is not None:
                 (call,) = made
                 if "failure" not in call and call.get("purpose") == "answer":
-                    attempts.append(1)
                     continue
-            made = made or ()
-            attempts.append(len(made))
-            record = records[place]
-            failed_and_paid = of_calls(made, model is None, record["kind"])
-            climbed = 0.0 if record.get("answer_changed") is None else climb_usd(made)
-            self._calls[len(self.ids) + place] = _Called(*failed_and_paid, climbed)
+            made, record = made or (), records[place]
+            attempts[place] = len(made)
+            failed[place], overhead_usd, rejected_usd[place] = of_calls(made, model is None, record["kind"])
+            if overhead_usd:
+                self._overheads_usd[len(self.ids) + place] = overhead_usd
+            if record.get("answer_changed") is not None:
+                climbs_usd[place] = climb_usd(made)
+        fresh["attempts"] += attempts
+        fresh["failed"] += failed
+        fresh["rejected_usd"] += rejected_usd
+        fresh["climb_usd"] += climbs_usd
         self.ids += ids
         self.talks += [record.get("conversation_id") for record in records]
         fresh["time"] += times
@@ -142,7 +138,7 @@ class Batch:
         fresh["answer_changed"] += [record.get("answer_changed") for record in records]
         for name, values in zip(_NUMBERS, numbers, strict=True):
             fresh[name] += values
-        if len(attempts) >= _PACK:
+        if len(fresh["time"]) >= _PACK:
             self._pack()
 
     def _pack(self) -> None:
@@ -173,7 +169,8 @@ class Batch:
     def leave_out(self, known: Collection[bytes]) -> None:
         """Forget the outcomes of some ids."""
         keep = [place for place, each in enumerate(self.ids) if each not in known]
-        self._calls = {new: self._calls[old] for new, old in enumerate(keep) if old in self._calls}
+        overheads_usd = self._overheads_usd
+        self._overheads_usd = {n: overheads_usd[old] for n, old in enumerate(keep) if old in overheads_usd}
         self.ids = [self.ids[place] for place in keep]
         self.talks = [self.talks[place] for place in keep]
         for name in _COLUMNS:
@@ -199,12 +196,6 @@ class Batch:
         changed = self._column("answer_changed")
         unanswered = self._column("unanswered")
         unpriced = np.nan_to_num(unpriced) != 0
-        failed, rejected, climbed = np.zeros(len(usd)), np.zeros(len(usd)), np.zeros(len(usd))
-        if self._calls:
-            numbers = list(self._calls)
-            failed[numbers], rejected[numbers], climbed[numbers] = zip(
-                *((c.failed, c.rejected_usd, c.climb_usd) for c in self._calls.values()), strict=True
-            )
         cached = np.minimum(np.nan_to_num(cached), read)
         stored = np.minimum(np.nan_to_num(stored), read - cached)
         reasoned = np.minimum(np.nan_to_num(reasoned), written)
@@ -215,13 +206,13 @@ class Batch:
             answered=~unanswered & ~self._column("error"),
             escalated=np.nan_to_num(escalated) != 0,
             attempts=self._column("attempts"),
-            failed_attempts=failed,
+            failed_attempts=self._column("failed"),
             unpriced=unpriced,
             long=(read > LONG_PROMPT) & ~np.isnan(tokens[0]),
             comparable=~np.isnan(changed),
             changed=changed == 1,
-            rejected_usd=rejected,
-            climb_usd=climbed,
+            rejected_usd=self._column("rejected_usd"),
+            climb_usd=self._column("climb_usd"),
             usd=np.nan_to_num(usd),
             latency_s=latency_s,
             confidence=confidence,
@@ -270,9 +261,9 @@ class Batch:
         np.minimum.at(first, own, times)
         np.maximum.at(last, own, times)
         overheads: defaultdict[int, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
-        for number, called in self._calls.items():
-            for purpose, usd in called.overhead_usd:
-                overheads[int(own[number])][purpose] += usd
+        for place, overhead_usd in self._overheads_usd.items():
+            for purpose, usd in overhead_usd:
+                overheads[int(own[place])][purpose] += usd
         slots = [_slots(each) for each in (row.usd, row.latency_s, row.confidence)]
         hourly = Columns(
             summed(_numbers(row), own, n), first, last, Slots.counted(own, slots, _UNKNOWN), overheads
@@ -302,7 +293,8 @@ class Batch:
 
 _NO_UNIT = -1
 _COLUMNS = (
-    *("time", "key", "unit", "attempts", "unanswered", "error", "holdback", "answer_changed"),
+    *("time", "key", "unit", "unanswered", "error", "holdback", "answer_changed"),
+    *("attempts", "failed", "rejected_usd", "climb_usd"),
     *_NUMBERS,
 )
 _KINDS = {"key": "i4", "unit": "i4", "unanswered": "?", "error": "?", "holdback": "i1"}

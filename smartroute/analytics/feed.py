@@ -24,7 +24,7 @@ from smartroute.sinks.jsonl_source import no_log_because, recover, segments_of, 
 from smartroute.sinks.locations import is_single_file
 from smartroute.sinks.segments import COMPRESSED
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 17  # what was just read is taken apart while the processor has it at hand
 _BUFFER_BYTES = 256 << 10
 _CACHE_KB = 64 << 10  # what a load touches stays in memory until it is stored
 _PATIENCE_S = 60.0
