@@ -12,7 +12,7 @@ from smartroute.analytics.sums import Paired
 from smartroute.catalogue import Catalogue
 from smartroute.pricing import Price, PriceTable
 from smartroute.stats.frontier import Lottery, concave_frontier, lottery_of_cost
-from smartroute.stats.intervals import Interval
+from smartroute.stats.intervals import Interval, difference_of_mean_scores
 from smartroute.stats.means import difference_from_moments, ratio_from_moments
 from smartroute.stats.moments import Moments
 
@@ -126,8 +126,7 @@ def _effect(routed: Moments, held: Moments, level: float) -> Effect:
     value = (routed.mean or 0.0) - (held.mean or 0.0)
     if min(routed.n, held.n) < ENOUGH:
         return Effect(value, None, held.n, routed.n)
-    half = _z(level) * math.sqrt(label_error(routed) + label_error(held))
-    return Effect(value, Interval(max(-1.0, value - half), min(1.0, value + half), level), held.n, routed.n)
+    return Effect(value, difference_of_mean_scores(routed, held, level), held.n, routed.n)
 
 
 def label_error(moments: Moments) -> float:

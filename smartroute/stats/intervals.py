@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from smartroute.errors import ConfigError, InsufficientDataError
+from smartroute.stats.moments import Moments
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,17 +22,18 @@ class Interval:
     level: float
 
 
-def wilson(successes: float, trials: int, level: float = 0.95) -> Interval:
+def wilson(successes: float, trials: float, level: float = 0.95) -> Interval:
     """Return the Wilson score interval for a proportion.
 
     Stays inside [0, 1] and is usable from a handful of trials. `successes` may be an expected number,
-    as of a mixture; the interval is then no narrower than it need be.
+    as of a mixture; the interval is then no narrower than it need be. `trials` may be an
+    effective number.
     Raises InsufficientDataError when trials is 0. Source: Wilson (1927), JASA 22, 209-212.
     """
     z = _quantile(level)
     if trials < 1:
         raise InsufficientDataError(
-            f"a proportion needs at least 1 trial, got {trials}", needed=1, have=max(trials, 0)
+            f"a proportion needs at least 1 trial, got {trials}", needed=1, have=max(int(trials), 0)
         )
     if not 0 <= successes <= trials:
         raise ConfigError(f"successes must lie in [0, trials={trials}], got {successes}")
@@ -40,6 +44,38 @@ def wilson(successes: float, trials: int, level: float = 0.95) -> Interval:
     return Interval(
         0.0 if successes == 0 else max(0.0, centre - half),
         1.0 if successes == trials else min(1.0, centre + half),
+        level,
+    )
+
+
+def mean_score(scores: Moments, level: float = 0.95) -> Interval:
+    """Return the interval of a mean of scores in [0, 1]; of 0s and 1s it is Wilson's.
+
+    Others spread less than 0s and 1s of the same mean, and so count as more of these; where all are the
+    same they count as they are. Usable from a handful of scores on, and for means near 0 and 1.
+    Raises InsufficientDataError without scores, ConfigError when their mean does not lie in [0, 1].
+    Source: Wilson (1927), JASA 22, 209-212; the effective number: Korn and Graubard (1998), Survey
+    Methodology 24, 193-201.
+    """
+    n = scores.n
+    mean = scores.mean or 0.0
+    if -_ROUNDING < mean < 1 + _ROUNDING:  # sums from which something was taken away are a little off
+        mean = min(max(mean, 0.0), 1.0)
+    variance = (scores.variance or 0.0) * (n - 1) / max(n, 1)
+    effective = max(n, n * mean * (1 - mean) / variance) if variance > _ROUNDING else n
+    return wilson(mean * effective, effective, level)
+
+
+def difference_of_mean_scores(first: Moments, second: Moments, level: float = 0.95) -> Interval:
+    """Return the interval of the mean of `first` less that of `second`, of scores in [0, 1].
+
+    Raises what `mean_score` does. Source: Newcombe (1998), Statistics in Medicine 17, 873-890, method 10.
+    """
+    one, other = mean_score(first, level), mean_score(second, level)
+    mine, theirs = first.mean or 0.0, second.mean or 0.0
+    return Interval(
+        mine - theirs - math.hypot(mine - one.low, other.high - theirs),
+        mine - theirs + math.hypot(one.high - mine, theirs - other.low),
         level,
     )
 

@@ -10,6 +10,8 @@ from scipy.stats import binomtest
 
 from smartroute.errors import ConfigError, InsufficientDataError
 from smartroute.stats import Interval, paired_difference, paired_ratio, wilson
+from smartroute.stats.intervals import difference_of_mean_scores, mean_score
+from smartroute.stats.moments import Moments
 
 
 @pytest.mark.parametrize("level", [0.5, 0.8, 0.95, 0.99])
@@ -28,6 +30,43 @@ def test_wilson_of_81_in_263_as_newcombe_prints_it() -> None:
     # Newcombe (1998), Statistics in Medicine 17, 857-872, table I, method 3.
     interval = wilson(81, 263)
     assert (round(interval.low, 4), round(interval.high, 4)) == (0.2553, 0.3662)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "low", "high"),
+    [
+        ((56, 70), (48, 80), 0.0524, 0.3339),
+        ((9, 10), (3, 10), 0.1705, 0.8090),
+        ((5, 56), (0, 29), -0.0381, 0.1926),
+        ((10, 10), (0, 20), 0.6791, 1.0),
+    ],
+)
+def test_differences_of_mean_scores_as_newcombe_prints_them(first, second, low, high) -> None:
+    # Newcombe (1998), Statistics in Medicine 17, 873-890, table II, method 10.
+    interval = difference_of_mean_scores(*(Moments(n, right, right) for right, n in (first, second)))
+    assert (round(interval.low, 4), round(interval.high, 4)) == (low, high)
+
+
+def test_the_mean_of_scores_of_0_and_1_has_wilsons_interval_and_of_others_a_narrower_one() -> None:
+    binary, narrow = [1.0] * 30 + [0.0] * 10, [0.8] * 20 + [0.7] * 20
+    assert mean_score(Moments.of(binary)) == wilson(30, 40)
+    found = mean_score(Moments.of(narrow))
+    # A variance of 0.0025 in the place of 0.1875: as 3,000 scores of 0 and 1.
+    assert found.low == pytest.approx(wilson(2_250, 3_000).low)
+    assert found.high == pytest.approx(wilson(2_250, 3_000).high)
+
+
+def test_scores_that_are_all_alike_prove_no_more_than_they_are() -> None:
+    assert mean_score(Moments.of([0.75] * 40)) == wilson(30, 40)
+    assert mean_score(Moments(1, 1.0000000000000002, 1.0)) == wilson(1, 1)
+    assert mean_score(Moments(40, 30.0, 22.5 + 1e-14)) == wilson(30, 40)
+
+
+def test_what_are_no_scores_is_told() -> None:
+    with pytest.raises(InsufficientDataError):
+        mean_score(Moments())
+    with pytest.raises(ConfigError):
+        mean_score(Moments.of([2.0, 2.0]))
 
 
 @given(st.integers(1, 500).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
