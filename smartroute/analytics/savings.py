@@ -12,7 +12,7 @@ from smartroute.analytics.sums import Paired
 from smartroute.catalogue import Catalogue
 from smartroute.pricing import Price, PriceTable
 from smartroute.stats.frontier import Lottery, concave_frontier, lottery_of_cost
-from smartroute.stats.intervals import Interval, difference_of_mean_scores
+from smartroute.stats.intervals import Interval, sum_of_mean_scores
 from smartroute.stats.means import difference_from_moments, ratio_from_moments
 from smartroute.stats.moments import Moments
 
@@ -126,7 +126,7 @@ def _effect(routed: Moments, held: Moments, level: float) -> Effect:
     value = (routed.mean or 0.0) - (held.mean or 0.0)
     if min(routed.n, held.n) < ENOUGH:
         return Effect(value, None, held.n, routed.n)
-    return Effect(value, difference_of_mean_scores(routed, held, level), held.n, routed.n)
+    return Effect(value, sum_of_mean_scores(((1.0, routed), (-1.0, held)), level), held.n, routed.n)
 
 
 def label_error(moments: Moments) -> float:
@@ -254,13 +254,12 @@ def against_mix(fixed: Sequence[FixedModel], routed: Moments, level: float = 0.9
     gain = routed.mean - draw.quality
     parts = [
         (1.0, routed),
-        (1.0 - draw.share, known[draw.cheaper.name].quality),
-        (draw.share, known[draw.dearer.name].quality),
+        (draw.share - 1.0, known[draw.cheaper.name].quality),
+        (-draw.share, known[draw.dearer.name].quality),
     ]
     interval, verdict = None, "too few labels"
     if all(moments.n >= ENOUGH for weight, moments in parts if weight):
-        half = _z(level) * math.sqrt(math.fsum(w * w * label_error(m) for w, m in parts if w))
-        interval = Interval(max(-1.0, gain - half), min(1.0, gain + half), level)
+        interval = sum_of_mean_scores([each for each in parts if each[0]], level)
         verdict = "better" if interval.low > 0 else "worse" if interval.high < 0 else "no better"
     return Mix(
         draw.cheaper.name, draw.dearer.name, draw.share, draw.quality, routed.mean, gain, interval, verdict

@@ -66,18 +66,21 @@ def mean_score(scores: Moments, level: float = 0.95) -> Interval:
     return wilson(mean * effective, effective, level)
 
 
-def difference_of_mean_scores(first: Moments, second: Moments, level: float = 0.95) -> Interval:
-    """Return the interval of the mean of `first` less that of `second`, of scores in [0, 1].
+def sum_of_mean_scores(parts: Sequence[tuple[float, Moments]], level: float = 0.95) -> Interval:
+    """Return the interval of a weighted sum of means of independent scores in [0, 1].
 
-    Raises what `mean_score` does. Source: Newcombe (1998), Statistics in Medicine 17, 873-890, method 10.
+    With the weights 1 and -1 it is Newcombe's (1998) for a difference, Statistics in Medicine 17, 873-890,
+    method 10. Raises what `mean_score` does. Source: Zou, Huang and Zhang (2009), Computational Statistics
+    and Data Analysis 53, 1080-1085.
     """
-    one, other = mean_score(first, level), mean_score(second, level)
-    mine, theirs = first.mean or 0.0, second.mean or 0.0
-    return Interval(
-        mine - theirs - math.hypot(mine - one.low, other.high - theirs),
-        mine - theirs + math.hypot(one.high - mine, theirs - other.low),
-        level,
-    )
+    value = down = up = 0.0
+    for weight, scores in parts:
+        mean, limits = scores.mean or 0.0, mean_score(scores, level)
+        low, high = sorted((weight * limits.low, weight * limits.high))
+        value += weight * mean
+        down += (weight * mean - low) ** 2
+        up += (high - weight * mean) ** 2
+    return Interval(value - math.sqrt(down), value + math.sqrt(up), level)
 
 
 def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Interval:

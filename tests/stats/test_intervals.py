@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from smartroute.errors import ConfigError, InsufficientDataError
 from smartroute.stats import Interval, paired_difference, paired_ratio, wilson
-from smartroute.stats.intervals import difference_of_mean_scores, mean_score
+from smartroute.stats.intervals import mean_score, sum_of_mean_scores
 from smartroute.stats.moments import Moments
 
 
@@ -43,8 +43,16 @@ def test_wilson_of_81_in_263_as_newcombe_prints_it() -> None:
 )
 def test_differences_of_mean_scores_as_newcombe_prints_them(first, second, low, high) -> None:
     # Newcombe (1998), Statistics in Medicine 17, 873-890, table II, method 10.
-    interval = difference_of_mean_scores(*(Moments(n, right, right) for right, n in (first, second)))
+    mine, theirs = (Moments(n, right, right) for right, n in (first, second))
+    interval = sum_of_mean_scores([(1.0, mine), (-1.0, theirs)])
     assert (round(interval.low, 4), round(interval.high, 4)) == (low, high)
+
+
+def test_halves_of_a_sum_of_the_same_scores_are_narrower_than_the_whole_by_the_root_of_two() -> None:
+    scores = Moments(50, 40, 40)
+    whole, halves = mean_score(scores), sum_of_mean_scores([(0.5, scores), (0.5, scores)])
+    assert halves.low == pytest.approx(0.8 - (0.8 - whole.low) / math.sqrt(2))
+    assert halves.high == pytest.approx(0.8 + (whole.high - 0.8) / math.sqrt(2))
 
 
 def test_the_mean_of_scores_of_0_and_1_has_wilsons_interval_and_of_others_a_narrower_one() -> None:
