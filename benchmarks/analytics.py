@@ -17,7 +17,7 @@ import math
 import statistics
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from workers import Worker
 
 PER_DAY = 100_000 / 3
 MOST_WARM, MOST_MB, MOST_BUILD, MOST_LONGER, MOST_CATCH_UP = 0.02, 40.0, 1.2, 2.0, 1.5
-NEW_SHARES = (0.001, 0.01)
+NEW_EVENTS = (1_000, 10_000)
 
 
 class Row(NamedTuple):
@@ -40,14 +40,18 @@ class Row(NamedTuple):
 
     def __str__(self) -> str:
         verdict = {True: "met", False: "missed", None: ""}[self.met]
-        return f"{self.what:46s} {self.measured:>34s}   {self.target:22s} {verdict}".rstrip()
+        return f"{self.what:54s} {self.measured:>34s}   {self.target:22s} {verdict}".rstrip()
 
 
 class Measured(NamedTuple):
-    """What is known of a log of one size: rows to print, and the CPU seconds of the three questions."""
+    """What is known of a log of one size: rows to print, and the CPU seconds of the three questions.
+
+    `caught_up_s`: those of catching up, by how many events were new.
+    """
 
     rows: list[Row]
     warm_s: float
+    caught_up_s: dict[int, float]
 
 
 def ask(folder: Path, side: str) -> dict[str, Any]:
@@ -98,6 +102,7 @@ def measure(folder: Path, events: int, rounds: int) -> Measured:
         for pattern in ("*.jsonl", "rollup-*.sqlite")
     )
     sums = max(furthest(warm[0][name], loops[0][name]) for name in ("model", "hour"))
+    caught_up, nothing_s = catching_up(folder, traffic, events, rounds)
     off = [a / b - 1.0 for a, b in zip(warm[0]["latency_s"], loops[0]["latency_s"], strict=True)]
     rows = [
         Row(f"{events:,} events", f"{log_mb:,.0f} MB, rollup {rollup_mb:,.0f} MB"),
@@ -121,37 +126,32 @@ def measure(folder: Path, events: int, rounds: int) -> Measured:
             ", ".join(f"{each:+.1%}" for each in off),
             "5%",
         ),
-        *catching_up(folder, traffic, events, build_s / events, rounds),
+        Row("catching up with nothing", f"{nothing_s:.3g} s CPU"),
     ]
-    return Measured(rows, warm_s)
+    for new, found in caught_up.items():
+        each = (middle(found) - nothing_s) / new / (build_s / events)
+        rows.append(Row(f"catching up with {new:,} events", took(found)))
+        rows.append(Row("  of it an event / an event in the build", f"{each:.2f}"))
+    return Measured(rows, warm_s, {new: middle(found) for new, found in caught_up.items()})
 
 
-def catching_up(folder: Path, traffic: Traffic, events: int, each_s: float, rounds: int) -> Iterator[Row]:
-    """Yield what reading new events costs, beside what as many cost in the first build.
+def catching_up(
+    folder: Path, traffic: Traffic, events: int, rounds: int
+) -> tuple[dict[int, list[dict[str, Any]]], float]:
+    """Return what reading new events costs, by how many there are, and the CPU seconds of finding none.
 
-    The process has asked before. What it takes to find nothing new is the same for any number of new events,
-    and stands in a row of its own.
+    The process has asked before.
     """
+    found: dict[int, list[dict[str, Any]]] = {}
     with Worker("log_sides.py", str(folder)) as worker:
         traffic.write(max(1, events // 1_000))
         worker.ask(side="catch up")
         nothing = [worker.ask(side="catch up") for _ in range(3 * rounds)]
-        yield Row("catching up with nothing", took(nothing))
-        for share in NEW_SHARES:
-            new = max(1, round(events * share))
-            found = []
+        for new in NEW_EVENTS:
             for _ in range(rounds):
                 traffic.write(new)
-                found.append(worker.ask(side="catch up"))
-            yield Row(f"catching up with {share:.1%}, {new:,} events", took(found))
-            ratio = (middle(found) - middle(nothing)) / new / each_s
-            yield at_most(
-                "  of it an event / an event in the build",
-                ratio,
-                MOST_CATCH_UP,
-                f"{ratio:.2f}",
-                f"{MOST_CATCH_UP:g}",
-            )
+                found.setdefault(new, []).append(worker.ask(side="catch up"))
+    return found, middle(nothing)
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -163,17 +163,20 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--folder", type=Path, help="where the logs are written, and removed again")
     chosen = parser.parse_args(arguments)
-    warm: dict[int, float] = {}
-    for events in chosen.events:
+    sizes: dict[int, Measured] = {}
+    for events in sorted(chosen.events):
         with tempfile.TemporaryDirectory(dir=chosen.folder) as folder:
-            found = measure(Path(folder) / "log-simulated", events, chosen.rounds)
-        warm[events] = found.warm_s
-        print(*found.rows, "", sep="\n", flush=True)
-    least = min(warm)
-    for events in sorted(warm.keys() - {least}):
-        ratio = warm[events] / warm[least]
-        what = f"warm at {events:,} / at {least:,}"
-        print(at_most(what, ratio, MOST_LONGER, f"{ratio:.2f}", f"{MOST_LONGER:g}"))
+            sizes[events] = measure(Path(folder) / "log-simulated", events, chosen.rounds)
+        print(*sizes[events].rows, "", sep="\n", flush=True)
+    least, *others = sizes
+    for events in others:
+        between = f"at {events:,} / at {least:,}"
+        ratio = sizes[events].warm_s / sizes[least].warm_s
+        print(at_most(f"warm {between}", ratio, MOST_LONGER, f"{ratio:.2f}", f"{MOST_LONGER:g}"))
+        for new, before_s in sizes[least].caught_up_s.items():
+            ratio = sizes[events].caught_up_s[new] / before_s
+            what = f"catching up with {new:,} {between}"
+            print(at_most(what, ratio, MOST_CATCH_UP, f"{ratio:.2f}", f"{MOST_CATCH_UP:g}"))
 
 
 if __name__ == "__main__":
