@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from smartroute.analytics.cells import HOUR
-from smartroute.analytics.instants import texts_of
+from smartroute.analytics.cells import HOUR, MONTH
+from smartroute.analytics.instants import LENGTHS, texts_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -154,11 +154,11 @@ class Outcomes:
         talks = "" if self.silent else json.dumps(self.talks)
         return self.ids.tobytes(), *columns, talks
 
-    def members(self) -> Iterator[tuple[str, bytes]]:
-        """Yield each conversation with the id of an outcome of it."""
-        for talk, each in zip(self.talks, self.each_id(), strict=True):
-            if talk is not None:
-                yield talk, each
+    def members(self) -> list[tuple[int, str, bytes]]:
+        """Return rows of month, conversation, and the id of an outcome of it."""
+        months = (self.instants // LENGTHS[MONTH]).tolist()
+        rows = zip(months, self.talks, self.each_id(), strict=True)
+        return [(month, talk, each) for month, talk, each in rows if talk is not None]
 
     def places_of(self, ids: Any) -> Any:
         """Return the places of those of some ids in order that are here."""

@@ -170,7 +170,7 @@ class Tables:
             rows.append((begins, *first.packed()))
             rows += [(each.first_id, *each.packed()) for each in others]
         self._put("outcomes", ("begins",), COLUMNS, rows)
-        self._many(f"INSERT INTO {_P}members (conversation, id) VALUES (?, ?)", new.members())
+        self._many(f"INSERT INTO {_P}members (month, conversation, id) VALUES (?, ?, ?)", new.members())
 
     def outcomes(self, ids: Collection[bytes]) -> dict[bytes, Counted]:
         """Return those of the outcomes that are known."""
@@ -203,10 +203,13 @@ class Tables:
     def outcomes_of(self, conversations: Collection[str]) -> dict[str, list[bytes]]:
         """Return the ids of the outcomes of conversations."""
         found: dict[str, list[bytes]] = {}
-        for conversation, each in self._among(
-            f"SELECT conversation, id FROM {_P}members WHERE conversation IN", [*conversations]
-        ):
-            found.setdefault(conversation, []).append(bytes(each))
+        names, month = [*conversations], -1
+        following = f"SELECT month FROM {_P}members WHERE month > ? ORDER BY month LIMIT 1"
+        while names and (months := self._all(following, [month])):
+            month = int(months[0][0])
+            rows = f"SELECT conversation, id FROM {_P}members WHERE month = {month} AND conversation IN"
+            for conversation, each in self._among(rows, names):
+                found.setdefault(conversation, []).append(bytes(each))
         return found
 
     def cells_at(self, places: Iterable[Place]) -> dict[Place, StoredCell]:
@@ -400,7 +403,8 @@ _TABLES = {
     "users": f"day TEXT NOT NULL, name TEXT NOT NULL, {_sums(UserSums._fields)}, PRIMARY KEY (day, name)",
     "outcomes": "begins BLOB PRIMARY KEY, ids BLOB NOT NULL, instants BLOB NOT NULL, keys BLOB NOT NULL, "
     "confidences BLOB NOT NULL, holdbacks BLOB NOT NULL, talks TEXT NOT NULL",
-    "members": "conversation TEXT NOT NULL, id BLOB NOT NULL, PRIMARY KEY (conversation, id)",
+    "members": "month BIGINT NOT NULL, conversation TEXT NOT NULL, id BLOB NOT NULL, "
+    "PRIMARY KEY (month, conversation, id)",
     "words": f"id BLOB NOT NULL, source TEXT NOT NULL, {_SAID}, PRIMARY KEY (id, source)",
     "talk_words": f"conversation TEXT NOT NULL, source TEXT NOT NULL, {_SAID}, "
     "PRIMARY KEY (conversation, source)",
@@ -412,4 +416,5 @@ _TABLES = {
     "PRIMARY KEY (grain, bucket, key, source, label)",
 }
 """Columns by table. `outcomes` leads from an outcome to its cell, for what is said of it later; its rows are
-pages, as Outcomes packs them. `members` leads from a conversation to its outcomes."""
+pages, as Outcomes packs them. `members` leads from a conversation to its outcomes, month by month, so that
+what is new is written to a small part of it."""
