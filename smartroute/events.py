@@ -231,6 +231,14 @@ class Event:
         if outcome.answer is not None:
             reason = outcome.answer.finish_reason
             values["finish_reason"] = reason if type(reason) is str and reason.isascii() else as_word(reason)
+            if outcome.answer.usage is not None:
+                (
+                    values["input_tokens"],
+                    values["output_tokens"],
+                    values["cached_tokens"],
+                    values["cache_write_tokens"],
+                    values["reasoning_tokens"],
+                ) = _tokens(outcome.answer.usage)
         if outcome.answered_by is not None:
             _add_answer(values, outcome, outcome.answered_by)
         # Nearly always all of it is of the right types and finite; mending field by field takes far longer.
@@ -459,7 +467,10 @@ def _second(seconds: int) -> str:
 
 
 def _add_answer(values: dict[str, Any], outcome: Outcome, rung: Rung) -> None:
-    """Add who gave the accepted answer, and what is known of the call that it came from."""
+    """Add who gave the accepted answer.
+
+    The call found may be a later one to the same model, to sample again say: it tells the provider only.
+    """
     values["tier"] = said(rung.tier)
     if rung.effort is not None:
         values["effort"] = as_word(rung.effort)
@@ -473,13 +484,7 @@ def _add_answer(values: dict[str, Any], outcome: Outcome, rung: Rung) -> None:
         values["model"] = as_word(rung.model)
         return
     values["model"] = record["model"]
-    values["provider"] = record["provider"] or None
-    if "input_tokens" in record:
-        values["input_tokens"] = record["input_tokens"]
-        values["output_tokens"] = record["output_tokens"]
-        values["cached_tokens"] = record["cached_tokens"]
-        values["cache_write_tokens"] = record["cache_write_tokens"]
-        values["reasoning_tokens"] = record["reasoning_tokens"]
+    values["provider"] = record["provider"] if call.provider else None
 
 
 _UNANSWERED: AttemptRecord = {

@@ -23,6 +23,7 @@ from smartroute.records import (
     Decision,
     Failure,
     Outcome,
+    Purpose,
     Reply,
     RuledOut,
     Rung,
@@ -253,6 +254,23 @@ def test_totals_are_the_outcomes_own() -> None:
         outcome.unpriced_attempts,
         outcome.escalated,
     )
+
+
+@pytest.mark.parametrize("purpose", ["sample", "judge", "repair"])
+def test_the_tokens_are_the_answers_own_whatever_its_model_was_asked_afterwards(purpose: Purpose) -> None:
+    outcome = an_outcome()
+    later = dataclasses.replace(outcome.attempts[-1], purpose=purpose, usage=Usage(1, 2, 1, 1, 1), number=1)
+    event = Event.of(dataclasses.replace(outcome, attempts=(*outcome.attempts, later)), hash_key=None)
+    assert (event.model, event.provider) == ("big", "globex")
+    assert (event.input_tokens, event.output_tokens) == (120, 40)
+    assert (event.cached_tokens, event.cache_write_tokens, event.reasoning_tokens) == (100, 7, 9)
+
+
+@pytest.mark.parametrize("usage", [None, Usage(7, 5)])
+def test_an_answer_that_no_attempt_gave_has_its_own_tokens_and_no_provider(usage: Usage | None) -> None:
+    event = Event.of(an_outcome(attempts=(), answer=Reply("87", usage)), hash_key=None)
+    assert (event.model, event.provider) == ("big", None)
+    assert (event.input_tokens, event.output_tokens) == ((7, 5) if usage else (None, None))
 
 
 def test_an_outcome_without_an_answer_knows_no_model_and_names_the_error_class_only() -> None:
