@@ -446,7 +446,8 @@ def line_reader(
         else NotRequired[hints[name]]
         if names is None or name in rare
         else Annotated[hints[name], Field(default=None)]
-        for name in sorted(_NAMES if names is None else _NAMES & names)
+        for name in hints
+        if name in (_NAMES if names is None else _NAMES & names)
     }
     return TypeAdapter(strict(table("Line", line)))
 

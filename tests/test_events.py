@@ -378,6 +378,15 @@ def test_a_line_is_one_line_and_begins_with_its_schema() -> None:
 
 
 @pytest.mark.usefixtures("each_encoder")
+def test_a_line_that_is_read_and_written_again_begins_with_its_schema_too() -> None:
+    line = Event.of(an_outcome(), hash_key=KEY).to_line()
+    again = Event.from_line(line).to_line()
+    assert again.startswith(b'{"schema":3,')
+    assert list(json.loads(again)) == [name for name in Event.__annotations__ if name in json.loads(line)]
+    newer = line.replace(b'{"schema":3,', b'{"a_field":1,"schema":4,')
+    assert Event.from_line(newer).to_line().startswith(b'{"schema":4,')
+
+
 def test_not_a_number_and_infinity_become_null() -> None:
     event = dataclasses.replace(
         Event.of(an_outcome(), hash_key=None, features={"ratio": math.inf}),
