@@ -134,7 +134,7 @@ def _tokens(get: Callable[[str], Any]) -> Tokens | None:
 
 def confidence_bin(confidence: float) -> int:
     """Return the tenth that a confidence lies in: 0 to 9."""
-    return max(0, min(CONFIDENCE_BINS - 1, int(confidence * CONFIDENCE_BINS)))
+    return min(CONFIDENCE_BINS - 1, int(max(0.0, min(1.0, confidence)) * CONFIDENCE_BINS))
 
 
 def beside_judge(qualities: Mapping[str, float | None]) -> Iterator[tuple[str, float, float]]:

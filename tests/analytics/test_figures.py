@@ -202,6 +202,14 @@ def test_series_have_an_entry_for_every_hour_up_to_the_newest():
     assert Analytics(Lines([])).series() == []
 
 
+@pytest.mark.parametrize(("confidence", "tenth"), [(1.7e308, 9), (-1.7e308, 0), (1.0, 9), (0.3, 3)])
+def test_a_confidence_beyond_all_tenths_counts_in_the_nearest(confidence, tenth):
+    answered = an_outcome("a", "2026-11-23T08:10:00.000000Z", confidence=confidence)
+    word = Event(2, "feedback", "f", "a", "2026-11-23T09:00:00.000000Z", False, quality=0.5)
+    labels = Analytics(Lines([answered, word])).figures().labels["user"]
+    assert {place: joint.n for place, joint in labels.by_confidence.items()} == {tenth: 1}
+
+
 def test_the_newest_come_first():
     events = [an_outcome(f"o{n}", f"2026-11-23T08:{n:02d}:00.000000Z") for n in range(30)]
     random.Random(3).shuffle(events)
