@@ -431,11 +431,15 @@ def line_reader(
     strict = with_config(
         ConfigDict(strict=True, extra="allow" if names is None else "ignore", allow_inf_nan=False)
     )
-    called = get_type_hints(AttemptRecord)
+    count = Annotated[
+        int, Field(ge=-MOST_COUNT, le=MOST_COUNT)
+    ]  # beyond, numbers of machines and databases end
+    bounded: dict[Any, Any] = {int | None: count | None, int: count}
+    called = {name: bounded.get(hint, hint) for name, hint in get_type_hints(AttemptRecord).items()}
     kept = {name: called[name] for name in called if attempt_names is None or name in attempt_names}
     attempt: Any = strict(table("AttemptRecord", kept, total=False))
     hints: dict[str, Any] = {
-        **get_type_hints(Event),
+        **{name: bounded.get(hint, hint) for name, hint in get_type_hints(Event).items()},
         "schema": Annotated[int, Field(ge=1)],
         "time": Annotated[str, Field(pattern=_TIME)],
         "attempts": tuple[attempt, ...],

@@ -224,8 +224,11 @@ class Batch:
 
     def added(self, keys: Places) -> Added:
         """Return what the outcomes add up to, by the key of each."""
-        row = self._laid_out()
-        return Added(self._cells(row, keys), self._users(row))
+        import numpy as np
+
+        with np.errstate(over="ignore", invalid="ignore"):  # a damaged digit may make any number
+            row = self._laid_out()
+            return Added(self._cells(row, keys), self._users(row))
 
     def _users(self, row: _Row) -> Iterator[tuple[Any, ...]]:
         import numpy as np

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -85,7 +85,7 @@ def climb_usd(calls: Sequence[Mapping[str, Any]]) -> float:
     first = next((rung for rung in rungs if rung is not None), None)
     if first is None:
         return 0.0
-    return math.fsum(c.get("cost_usd") or 0.0 for c in calls if (c.get("rung") or 0) > first)
+    return _total(c.get("cost_usd") or 0.0 for c in calls if (c.get("rung") or 0) > first)
 
 
 def of_calls(
@@ -112,7 +112,14 @@ def of_calls(
         return failed, tuple(overhead), 0.0
     if answers and not unanswered:
         del answers[given]
-    return failed, tuple(overhead), math.fsum(answers)
+    return failed, tuple(overhead), _total(answers)
+
+
+def _total(costs_usd: Iterable[float]) -> float:
+    try:
+        return math.fsum(costs_usd)
+    except OverflowError:  # a damaged digit may make any number; it must not stop every question
+        return math.inf
 
 
 def _tokens(get: Callable[[str], Any]) -> Tokens | None:

@@ -5,6 +5,7 @@ import random
 import shutil
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 from test_rollup import SEGMENT, a_word, an_outcome, append, check
@@ -219,3 +220,20 @@ def test_however_a_rollup_is_damaged_nobody_gets_an_exception_and_a_rebuild_mend
         assert Analytics(JsonlSource(log)).figures().requests == n
     check(log)
     shutil.rmtree(log)
+
+
+@pytest.mark.parametrize("rollup", [True, False])
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_no_machine_counts_with_stop_no_question(tmp_path, rollup):
+    log = tmp_path / "log"
+    call = {"purpose": "answer", "cost_usd": 1e308, "rung": 0, "model": "mini"}
+    calls = tuple({**call, "rung": rung} for rung in (0, 1, 2))
+    dear = replace(an_outcome(0), attempts=calls, cost_usd=1e308, escalated=True, answer_changed=True)
+    many = an_outcome(1).to_line().replace(b'"time"', b'"input_tokens":1' + b"0" * 400 + b',"time"')
+    append(log / SEGMENT, dear, *(an_outcome(n) for n in range(2, 10)))
+    with (log / SEGMENT).open("ab") as stream:
+        stream.write(many)
+    analytics = Analytics(JsonlSource(log), rollup=rollup)
+    assert analytics.figures().requests == 9
+    assert analytics.unreadable() == (1, 0)
+    assert analytics.grouped("model").keys() == analytics.grouped(("model",)).keys()

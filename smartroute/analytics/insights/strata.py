@@ -48,7 +48,7 @@ def compared(
             found.append(((kind, complexity), weight, said, said_of_other))
     covered = math.fsum(weight for _, weight, _, _ in found)
     labels = min(sum(a.n for _, _, a, _ in found), sum(b.n for _, _, _, b in found))
-    if labels < ENOUGH_LABELS or covered < _COVERED * math.fsum(weights.values()):
+    if labels < ENOUGH_LABELS or not covered or covered < _COVERED * math.fsum(weights.values()):
         return None
     difference = math.fsum(w * ((a.mean or 0.0) - (b.mean or 0.0)) for _, w, a, b in found) / covered
     squares = math.fsum((w / covered) ** 2 * (label_error(a) + label_error(b)) for _, w, a, b in found)
