@@ -82,6 +82,7 @@ def _show(statuses: Sequence[Status], watch: Watch, *, everything: bool, as_json
                 "level": status.level,
                 "value": None if status.reading is None else status.reading.value,
                 "n": None if status.reading is None else status.reading.n,
+                "simulated": status.simulated,
                 "text": status.explain(),
             }
             for status in statuses

@@ -97,6 +97,10 @@ def test_simulated_events_are_said_to_be(tmp_path: Path) -> None:
     with JsonlSink(tmp_path / "log") as sink:
         emitted(sink, 10, simulated=True)
     assert "errors, simulated" in typed("--path", str(tmp_path / "log")).stdout
+    every = typed("--path", str(tmp_path / "log"), "--all", "--stateless").stdout.splitlines()
+    assert len(every) == 8 and all(", simulated: " in line for line in every)
+    rules = json.loads(typed("--path", str(tmp_path / "log"), "--json").stdout)["rules"]
+    assert all(rule["simulated"] and ", simulated: " in rule["text"] for rule in rules)
 
 
 def test_thresholds_come_from_the_routers_file(log: Path, tmp_path: Path) -> None:

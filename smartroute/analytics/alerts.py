@@ -55,7 +55,7 @@ class Alert:
     def explain(self) -> str:
         """Return the alert in words."""
         reading = Reading(self.value, self.n, self.low, self.high, self.unit)
-        what = f"{self.rule}, simulated" if self.simulated else self.rule
+        what = _titled(self.rule, self.simulated)
         seen = (
             f"{reading.words()} over {self.n} {self.of} from {moment(self.since)} to {moment(self.until)}"
             + (f" ({self.told})" if self.told else "")
@@ -78,22 +78,31 @@ class Alert:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a rule stands after a look: its level, what was read, and why nothing was; the alert, if any."""
+    """How a rule stands after a look: its level, what was read, and why nothing was; the alert, if any.
+
+    `simulated` is whether the events were.
+    """
 
     rule: str
     level: Level | None
     reading: Reading | None
     why: str
     alert: Alert | None
+    simulated: bool = False
 
     def explain(self) -> str:
         """Return the status in words."""
         word = self.level or ("not yet" if self.why else "calm")
+        what = _titled(self.rule, self.simulated)
         if self.reading is None:
-            return f"{word}: {self.rule}: {self.why}"
+            return f"{word}: {what}: {self.why}"
         more = "; ".join(filter(None, (self.why, self.reading.told)))
         seen = f"{self.reading.words()} over {self.reading.n} {self.reading.of}"
-        return f"{word}: {self.rule}: {seen}" + (f" ({more})" if more else "")
+        return f"{word}: {what}: {seen}" + (f" ({more})" if more else "")
+
+
+def _titled(rule: str, simulated: bool) -> str:
+    return f"{rule}, simulated" if simulated else rule
 
 
 class Watch:
@@ -190,12 +199,12 @@ class Watch:
     ) -> Status:
         before = self._levels.get(rule.name)
         if reading is None:
-            return Status(rule.name, before, None, why, None)
+            return Status(rule.name, before, None, why, None, simulated)
         if reading.n < rule.least_n:
-            return Status(rule.name, before, reading, f"it needs {rule.least_n}", None)
+            return Status(rule.name, before, reading, f"it needs {rule.least_n}", None, simulated)
         level = rule.judge(reading, before)
         if level == before:
-            return Status(rule.name, level, reading, "", None)
+            return Status(rule.name, level, reading, "", None, simulated)
         if level is None:
             del self._levels[rule.name]
         else:
@@ -219,7 +228,7 @@ class Watch:
             simulated=simulated,
             when=rule.when,
         )
-        return Status(rule.name, level, reading, "", alert)
+        return Status(rule.name, level, reading, "", alert, simulated)
 
     def tell(self, alert: Alert) -> bool:
         """Deliver an alert to everybody. Returns whether all of them took it."""

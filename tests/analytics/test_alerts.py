@@ -87,6 +87,13 @@ def test_an_alert_about_simulated_events_says_so():
     assert "simulated" not in Watch([rule()]).check(errors(0.5))[0].explain()
 
 
+def test_how_a_rule_stands_over_simulated_events_says_so():
+    nothing, calm = (Watch([rule()]).look(each, simulated=True)[0] for each in (Figures(), errors(0.0)))
+    assert nothing.explain() == "not yet: errors, simulated: nothing to measure"
+    assert calm.explain().startswith("calm: errors, simulated: 0.0%")
+    assert Watch([rule()]).look(errors(0.0))[0].explain().startswith("calm: errors: 0.0%")
+
+
 def test_an_alert_as_json_is_whole_and_its_id_is_that_of_its_evidence():
     watch = Watch([rule()])
     (alert,) = watch.check(errors(0.5))
