@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -123,6 +125,12 @@ class Schema:
             return False
         return not Path(place).exists()
 
+    def _make_private_file(self) -> None:
+        """Begin a file that its owner alone may read, as files of other logs: labels may be private."""
+        # Where it cannot be made, connecting to it says so.
+        with contextlib.suppress(OSError, ValueError):
+            os.close(os.open(str(self.engine.url.database), os.O_RDWR | os.O_CREAT, 0o600))
+
     def _applied(self, connection: Connection) -> set[int]:
         from sqlalchemy import text
 
@@ -145,6 +153,8 @@ class Schema:
 
         if self.version() == self.newest:
             return
+        if self._has_no_file():
+            self._make_private_file()
         with self.engine.begin() as connection:
             if self.postgres:
                 connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})

@@ -8,6 +8,7 @@ import random
 import re
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -50,6 +51,25 @@ def ids(url):
         return [event.id for event in source.events()]
     finally:
         source.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_a_sqlite_log_is_as_private_as_a_log_of_files(tmp_path):
+    place = tmp_path / "events.sqlite"
+    with SqlSink(f"sqlite:///{place}") as sink:
+        sink.emit(an_event("a"))
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    assert ids(f"sqlite:///{place}") == ["a"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX permissions")
+def test_a_sqlite_file_that_somebody_made_keeps_its_permissions(tmp_path):
+    place = tmp_path / "events.sqlite"
+    place.touch()
+    place.chmod(0o640)
+    with SqlSink(f"sqlite:///{place}") as sink:
+        sink.emit(an_event("a"))
+    assert stat.S_IMODE(place.stat().st_mode) == 0o640
 
 
 def test_an_id_is_stored_once_however_often_and_by_whomever_it_comes(url):
