@@ -152,7 +152,7 @@ def _filter(since: str | None, until: str | None, **fields: str | None) -> Filte
 
     where = Filter(since=_moment(since, "--since"), until=_moment(until, "--until"), **fields)
     if where.since is not None and where.until is not None and str(where.since) >= str(where.until):
-        raise ConfigError(f"--until must lie behind --since, got {where.until} and {where.since}")
+        raise ConfigError(f"--until must lie after --since, got {where.until} and {where.since}")
     return where
 
 

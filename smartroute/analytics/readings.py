@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Literal, TypeAlias
 
 Unit: TypeAlias = Literal["", "share", "usd", "s", "deviations"]
@@ -45,12 +46,20 @@ def in_words(value: float, unit: Unit) -> str:
     if unit == "share":
         return f"{value:.1%}"
     if unit == "usd":
-        return f"${value:,.2f}" if abs(value) >= 100 else f"${value:.4g}"
+        return f"${value:,.2f}" if abs(value) >= 100 else f"${digits(value, 4)}"
     if unit == "s":
-        return f"{value:.3g} s"
+        return f"{digits(value, 3)} s"
     if unit == "deviations":
         return f"{value:.1f} deviations"
-    return f"{value:.4g}"
+    return digits(value, 4)
+
+
+def digits(value: float, n: int) -> str:
+    """Return a number with `n` significant digits, or all before the point; never as a power of ten."""
+    if abs(value) >= 10**n:
+        return f"{value:,.0f}"
+    text = f"{value:.{n}g}"
+    return f"{Decimal(text):f}" if "e" in text else text
 
 
 def moment(text: str | None) -> str:

@@ -12,6 +12,7 @@ from smartroute.analytics.figures import CONFIDENCE_BINS, COUNCIL, JUDGE, Figure
 from smartroute.analytics.filters import Filter
 from smartroute.analytics.insights import GROUPINGS, Evidence, Insight, insights_in
 from smartroute.analytics.query import Analytics
+from smartroute.analytics.readings import moment
 from smartroute.analytics.savings import (
     FixedModel,
     Holdback,
@@ -421,8 +422,13 @@ def _ordered(
 
 
 def _population(where: Filter, figures: Figures) -> str:
-    given = [f"{name} {value}" for name, value in asdict(where).items() if value is not None]
+    given = [f"{name} {_told(name, value)}" for name, value in asdict(where).items() if value is not None]
     return f"{figures.requests} requests" + (f" with {', '.join(given)}" if given else "")
+
+
+def _told(name: str, value: str) -> str:
+    whole_minute = name in ("since", "until") and value.endswith(":00.000000Z")
+    return moment(value) if whole_minute else value
 
 
 def _unreadable(analytics: Analytics) -> Iterator[str]:

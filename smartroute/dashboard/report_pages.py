@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from smartroute.analytics.readings import digits, moment
+
 if TYPE_CHECKING:
     from smartroute.analytics.report import Metric, Quality, Report, Row
     from smartroute.analytics.savings import Holdback, Mix, Saving
@@ -77,7 +79,7 @@ def _first_page(report: Report) -> Page:
         ("measure", "value", "95% interval", "target", "met", "n"),
         tuple(_metric_row(metric) for metric in report.metrics),
         (
-            f"{report.population}, from {report.first} to {report.last}",
+            f"{report.population}, from {moment(report.first)} to {moment(report.last)}",
             f"cost {'at least ' if report.unpriced else ''}{_usd(report.cost_usd)}, "
             f"{report.answered} of {report.requests} answered",
             f"of it: answers that were not good enough {_usd(report.rejected_usd)}"
@@ -202,7 +204,7 @@ def _group_page(name: str, rows: tuple[Row, ...]) -> Page:
             )
             for row in rows
         ),
-        ("climbed: the share that escalated; behind quality: how many labels",),
+        ("climbed: the share that escalated; in brackets after quality: how many labels",),
     )
 
 
@@ -255,7 +257,7 @@ def _number(value: float | None) -> str:
 
 
 def _seconds(value: float | None) -> str:
-    return _UNKNOWN if value is None else f"{value:.3g} s"
+    return _UNKNOWN if value is None else f"{digits(value, 3)} s"
 
 
 def _usd(value: float | None) -> str:
@@ -281,5 +283,5 @@ def _range(interval: Interval | None, *, plain: bool = False) -> str:
     if interval is None:
         return "too few" if not plain else _UNKNOWN
     if plain:
-        return f"{interval.low:.3g} to {interval.high:.3g}"
+        return f"{digits(interval.low, 3)} to {digits(interval.high, 3)}"
     return f"{interval.low:.1%} to {interval.high:.1%}"

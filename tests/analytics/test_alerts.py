@@ -79,6 +79,22 @@ def test_an_alert_tells_its_evidence_and_what_to_do():
     assert over.explain() == "over: errors: 0.01 over 100 requests from a to b"
 
 
+@pytest.mark.parametrize(
+    ("value", "unit", "told"),
+    [
+        (0.00001, "usd", "$0.00001"),
+        (0.1088, "usd", "$0.1088"),
+        (0.00008, "s", "0.00008 s"),
+        (4_321.0, "s", "4,321 s"),
+        (12_345.6, "", "12,346"),
+        (0.5, "", "0.5"),
+        (0.0, "s", "0 s"),
+    ],
+)
+def test_no_value_is_told_as_a_power_of_ten(value, unit, told):
+    assert Reading(value, 9, unit=unit).words() == told
+
+
 def test_an_alert_about_simulated_events_says_so():
     (alert,) = Watch([rule()]).check(errors(0.5), simulated=True)
     assert alert.simulated

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import sys
 from html.parser import HTMLParser
 
@@ -447,7 +448,7 @@ def test_an_export_is_written_as_its_name_says(folder, tmp_path):
         (("report", "--since", "99999999999d"), "calendar"),
         (("report", "--since", "9" * 5_000 + "h"), "calendar"),
         (("report", "--until", "0001-01-01T00:00+05:00"), "years 1 to 9999"),
-        (("report", "--since", "2026-11-25", "--until", "2026-11-20"), "--until must lie behind --since"),
+        (("report", "--since", "2026-11-25", "--until", "2026-11-20"), "--until must lie after --since"),
         (("export", "a.txt"), "says no format"),
         (("export", "/nowhere/a.json"), "cannot be written"),
     ],
@@ -456,6 +457,23 @@ def test_a_mistake_is_one_line(folder, arguments, told):
     done = typed(*arguments, "--path", folder)
     assert done.exit_code == 2
     assert told in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_a_period_is_told_to_the_minute_as_in_alerts(folder):
+    text = typed("report", "--path", folder, "--markdown", "--since", "2026-11-23").stdout
+    begins = "since 2026-11-23 00:00 UTC, from 2026-11-23 00:0"
+    assert begins in text and ".000000Z" not in text
+    exact = typed("report", "--path", folder, "--markdown", "--since", "2026-11-23T00:00:00.5Z").stdout
+    assert "since 2026-11-23T00:00:00.500000Z, from" in exact
+
+
+@pytest.mark.parametrize(
+    ("latency_s", "told"), [(0.00008, "0.00008 s"), (1.25, "1.25 s"), (4_321.0, "4,321 s")]
+)
+def test_no_time_is_told_as_a_power_of_ten(latency_s, told):
+    text = markdown(compose(Analytics(a_log(*(an_outcome(n, latency_s=latency_s) for n in range(40))))))
+    assert f"| latency | {told} |" in text
+    assert not re.search(r"\de[-+]\d", text)
 
 
 def test_a_log_that_is_not_there_is_told(tmp_path):
