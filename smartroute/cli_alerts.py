@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smartroute.cli_options import ConfigOption, LogOption
+from smartroute.cli_options import LogOption
 from smartroute.shell import one_clear_line
 
 if TYPE_CHECKING:
@@ -27,7 +27,13 @@ def alerts(
     since: Annotated[
         str, typer.Option(help="How far back the window reaches, in whole hours or days: 1h, 24h, 7d.")
     ] = "1h",
-    config: ConfigOption = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            help="The TOML file that configures the router: its log, and rules and thresholds in its table "
+            "alerts."
+        ),
+    ] = None,
     tenant: Annotated[str | None, typer.Option(help="Only requests of this tenant.")] = None,
     kind: Annotated[str | None, typer.Option(help="Only requests of this kind.")] = None,
     webhook: Annotated[
@@ -49,17 +55,17 @@ def alerts(
 ) -> None:
     """Say what needs attention, once: what stood at the last run is not told again.
 
-    The exit code is 0 when no alert stands, 1 when some do, 2 for a mistake or an alert that nobody took.
+    The exit code is 0 when no alert stands, 1 when some do, 2 for a mistake or an undelivered alert.
     """
     from smartroute.analytics import Analytics, Filter, Watch, check_log
     from smartroute.errors import ConfigError, SinkError
-    from smartroute.sinks import default_log, open_log
+    from smartroute.sinks import open_log
 
     with one_clear_line():
         if stateless and state is not None:
             raise ConfigError("--stateless remembers nothing, so leave out --state")
         hook = None if webhook is None else _webhook(webhook)
-        place = default_log(simulated=False) if path is None else path
+        place = _place(path, config)
         source = open_log(place)
         where = Filter(tenant=tenant, kind=kind)
         file = None if stateless else state or _state_beside(source, place, tenant, kind)
@@ -101,6 +107,17 @@ def _show(statuses: Sequence[Status], watch: Watch, *, everything: bool, as_json
 
 def _ignore(_: object) -> None:
     """Deliver nowhere: what is new is printed."""
+
+
+def _place(path: str | None, config: Path | None) -> str | Path:
+    """Return the log that is meant: by its path, else that of the configured router, else the one in use."""
+    from smartroute.config import RouterConfig
+    from smartroute.sinks import default_log
+
+    if path is not None:
+        return path
+    configured = None if config is None else RouterConfig.from_file(config).log_path
+    return configured or default_log(simulated=False)
 
 
 def _rules(config: Path | None) -> tuple[Rule, ...]:

@@ -17,8 +17,5 @@ ModelsOption: TypeAlias = Annotated[
 ]
 ConfigOption: TypeAlias = Annotated[
     Path | None,
-    typer.Option(
-        "--config",
-        help="The TOML file that configures the router; its table alerts sets rules and thresholds.",
-    ),
+    typer.Option("--config", help="The TOML file that configures the router."),
 ]

@@ -93,6 +93,18 @@ def test_stateless_tells_every_time_and_leaves_no_file(log: Path) -> None:
     assert not (log / "alerts.json").exists()
 
 
+def test_the_log_of_the_configured_router_is_watched(log: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = log.parent / "smartroute.toml"
+    config.write_text('[smartroute]\nlog_path = "log"\n')
+    monkeypatch.setenv("ROUTING_ANALYTICS_PATH", str(log.parent / "elsewhere"))
+    assert typed("--config", str(config), "--stateless").stdout.startswith("warning: errors: above 5.0%")
+    other = typed("--config", str(config), "--path", str(log.parent / "other"))
+    assert (other.exit_code, "there is no log at" in other.stderr) == (2, True)
+    assert "must not be empty" in typed("--config", str(config), "--path", "").stderr
+    config.write_text("[smartroute.alerts]\nusd_per_day = 50\n")
+    assert "elsewhere" in typed("--config", str(config)).stderr
+
+
 def test_simulated_events_are_said_to_be(tmp_path: Path) -> None:
     with JsonlSink(tmp_path / "log") as sink:
         emitted(sink, 10, simulated=True)
