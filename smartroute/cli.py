@@ -102,7 +102,10 @@ def demo(
         typer.echo(f"{logged} in {router.config.log_path}", err=True)
         if all_logged:
             place = shlex.quote(str(router.config.log_path))
-            typer.echo(f"to read them: smartroute report --path {place}", err=True)
+            typer.echo(
+                f"to read the routed ones: smartroute report --path {place} --strategy cost_optimised",
+                err=True,
+            )
         _leave_if_interrupted(report)
 
 

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
@@ -208,8 +209,15 @@ def test_the_demo_does_not_claim_events_that_it_could_not_log(shell: Run, tmp_pa
     lost = shell("demo", XDG_STATE_HOME=str(tmp_path / "file"))
     assert lost.returncode == 0
     assert "not every event could be logged in" in lost.stderr
-    assert "events are logged in" not in lost.stderr and "to read them" not in lost.stderr
+    assert "events are logged in" not in lost.stderr and "smartroute report" not in lost.stderr
     assert "events are logged in" in shell("demo").stderr
+
+
+def test_the_demo_says_how_to_read_its_log_without_the_fixed_models(shell: Run, tmp_path: Path) -> None:
+    told = shell("demo", XDG_STATE_HOME=str(tmp_path / "a b")).stderr
+    command = told.partition("smartroute ")[2].splitlines()[0]
+    document = json.loads(shell(*shlex.split(command), "--json").stdout)
+    assert (document["requests"], document["savings"][0]["n"]) == (64, 64)
 
 
 def test_live_with_an_impossible_budget_says_so(shell: Run) -> None:
