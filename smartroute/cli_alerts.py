@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from smartroute.cli_options import LogOption
-from smartroute.shell import one_clear_line
+from smartroute.shell import for_stream, one_clear_line
 
 if TYPE_CHECKING:
     from smartroute.analytics import Rule, Status, Watch, Webhook
@@ -70,7 +71,10 @@ def alerts(
         where = Filter(tenant=tenant, kind=kind)
         file = None if stateless else state or _state_beside(source, place, tenant, kind)
         watch = Watch(_rules(config), deliver=[_ignore if hook is None else hook.post])
-        statuses = check_log(watch, Analytics(source), hours=_hours(since), where=where, state=file)
+        analytics = Analytics(source)
+        statuses = check_log(watch, analytics, hours=_hours(since), where=where, state=file)
+        for line in analytics.unmet(where):
+            typer.echo(for_stream(sys.stderr, " ".join(line.split())), err=True)
         _show(statuses, watch, everything=everything, as_json=as_json)
         if watch.undelivered:
             raise SinkError(

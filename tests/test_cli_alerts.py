@@ -105,6 +105,13 @@ def test_the_log_of_the_configured_router_is_watched(log: Path, monkeypatch: pyt
     assert "elsewhere" in typed("--config", str(config)).stderr
 
 
+def test_a_choice_that_no_request_of_the_log_meets_is_said(log: Path) -> None:
+    done = typed("--path", str(log), "--kind", "scoer", "--stateless", "--json")
+    assert done.exit_code == 0 and json.loads(done.stdout)["new"] == []
+    assert "no request of the log has the kind 'scoer'; did you mean score?" in done.stderr
+    assert typed("--path", str(log), "--kind", "score", "--stateless").stderr == ""
+
+
 def test_simulated_events_are_said_to_be(tmp_path: Path) -> None:
     with JsonlSink(tmp_path / "log") as sink:
         emitted(sink, 10, simulated=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -44,6 +45,9 @@ _MOST_HOURS = 100_000
 
 _MOST_EVENTS = 1_000_000
 """How many single events may be asked for at once: each is held in memory."""
+
+_MOST_NAMES = 10
+"""How many names are told in place of one that no request has."""
 
 _EVERYTHING = Filter()
 
@@ -149,6 +153,21 @@ class Analytics:
         for event in self.outcomes(where):
             if event.unit is not None:
                 found[event.unit] = of_user(measure(event.__dict__.get), found.get(event.unit))
+        return found
+
+    def unmet(self, where: Filter) -> list[str]:
+        """Return, in words, the names in a filter that no request of the whole log has: misspelt, perhaps."""
+        found = []
+        for name in ("kind", "model", "tenant", "strategy"):
+            wanted = getattr(where, name)
+            there = [] if wanted is None else sorted(key for (key,) in self.grouped(name) if key is not None)
+            if wanted is None or wanted in there:
+                continue
+            cure = f"there are {', '.join(there[:_MOST_NAMES])}" if there else f"none has a {name}"
+            close = difflib.get_close_matches(wanted, there, n=1)
+            if close:
+                cure = f"did you mean {close[0]}?"
+            found.append(f"no request of the log has the {name} {wanted!r:.60}; {cure}")
         return found
 
     def unreadable(self) -> tuple[int, int]:

@@ -199,7 +199,11 @@ def compose(
             )
             for name, names in groupings.items()
         },
-        notes=(*_unreadable(analytics), *_notes(figures, fixed, best, label_source)),
+        notes=(
+            *([] if figures.requests else analytics.unmet(where)),
+            *_unreadable(analytics),
+            *_notes(figures, fixed, best, label_source),
+        ),
     )
 
 

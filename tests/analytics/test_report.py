@@ -476,6 +476,16 @@ def test_no_time_is_told_as_a_power_of_ten(latency_s, told):
     assert not re.search(r"\de[-+]\d", text)
 
 
+def test_a_name_that_no_request_has_is_told_with_the_closest_or_with_those_that_there_are(folder):
+    text = typed("report", "--path", folder, "--kind", "scoer").stdout
+    assert "no request of the log has the kind 'scoer'; did you mean score?" in text
+    text = typed("report", "--path", folder, "--tenant", "acme", "--model", "zzz").stdout
+    assert "no request of the log has the tenant 'acme'; none has a tenant" in text
+    assert "no request of the log has the model 'zzz'; there are mini" in text
+    quiet = typed("report", "--path", folder, "--kind", "score", "--since", "1h").stdout
+    assert "nothing to report" in quiet and "no request of the log" not in quiet
+
+
 def test_a_log_that_is_not_there_is_told(tmp_path):
     done = typed("report", "--path", tmp_path / "nowhere")
     assert done.exit_code == 2 and "there is no log" in done.stderr
