@@ -92,12 +92,16 @@ class ModelRouter:
         config: RouterConfig | None = None,
         **settings: Any,
     ) -> None:
-        familiar = {
-            "accept_at": escalation_threshold,
-            "escalate": enable_escalation,
-            "cost_optimisation": cost_optimization_mode,
-        }
-        settings.update({name: value for name, value in familiar.items() if value is not None})
+        familiar = (
+            ("accept_at", "escalation_threshold", escalation_threshold),
+            ("escalate", "enable_escalation", enable_escalation),
+            ("cost_optimisation", "cost_optimization_mode", cost_optimization_mode),
+        )
+        for name, other, value in familiar:
+            if value is not None and name in settings:
+                raise ConfigError(f"{other} and {name} are one setting; pass one of them")
+            if value is not None:
+                settings[name] = value
         if config is None:
             config = RouterConfig.from_env(**settings)
         elif not isinstance(config, RouterConfig):

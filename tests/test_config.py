@@ -113,6 +113,25 @@ def test_code_wins_over_the_environment(monkeypatch):
     assert ModelRouter(config=RouterConfig(max_usd=2.0), accept_at=0.4).config.max_usd == 2.0
 
 
+@pytest.mark.parametrize(
+    ("both", "told"),
+    [
+        (
+            {"escalation_threshold": 0.5, "accept_at": 0.6},
+            "escalation_threshold and accept_at are one setting",
+        ),
+        ({"enable_escalation": True, "escalate": False}, "enable_escalation and escalate are one setting"),
+        (
+            {"cost_optimization_mode": True, "cost_optimisation": True},
+            "cost_optimization_mode and cost_optimisation are one setting",
+        ),
+    ],
+)
+def test_a_setting_is_given_by_one_of_its_names(both, told):
+    with pytest.raises(ConfigError, match=told):
+        ModelRouter(**both)
+
+
 def test_a_file_is_read_with_paths_relative_to_it(tmp_path):
     file = tmp_path / "smartroute.toml"
     file.write_text(
