@@ -141,7 +141,7 @@ def compose(
     *,
     prices: PriceTable | None = None,
     catalogue: Catalogue | None = None,
-    group_by: Sequence[str] = ("model", "complexity", "kind"),
+    group_by: Sequence[str] | str = ("model", "complexity", "kind"),
     label_source: str = "user",
 ) -> Report:
     """Return the report on the outcomes that count.
@@ -154,7 +154,8 @@ def compose(
     where = where or Filter()
     if prices is None and catalogue is not None:
         prices = catalogue.prices()
-    groupings = {name: tuple(name.split("+")) for name in group_by}
+    asked = (group_by,) if isinstance(group_by, str) else group_by
+    groupings = {name: tuple(name.split("+")) for name in asked}
     wanted = dict.fromkeys((*GROUPINGS, ("baseline",), ("simulated",), *groupings.values()))
     tables = analytics.several(wanted, where)
     figures = tables[()].get((), Figures())

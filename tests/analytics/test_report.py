@@ -459,6 +459,12 @@ def test_a_mistake_is_one_line(folder, arguments, told):
     assert told in done.stderr and done.stderr.count("\n") == 1
 
 
+def test_groups_are_asked_for_by_one_name_or_by_several():
+    log = Analytics(a_log(an_outcome(1)))
+    assert list(compose(log, group_by="kind+model").rows) == ["kind+model"]
+    assert list(compose(log, group_by=["kind", "day"]).rows) == ["kind", "day"]
+
+
 def test_a_period_is_told_to_the_minute_as_in_alerts(folder):
     text = typed("report", "--path", folder, "--markdown", "--since", "2026-11-23").stdout
     begins = "since 2026-11-23 00:00 UTC, from 2026-11-23 00:0"
