@@ -16,7 +16,7 @@ from smartroute import ModelRouter, RouterConfig
 from smartroute.analytics import Analytics, compose
 from smartroute.catalogue import Catalogue
 from smartroute.dashboard.report_forms import markdown
-from smartroute.errors import SinkError
+from smartroute.errors import ConfigError, SinkError
 from smartroute.records import Call, Reply
 from smartroute.sinks import SqlSource
 from smartroute.testing import ScriptedProvider, reply
@@ -74,6 +74,8 @@ with tempfile.TemporaryDirectory() as folder:
     except ImportError as error:
         print(f"This example needs one thing more: {error}")
         sys.exit(0)
+    except ConfigError as error:
+        sys.exit(f"SMARTROUTE_DATABASE_URL cannot be used: {error}")
     analytics = Analytics(log)
 
     router = ModelRouter(config=RouterConfig(provider=provider, log_path=url, max_usd=0.25))

@@ -33,6 +33,7 @@ COLUMNS = (
 
 _LOCK = 0x736D6172  # any number, as long as all of us lock the same one
 _PAGE_LINES = 1_000
+_PSYCOPG = "postgresql+psycopg"
 
 
 def engine_for(url: str) -> Engine:
@@ -46,7 +47,7 @@ def engine_for(url: str) -> Engine:
     try:
         parsed = sqlalchemy.make_url(url)
         if parsed.drivername in ("postgresql", "postgres"):
-            parsed = parsed.set(drivername="postgresql+psycopg")
+            parsed = parsed.set(drivername=_PSYCOPG)
         backend = parsed.get_backend_name()
         if backend not in ("postgresql", "sqlite"):
             raise sqlalchemy.exc.ArgumentError(backend)
@@ -84,8 +85,11 @@ def _patience(url: URL) -> dict[str, int]:
 
 
 def printable_url(engine: Engine) -> str:
-    """Return the address of a database without its password."""
-    return engine.url.render_as_string(hide_password=True)
+    """Return the address of a database as its user writes it, without its password."""
+    url = engine.url
+    if url.drivername == _PSYCOPG:
+        url = url.set(drivername="postgresql")
+    return url.render_as_string(hide_password=True)
 
 
 class Schema:

@@ -672,6 +672,11 @@ def test_a_driver_that_is_not_there_is_said_with_the_cure():
         SqlSink("postgresql+asyncpg://host/base")
 
 
+def test_an_address_is_told_as_it_was_given_without_its_password():
+    source = SqlSource("postgresql://u:secret@127.0.0.1:1/base")
+    assert source.address == "postgresql://u:***@127.0.0.1:1/base"
+
+
 def test_reading_makes_no_database(tmp_path):
     address = f"sqlite:///{tmp_path / 'none.sqlite'}"
     with pytest.raises(SinkError, match="there is no log at"):
