@@ -6,7 +6,10 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; without its extra, say which one and exit with 1."""
+    """Run the command line; without its extra, say which one and exit with 1.
+
+    Where what it prints cannot be written, say so and exit with 2.
+    """
     try:
         import rich  # noqa: F401
         import typer  # noqa: F401
@@ -17,7 +20,13 @@ def main() -> None:
         raise SystemExit(1) from None
     from smartroute.cli import app
 
-    app(prog_name="smartroute")
+    try:
+        app(prog_name="smartroute")
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        sys.stderr.write(f"error: the output cannot be written: {error.strerror}\n")
+        raise SystemExit(2) from None
 
 
 if __name__ == "__main__":

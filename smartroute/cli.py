@@ -103,7 +103,8 @@ def demo(
         if all_logged:
             place = shlex.quote(str(router.config.log_path))
             typer.echo(
-                f"to read the routed ones: smartroute report --path {place} --strategy cost_optimised",
+                "to read the routed ones: "
+                f"smartroute report --path {place} --strategy cost_optimised --labels test",
                 err=True,
             )
         _leave_if_interrupted(report)

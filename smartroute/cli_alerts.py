@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smartroute.cli_options import LogOption
+from smartroute.cli_options import LogOption, log_place
 from smartroute.shell import for_stream, one_clear_line
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def alerts(
         if stateless and state is not None:
             raise ConfigError("--stateless remembers nothing, so leave out --state")
         hook = None if webhook is None else _webhook(webhook)
-        place = _place(path, config)
+        place = log_place(path, config)
         source = open_log(place)
         where = Filter(tenant=tenant, kind=kind)
         file = None if stateless else state or _state_beside(source, place, tenant, kind)
@@ -111,17 +111,6 @@ def _show(statuses: Sequence[Status], watch: Watch, *, everything: bool, as_json
 
 def _ignore(_: object) -> None:
     """Deliver nowhere: what is new is printed."""
-
-
-def _place(path: str | None, config: Path | None) -> str | Path:
-    """Return the log that is meant: by its path, else that of the configured router, else the one in use."""
-    from smartroute.config import RouterConfig
-    from smartroute.sinks import default_log
-
-    if path is not None:
-        return path
-    configured = None if config is None else RouterConfig.from_file(config).log_path
-    return configured or default_log(simulated=False)
 
 
 def _rules(config: Path | None) -> tuple[Rule, ...]:

@@ -19,3 +19,14 @@ ConfigOption: TypeAlias = Annotated[
     Path | None,
     typer.Option("--config", help="The TOML file that configures the router."),
 ]
+
+
+def log_place(path: str | None, config: Path | None) -> str | Path:
+    """Return the log that is meant: by its path, else that of the configured router, else the one in use."""
+    from smartroute.config import RouterConfig
+    from smartroute.sinks import default_log
+
+    if path is not None:
+        return path
+    configured = None if config is None else RouterConfig.from_file(config).log_path
+    return configured or default_log(simulated=False)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from smartroute.cli_options import LogOption, ModelsOption
+from smartroute.cli_options import ConfigOption, LogOption, ModelsOption, log_place
 from smartroute.errors import ConfigError
 from smartroute.shell import one_clear_line
 
@@ -73,6 +73,7 @@ def report(
     group_by: _GroupBy = _GROUPS,
     labels: _Labels = LabelSource.USER,
     models: ModelsOption = None,
+    config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print it as JSON.")] = False,
     as_markdown: Annotated[bool, typer.Option("--markdown", help="Print it as markdown.")] = False,
 ) -> None:
@@ -85,7 +86,7 @@ def report(
         if as_json and as_markdown:
             raise ConfigError("--json and --markdown exclude each other; pass one")
         where = _filter(since, until, kind=kind, model=model, strategy=strategy, tenant=tenant)
-        found = _composed(path, where, group_by, labels.value, models)
+        found = _composed(log_place(path, config), where, group_by, labels.value, _own_models(models, config))
     if as_json:
         typer.echo(_json(found))
     elif as_markdown:
@@ -106,6 +107,7 @@ def export(
     group_by: _GroupBy = _GROUPS,
     labels: _Labels = LabelSource.USER,
     models: ModelsOption = None,
+    config: ConfigOption = None,
     form: Annotated[
         Format | None, typer.Option("--format", help="By default what the file's name ends in.")
     ] = None,
@@ -123,7 +125,7 @@ def export(
                 f"{to.name} says no format; end it in .json, .csv, .md or .html, or pass --format"
             )
         where = _filter(since, until, kind=kind, model=model, strategy=strategy, tenant=tenant)
-        found = _composed(path, where, group_by, labels.value, models)
+        found = _composed(log_place(path, config), where, group_by, labels.value, _own_models(models, config))
         write = {
             Format.JSON: _json,
             Format.CSV: comma_separated,
@@ -134,7 +136,7 @@ def export(
         if str(to) == "-":
             typer.echo(text, nl=not text.endswith("\n"))
             return
-        place = _place(path)
+        place = log_place(path, config)
         if to.is_file() and not is_database(place) and to.samefile(place):
             raise ConfigError(f"{to} is the log itself; write the report to another file")
         try:
@@ -156,24 +158,18 @@ def _filter(since: str | None, until: str | None, **fields: str | None) -> Filte
     return where
 
 
-def _place(path: str | None) -> str | Path:
-    from smartroute.sinks import default_log
-
-    return default_log(simulated=False) if path is None else path
-
-
 def _composed(
-    path: str | None, where: Filter, group_by: str, label_source: str, models: Path | None
+    place: str | Path, where: Filter, group_by: str, label_source: str, models: Catalogue | None
 ) -> Report:
     from smartroute.analytics import Analytics, compose
     from smartroute.sinks import JsonlSource, open_log
 
-    source = open_log(_place(path))
+    source = open_log(place)
     analytics = Analytics(source)
     with _bar(in_bytes=isinstance(source, JsonlSource)) as progress:
         analytics.catch_up(progress)
     names = tuple(_joined(name) for name in group_by.split(",") if name.strip())
-    catalogue = _catalogue(source, models)
+    catalogue = _catalogue(source) if models is None else models
     return compose(analytics, where, catalogue=catalogue, group_by=names, label_source=label_source)
 
 
@@ -212,13 +208,23 @@ _WORTH_A_BAR_EVENTS = 10_000
 """Less than this is read before one would have seen a bar."""
 
 
-def _catalogue(source: EventSource, models: Path | None) -> Catalogue:
-    """Return the catalogue with the user's models; for a simulated log that of the simulated pool."""
+def _own_models(models: Path | None, config: Path | None) -> Catalogue | None:
+    """Return the catalogue with the user's models: those of a file, else the configured router's."""
+    from smartroute.catalogue import Catalogue
+    from smartroute.config import RouterConfig
+
+    configured = None if config is None else RouterConfig.from_file(config).catalogue
+    own = models or configured
+    if own is None or isinstance(own, Catalogue):
+        return own
+    return Catalogue.default().with_cards(*Catalogue.from_file(own))
+
+
+def _catalogue(source: EventSource) -> Catalogue:
+    """Return the default catalogue; for a simulated log that of the simulated pool."""
     from smartroute.catalogue import Catalogue
     from smartroute.providers.offline import OfflineProvider
 
-    if models is not None:
-        return Catalogue.default().with_cards(*Catalogue.from_file(models))
     first = next(iter(source.events()), None)
     simulated = first is not None and first.simulated
     return OfflineProvider.catalogue() if simulated else Catalogue.default()

@@ -159,7 +159,7 @@ def test_the_demo_logs_simulated_events_beside_the_real_log_and_never_in_it(
     home = tmp_path / "state" / "smartroute"
     assert [path.name for path in home.iterdir()] == ["log-simulated"]
     events = list(open_log(home / "log-simulated").events())
-    assert len(events) == 4 * len(load_tasks())
+    assert [event.type for event in events].count("outcome") == 4 * len(load_tasks())
     assert all(event.simulated for event in events)
 
 
@@ -578,3 +578,18 @@ class TestOnATerminal:
         code, sent = self.seen("route", "x", "--simulated", "--model", "\x1b[2Jnosuch", NO_COLOR="1")
         assert code == 2
         assert "nosuch" in sent and "\x1b[2J" not in sent
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_output_that_cannot_be_written_is_told_and_is_no_alert(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "smartroute", "route", "hello", "--simulated"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert b"the output cannot be written" in done.stderr and b"Traceback" not in done.stderr

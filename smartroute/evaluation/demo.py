@@ -111,13 +111,15 @@ def _run_one(
             error=_one_line(problem),
             fixed_model=fixed_model,
         )
+    right = problem is None and passes(outcome.text, task.check)
+    router.feedback(outcome.id, quality=float(right), source="test")
     return TaskResult(
         id=task.id,
         kind=task.kind,
         language=task.language,
         prompt=task.prompt,
         answer=outcome.text,
-        right=problem is None and passes(outcome.text, task.check),
+        right=right,
         complexity=outcome.complexity.value,
         model=outcome.model,
         escalated=outcome.escalated,

@@ -421,6 +421,11 @@ def test_models_of_ones_own_are_priced(folder, tmp_path):
     (fixed,) = document["fixed"]
     assert fixed["model"] == "mini" and fixed["saving"]["baseline_usd"] == pytest.approx(5 * 600e-6)
     assert typed("report", "--path", folder, "--models", tmp_path / "none.toml").exit_code == 2
+    config = tmp_path / "router.toml"
+    config.write_text(f'log_path = "{folder}"\ncatalogue = "models.toml"\n')
+    assert json.loads(typed("report", "--config", config, "--json").stdout)["savings"] == document["savings"]
+    assert typed("export", tmp_path / "report.csv", "--config", config).exit_code == 0
+    assert typed("report", "--config", tmp_path / "none.toml").exit_code == 2
 
 
 def test_a_period_may_end_and_quality_be_told_by_others(folder):

@@ -256,11 +256,16 @@ def test_every_result_is_heard_as_it_comes() -> None:
 
 def test_every_call_is_in_the_log_and_says_which_way_it_belongs_to() -> None:
     sink = CapturingSink()
-    report_on(sink=sink)
-    assert len(sink.captured) == 12
+    report = report_on(sink=sink)
     assert all(event.simulated for event in sink.captured)
-    ways = [(event.labels or {})["demo_way"] for event in sink.captured]
-    assert (ways.count("routed"), ways.count("fixed")) == (3, 9)
+    outcomes = [event for event in sink.captured if event.type == "outcome"]
+    ways = [event.labels["demo_way"] for event in outcomes]
+    assert (len(ways), ways.count("routed"), ways.count("fixed")) == (12, 3, 9)
+    said = {event.outcome_id: event for event in sink.captured if event.type == "feedback"}
+    assert said.keys() == {event.id for event in outcomes}
+    assert {word.source for word in said.values()} == {"test"}
+    routed = [said[event.id].quality for event in outcomes if event.labels["demo_way"] == "routed"]
+    assert routed == [float(result.right) for result in report.results]
 
 
 def test_the_document_is_json_and_its_totals_follow_from_its_tasks() -> None:
@@ -330,8 +335,9 @@ def test_an_interrupted_run_reports_what_was_done_and_what_it_may_have_cost(at: 
     assert report.stopped == f"interrupted after {len(report.results)} of 64 tasks"
     assert report.as_dict()["interrupted"] is True
     assert len(provider.calls) == at
-    assert len(sink.captured) == len(report.results) + 1
-    assert sink.captured[-1].stopped_by == "cancelled"
+    outcomes = [event for event in sink.captured if event.type == "outcome"]
+    assert len(outcomes) == len(report.results) + 1
+    assert sink.captured[-1] is outcomes[-1] and outcomes[-1].stopped_by == "cancelled"
     assert report.spent_usd is not None
     assert report.spent_usd > math.fsum(result.cost_usd for result in report.results)
     assert all(fixed.score is None for fixed in report.fixed)
