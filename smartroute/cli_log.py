@@ -52,12 +52,12 @@ def status(
         typer.echo(f"from {found.first} to {found.last}")
     if found.segments is not None:
         typer.echo(
-            f"{found.segments} segments, {found.compressed_segments} of them compressed, "
-            f"{found.bytes:,} bytes in all"
+            f"segments: {found.segments}, of them compressed: {found.compressed_segments}; "
+            f"bytes in all: {found.bytes:,}"
         )
     if found.bad_lines or found.foreign_lines:
         typer.echo(
-            f"{found.bad_lines} lines could not be read, {found.foreign_lines} are of the other traffic"
+            f"lines that cannot be read: {found.bad_lines}; of the other traffic: {found.foreign_lines}"
         )
 
 
@@ -69,8 +69,8 @@ def compress(path: LogOption = None) -> None:
     with one_clear_line():
         done = compress_segments(_folder(path))
     typer.echo(
-        f"{done.segments} segments packed, {done.bytes_before:,} bytes into {done.bytes_after:,}; "
-        f"{done.busy} are still open"
+        f"segments packed: {done.segments}, {done.bytes_before:,} bytes into {done.bytes_after:,}; "
+        f"still open: {done.busy}"
     )
 
 
@@ -90,7 +90,7 @@ def remove(
                 f"Remove what lies more than {keep_days} days back in {place}?", abort=True, err=True
             )
         done = remove_segments(place, keep_days=keep_days)
-    typer.echo(f"{done.segments} segments removed, {done.bytes_before:,} bytes; {done.busy} are still open")
+    typer.echo(f"segments removed: {done.segments}, {done.bytes_before:,} bytes; still open: {done.busy}")
 
 
 @log_app.command()
@@ -113,11 +113,11 @@ def copy(
             raise ConfigError(f"{_named(there)} holds events already; pass --merge to add to them")
         with open_sink(target) as sink:
             done = copy_events(origin, sink, known=there)
-    typer.echo(f"{done.written:,} events copied, {done.skipped:,} skipped")
+    typer.echo(f"events copied: {done.written:,}, skipped: {done.skipped:,}")
     if origin.bad_lines or origin.foreign_lines:
         typer.echo(
-            f"{origin.bad_lines} lines could not be read, {origin.foreign_lines} are of the other traffic: "
-            "they were not copied",
+            f"lines not copied, for they cannot be read: {origin.bad_lines}; "
+            f"of the other traffic: {origin.foreign_lines}",
             err=True,
         )
 

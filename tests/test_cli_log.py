@@ -37,7 +37,7 @@ def test_status_counts_what_is_there(log: Path) -> None:
     assert first == f"{log} holds 2 outcome events of real traffic"
     assert second == "from 2026-02-02T02:40:00.000000Z to 2027-01-15T08:00:00.000000Z"
     size = sum(file.stat().st_size for file in log.glob("*.jsonl"))
-    assert third == f"2 segments, 0 of them compressed, {size} bytes in all"
+    assert third == f"segments: 2, of them compressed: 0; bytes in all: {size}"
     document = json.loads(typed("status", "--path", str(log), "--json").stdout)
     assert (document["events"], document["holds"], document["bytes"]) == ({"outcome": 2}, "real", size)
 
@@ -45,19 +45,21 @@ def test_status_counts_what_is_there(log: Path) -> None:
 def test_status_tells_of_lines_that_cannot_be_read(log: Path) -> None:
     segment = next(log.glob("*.jsonl"))
     segment.write_bytes(segment.read_bytes() + b"torn\n")
-    assert "1 lines could not be read" in typed("status", "--path", str(log)).stdout
+    assert "lines that cannot be read: 1" in typed("status", "--path", str(log)).stdout
 
 
 def test_segments_are_packed_and_read_as_before(log: Path) -> None:
     done = typed("compress", "--path", str(log))
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("2 segments packed, ")
-    assert "2 of them compressed" in typed("status", "--path", str(log)).stdout
+    assert done.stdout.startswith("segments packed: 2, ")
+    assert "of them compressed: 2" in typed("status", "--path", str(log)).stdout
     assert [event.id for event in JsonlSource(log).events()] == ["old", "new"]
 
 
 def test_removing_asks_first_and_keeps_the_days_asked_for(log: Path) -> None:
-    assert typed("remove", "--keep-days", "9999", "--path", str(log), "--yes").stdout.startswith("0 segments")
+    assert typed("remove", "--keep-days", "9999", "--path", str(log), "--yes").stdout.startswith(
+        "segments removed: 0"
+    )
     refused = typed("remove", "--keep-days", "1", "--path", str(log), input="n\n")
     assert refused.exit_code == 1
     assert len(list(JsonlSource(log).events())) == 2

@@ -242,11 +242,11 @@ def test_a_database_of_an_earlier_version_is_copied_from_and_to(url, tmp_path):
     as_version_1_writes(url, an_event("a"), an_event("b"))
     log = str(tmp_path / "log")
     copy = ["log", "copy"]
-    assert CliRunner().invoke(app, [*copy, url, log]).stdout == "2 events copied, 0 skipped\n"
+    assert CliRunner().invoke(app, [*copy, url, log]).stdout == "events copied: 2, skipped: 0\n"
     with JsonlSink(log) as sink:
         sink.emit(an_event("c"))
     done = CliRunner().invoke(app, [*copy, log, url, "--merge"])
-    assert done.stdout == "1 events copied, 2 skipped\n"
+    assert done.stdout == "events copied: 1, skipped: 2\n"
     assert ids(url) == ["a", "b", "c"]
 
 

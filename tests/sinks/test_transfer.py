@@ -65,10 +65,10 @@ def typed(*arguments):
 def test_the_command_copies_and_refuses_to_mix_unasked(tmp_path):
     a_log(tmp_path / "from", an_event("a"), an_event("b"))
     first = typed(tmp_path / "from", tmp_path / "to")
-    assert (first.exit_code, first.stdout) == (0, "2 events copied, 0 skipped\n")
+    assert (first.exit_code, first.stdout) == (0, "events copied: 2, skipped: 0\n")
     again = typed(tmp_path / "from", tmp_path / "to")
     assert again.exit_code == 2 and "--merge" in again.stderr
-    assert typed(tmp_path / "from", tmp_path / "to", "--merge").stdout == "0 events copied, 2 skipped\n"
+    assert typed(tmp_path / "from", tmp_path / "to", "--merge").stdout == "events copied: 0, skipped: 2\n"
     assert typed(tmp_path / "nowhere", tmp_path / "to").exit_code == 2
 
 
@@ -112,9 +112,11 @@ def test_a_log_goes_through_every_place_and_back_as_it_was(places):
     a_log(places[0], *events)
     for origin, target in pairwise(places):
         done = typed(origin, target)
-        assert (done.exit_code, done.stdout) == (0, f"{len(events)} events copied, 0 skipped\n"), done.output
+        assert (done.exit_code, done.stdout) == (0, f"events copied: {len(events)}, skipped: 0\n"), (
+            done.output
+        )
         assert held(target) == events
-        assert typed(origin, target, "--merge").stdout == f"0 events copied, {len(events)} skipped\n"
+        assert typed(origin, target, "--merge").stdout == f"events copied: 0, skipped: {len(events)}\n"
         assert typed(origin, target).exit_code == 2
         assert held(target) == events
 
@@ -157,8 +159,8 @@ def test_what_could_not_be_read_is_told(tmp_path):
     with (tmp_path / "from.jsonl").open("ab") as stream:
         stream.write(b"{torn\n")
     done = typed(tmp_path / "from.jsonl", tmp_path / "to")
-    assert (done.exit_code, done.stdout) == (0, "1 events copied, 0 skipped\n")
-    assert done.stderr == "1 lines could not be read, 0 are of the other traffic: they were not copied\n"
+    assert (done.exit_code, done.stdout) == (0, "events copied: 1, skipped: 0\n")
+    assert done.stderr == "lines not copied, for they cannot be read: 1; of the other traffic: 0\n"
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
