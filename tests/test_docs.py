@@ -74,6 +74,7 @@ def scripted_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scripted
     provider = ScriptedProvider(answer)
     monkeypatch.setattr("smartroute.router._litellm", lambda: provider)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where pages write for the example's sake
     return provider
 
 
