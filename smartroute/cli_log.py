@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from smartroute.cli_options import LogOption
+from smartroute.cli_options import LogOption, log_place
 from smartroute.shell import one_clear_line
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def status(
 ) -> None:
     """Say what is in the log, by reading all of it."""
     with one_clear_line():
-        found = _status(_place(path))
+        found = _status(log_place(path, None))
     if as_json:
         typer.echo(json.dumps(asdict(found), indent=2))
         return
@@ -122,19 +122,13 @@ def copy(
         )
 
 
-def _place(path: str | None) -> str | Path:
-    from smartroute.sinks import default_log
-
-    return default_log(simulated=False) if path is None else path
-
-
 def _folder(path: str | None) -> Path:
     """Return the place of a log of files. Raises ConfigError for a database, SinkError without a log."""
     from smartroute.errors import ConfigError
     from smartroute.sinks import open_log
     from smartroute.sinks.locations import is_database
 
-    place = _place(path)
+    place = log_place(path, None)
     if is_database(place):
         raise ConfigError("a database has no segments; this is for a log of files")
     open_log(place)

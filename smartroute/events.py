@@ -431,9 +431,8 @@ def line_reader(
     strict = with_config(
         ConfigDict(strict=True, extra="allow" if names is None else "ignore", allow_inf_nan=False)
     )
-    count = Annotated[
-        int, Field(ge=-MOST_COUNT, le=MOST_COUNT)
-    ]  # beyond, numbers of machines and databases end
+    # A damaged digit may make any number: counts that cannot be added up, and qualities that are none.
+    count = Annotated[int, Field(ge=-MOST_COUNT, le=MOST_COUNT)]
     bounded: dict[Any, Any] = {int | None: count | None, int: count}
     called = {name: bounded.get(hint, hint) for name, hint in get_type_hints(AttemptRecord).items()}
     kept = {name: called[name] for name in called if attempt_names is None or name in attempt_names}
@@ -442,6 +441,7 @@ def line_reader(
         **{name: bounded.get(hint, hint) for name, hint in get_type_hints(Event).items()},
         "schema": Annotated[int, Field(ge=1)],
         "time": Annotated[str, Field(pattern=_TIME)],
+        "quality": Annotated[float, Field(ge=0, le=1)] | None,
         "attempts": tuple[attempt, ...],
     }
     line: dict[str, Any] = {

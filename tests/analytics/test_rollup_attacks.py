@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from test_rollup import SEGMENT, a_word, an_outcome, append, check
 
-from smartroute.analytics import Analytics, feed, query
+from smartroute.analytics import Analytics, compose, feed, query
 from smartroute.analytics.feed import JsonlLog, Segment
 from smartroute.analytics.rollup import Rollup
 from smartroute.errors import SinkError
@@ -237,3 +237,17 @@ def test_numbers_that_no_machine_counts_with_stop_no_question(tmp_path, rollup):
     assert analytics.figures().requests == 9
     assert analytics.unreadable() == (1, 0)
     assert analytics.grouped("model").keys() == analytics.grouped(("model",)).keys()
+
+
+@pytest.mark.parametrize("rollup", [True, False])
+def test_a_quality_that_is_none_is_a_damaged_line_and_stops_no_report(tmp_path, rollup):
+    log = tmp_path / "log"
+    first, second = an_outcome(0), an_outcome(1)
+    append(log / SEGMENT, first, second, a_word(0, first.id, quality=1.0))
+    damaged = a_word(1, second.id, quality=1.0).to_line().replace(b'"quality":1.0', b'"quality":9.0')
+    with (log / SEGMENT).open("ab") as stream:
+        stream.write(damaged)
+    analytics = Analytics(JsonlSource(log), rollup=rollup)
+    assert analytics.unreadable() == (1, 0)
+    (said,) = compose(analytics).quality
+    assert (said.n, said.mean) == (1, 1.0)
