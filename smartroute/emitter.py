@@ -30,6 +30,7 @@ class Emitter:
         self._sink: Sink | None = None
         self._ready = False
         self._hash_key: bytes | None = None
+        self._event: type[Event] | None = None
         self._lost = 0
 
     def emit(self, outcome: Outcome, features: Features) -> None:
@@ -56,9 +57,11 @@ class Emitter:
                 )
 
     def _event_of(self, outcome: Outcome, features: Features) -> Event:
-        from smartroute.events import Event
+        if self._event is None:
+            from smartroute.events import Event
 
-        return Event.of(
+            self._event = Event
+        return self._event.of(
             outcome,
             hash_key=self._hash_key,
             features=_surface(features),

@@ -56,9 +56,9 @@ class CombinedConfidence:
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
         """Return the probes of all the estimators, in their order."""
         each = [estimator.probes(task, reply) for estimator in self._estimators]
-        probes = tuple(probe for wanted in each for probe in wanted)
-        if not probes or self._has_grave_fault(task, reply):
+        if not any(each) or self._has_grave_fault(task, reply):
             return ()
+        probes = tuple(itertools.chain.from_iterable(each))
         asked = _Asked(self, task, reply, tuple(map(len, each)))
         _asked.set((asked, *_asked.get()[: _MOST_ASKED - 1]))
         return probes

@@ -28,7 +28,7 @@ from smartroute.errors import (
     SmartRouteError,
     fault,
 )
-from smartroute.ledger import Budget, Ledger, input_ceiling_tokens, output_ceiling_tokens
+from smartroute.ledger import Budget, Ledger, Reservation, input_ceiling_tokens, output_ceiling_tokens
 from smartroute.pricing import PriceTable, surcharge
 from smartroute.protocols import Classifier, ConfidenceEstimator
 from smartroute.records import (
@@ -169,7 +169,6 @@ class Run:
             budgets = (Budget(task.limits.max_usd), *budgets)
         self.ledger = Ledger(handles.prices.cost, budgets)
         self.detour = False
-        self._input_ceilings: dict[int, int] = {}
 
     def classify(self, classifier: Classifier) -> Generator[Calls | Wait, Replies, Classification]:
         """Return the classification; the rules', with a signal that says so, when the classifier fails."""
@@ -216,7 +215,7 @@ class Run:
                     after_failure = True
                     continue
                 call = self._call(card, rung, place)
-                result = yield from self._ask(call, card)
+                (result,) = yield from self._ask_all((call,), (card,))
                 if result is None:
                     passed_over = "budget"
                     after_failure = False
@@ -347,11 +346,6 @@ class Run:
             options={**ask.card.options, **ask.options},
         )
 
-    def _ask(self, call: Call, card: ModelCard) -> Generator[Calls | Wait, Replies, Reply | Failure | None]:
-        """Return the reply or the last failure of a rung, or None when the budget cannot bear the call."""
-        (result,) = yield from self._ask_all((call,), (card,))
-        return result
-
     def _ask_all(
         self, calls: tuple[Call, ...], cards: tuple[ModelCard, ...]
     ) -> Generator[Calls | Wait, Replies, tuple[Reply | Failure | None, ...]]:
@@ -365,24 +359,28 @@ class Run:
         places = list(range(len(calls)))
         while True:
             done = yield from self._perform(
-                tuple(current[place] for place in places), tuple(cards[place] for place in places)
+                tuple([current[place] for place in places]), tuple([cards[place] for place in places])
             )
-            waits_s: dict[int, float] = {}
-            elapsed_s = self.handles.clock.monotonic() - started
+            failed: dict[int, Failure] = {}
             for place, timed in zip(places, done, strict=True):
                 if timed is None:
                     continue
-                result, call = timed.result, current[place]
-                results[place] = result
+                results[place] = result = timed.result
                 failure = result if isinstance(result, Failure) else None
-                self.handles.breaker.record(call.model, failure)
-                if failure is None or failure.kind == "cancelled":
-                    continue
+                self.handles.breaker.record(current[place].model, failure)
+                if failure is not None:
+                    failed[place] = failure
+            if not failed:
+                return tuple(results)
+            elapsed_s = self.handles.clock.monotonic() - started
+            waits_s: dict[int, float] = {}
+            for place, failure in failed.items():
+                if failure.kind == "cancelled":
+                    raise Stop("cancelled")
+                call = current[place]
                 wait_s = self._wait_s(call.number, failure, elapsed_s)
                 if wait_s is not None and not self.handles.breaker.is_open(call.model):
                     waits_s[place] = wait_s
-            if any(isinstance(result, Failure) and result.kind == "cancelled" for result in results):
-                raise Stop("cancelled")
             left_s = self._left_s()
             if left_s is not None:
                 waits_s = {place: wait_s for place, wait_s in waits_s.items() if wait_s < left_s}
@@ -420,29 +418,24 @@ class Run:
         share = _SHARE_FOR_CLASSIFYING if calls[0].purpose == "classify" else 1.0
         within_s = None if left_s is None else left_s * share
         limits = [s for s in (within_s, self.handles.call_timeout_s) if s is not None]
-        reservations = [self.ledger.reserve(self._ceiling(*pair)) for pair in zip(calls, cards, strict=True)]
         timeout_s = min(limits) if limits else None
-        made = [
-            (call if call.timeout_s == timeout_s else replace(call, timeout_s=timeout_s), reservation)
-            for call, reservation in zip(calls, reservations, strict=True)
-            if reservation is not None
-        ]
+        reservations: dict[int, Reservation] = {}
+        made: list[Call] = []
+        for place, call in enumerate(calls):
+            reservation = self.ledger.reserve(self._ceiling(call, cards[place]))
+            if reservation is not None:
+                reservations[place] = reservation
+                made.append(call if call.timeout_s == timeout_s else replace(call, timeout_s=timeout_s))
         if not made:
             return (None,) * len(calls)
         started_at = self.handles.clock.now()
-        replies = yield Calls(tuple(call for call, _ in made), within_s)
-        entered = iter(
-            [
-                self._enter(call, timed, started_at, reservation)
-                for (call, reservation), timed in zip(made, replies, strict=True)
-            ]
-        )
-        return tuple(None if reservation is None else next(entered) for reservation in reservations)
-
-    def _enter(self, call: Call, timed: Timed, started_at: float, reservation: Any) -> Timed:
-        timed = Timed(usable(timed.result), timed.latency_s)
-        self.ledger.enter(call, timed, started_at, reservation)
-        return timed
+        replies = yield Calls(tuple(made), within_s)
+        done: list[Timed | None] = [None] * len(calls)
+        for place, call, timed in zip(reservations, made, replies, strict=True):
+            result = usable(timed.result)
+            done[place] = timed = timed if result is timed.result else Timed(result, timed.latency_s)
+            self.ledger.enter(call, timed, started_at, reservations[place])
+        return tuple(done)
 
     def _ceiling(self, call: Call, card: ModelCard) -> float | None:
         if not self.ledger.under_budget:
