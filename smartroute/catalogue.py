@@ -343,6 +343,14 @@ class Catalogue:
         own = Catalogue(cards, self.as_of)
         return Catalogue({**self._cards, **own._cards}.values(), self.as_of)
 
+    def with_file(self, path: str | Path) -> Catalogue:
+        """Return a catalogue with the cards of a file added, as of the later of both dates.
+
+        Raises ConfigError as `from_file` does.
+        """
+        own = Catalogue.from_file(path)
+        return Catalogue(self.with_cards(*own), max(self.as_of, own.as_of))
+
     def refreshed(self) -> Catalogue:
         """Return a catalogue whose prices are those of the installed litellm's map, where it has them.
 

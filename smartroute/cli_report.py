@@ -217,7 +217,7 @@ def _own_models(models: Path | None, config: Path | None) -> Catalogue | None:
     own = models or configured
     if own is None or isinstance(own, Catalogue):
         return own
-    return Catalogue.default().with_cards(*Catalogue.from_file(own))
+    return Catalogue.default().with_file(own)
 
 
 def _catalogue(source: EventSource) -> Catalogue:

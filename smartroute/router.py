@@ -588,7 +588,7 @@ def _catalogue(config: RouterConfig) -> Catalogue:
     if config.catalogue is None:
         return Catalogue.default()
     if isinstance(config.catalogue, str | Path):
-        return Catalogue.default().with_cards(*Catalogue.from_file(config.catalogue))
+        return Catalogue.default().with_file(config.catalogue)
     return config.catalogue
 
 

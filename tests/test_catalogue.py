@@ -22,6 +22,7 @@ from smartroute.catalogue import ABILITIES, Catalogue, ModelCard, provider_name
 from smartroute.errors import ConfigError, UnknownModelError
 from smartroute.pricing import LongContext, Price, PriceTable, price_from_map
 from smartroute.records import Tier, Usage
+from smartroute.router import ModelRouter
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = Catalogue.default()
@@ -456,6 +457,24 @@ def test_the_date_of_a_users_catalogue_is_its_latest_card_or_the_snapshots() -> 
     assert Catalogue.of([local()]).as_of == DEFAULT.as_of
     assert Catalogue.of([local(as_of="2030-01-02"), local("b", as_of="2029-01-01")]).as_of == date(2030, 1, 2)
     assert Catalogue.of([local()], as_of="2031-01-01").as_of == date(2031, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("said", "judged"), [("2027-06-01", "2027-06-01"), ("2020-01-01", str(DEFAULT.as_of))]
+)
+def test_a_router_judges_retirement_at_the_later_date_of_its_file_and_the_snapshot(
+    said: str, judged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "models.toml"
+    file.write_text(f'as_of = "{said}"\n[[models]]\nname = "mine"\ntarget = "acme/mine"\ntier = "mini"\n')
+    monkeypatch.setenv("GEMINI_API_KEY", "a key that nothing is called with")
+    router = ModelRouter(catalogue=file, sink=False)
+    assert str(router.catalogue.as_of) == judged
+    leaving = DEFAULT.card("gemini-3.1-flash-lite")
+    assert leaving.retired_on is not None
+    left = leaving.retired_on <= router.catalogue.as_of
+    reasons = {out.model: out.reason for out in router.decide("Hello").ruled_out}
+    assert (reasons.get(leaving.name) == f"retired on {leaving.retired_on}") is left
 
 
 def test_of_two_cards_with_one_target_the_providers_own_answers_to_it() -> None:
