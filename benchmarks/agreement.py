@@ -8,6 +8,7 @@ or ../shared/data/dev beside the checkout.
 
 from __future__ import annotations
 
+import argparse
 import gzip
 import json
 import os
@@ -51,9 +52,12 @@ def measure(folder: Path, name: str) -> str:
 
 def main() -> None:
     """Print the table, or say what is missing."""
-    given = sys.argv[1] if len(sys.argv) > 1 else None
     shared = os.environ.get("SMARTROUTE_DATA") or Path(__file__).parents[2] / "shared" / "data"
-    folder = Path(given) if given else Path(shared) / "dev"
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument(
+        "folder", type=Path, nargs="?", default=Path(shared) / "dev", help="where the recorded answers are"
+    )
+    folder: Path = parser.parse_args().folder
     if not (folder / f"{DATASETS[0]}.jsonl.gz").exists():
         sys.exit(f"no recorded answers at {folder}; name the folder as the first argument")
     print(f"{'dataset':<18} {'extracted as recorded':<20}  right where they agree   where they differ")

@@ -147,7 +147,10 @@ class RouterConfig(BaseModel):
     @classmethod
     def _estimates(cls, value: Any) -> Any:
         if value is not None and not callable(value) and not callable(getattr(value, "estimate", None)):
-            raise ValueError("must be a function, or have methods probes and estimate")
+            raise ValueError(
+                "must be a function of (task, reply), or have methods probes and estimate, such as "
+                "JudgeConfidence(model) of smartroute.confidence"
+            )
         return value
 
     @field_validator("log_path", mode="before")
@@ -175,21 +178,30 @@ class RouterConfig(BaseModel):
     @classmethod
     def _emits(cls, value: Any) -> Any:
         if value is not None and value is not False and not callable(getattr(value, "emit", None)):
-            raise ValueError("must have a method emit(event), or be False for no log")
+            raise ValueError(
+                "must have a method emit(event), such as MemorySink() of smartroute.sinks, or be False for "
+                "no log; a place goes by log_path"
+            )
         return value
 
     @field_validator("provider")
     @classmethod
     def _sends(cls, value: Any) -> Any:
         if value is not None and not all(callable(getattr(value, name, None)) for name in ("send", "asend")):
-            raise ValueError("must have methods send(call) and asend(call)")
+            raise ValueError(
+                "must have methods send(call) and asend(call), such as ScriptedProvider(script) of "
+                "smartroute.testing; which real providers may be called is told by providers"
+            )
         return value
 
     @field_validator("strategy")
     @classmethod
     def _decides(cls, value: Any) -> Any:
         if value is not None and not callable(getattr(value, "decide", None)):
-            raise ValueError("must have a method decide(task, classification, menu)")
+            raise ValueError(
+                "must have a method decide(task, classification, menu), such as QualityFirst() of "
+                "smartroute.routing.strategies"
+            )
         return value
 
     def __init__(self, **settings: Any) -> None:

@@ -43,6 +43,16 @@ def test_a_configuration_cannot_be_changed_afterwards():
         ({"provider": object()}, "provider.*send"),
         ({"provider": SendOnly()}, r"provider.*asend\(call\)"),
         ({"strategy": object()}, "strategy.*decide"),
+        (
+            {"strategy": "quality_first"},
+            r"QualityFirst\(\) of .*strategies, got 'quality_first'",
+        ),
+        ({"estimator": "judge"}, r"JudgeConfidence\(model\) of smartroute.confidence, got 'judge'"),
+        ({"sink": "log.jsonl"}, r"MemorySink\(\) of .*log_path, got 'log.jsonl'"),
+        (
+            {"provider": "openai"},
+            r"ScriptedProvider\(script\) of .*providers, got 'openai'",
+        ),
         ({"redact": "all"}, "redact.*function"),
         ({"acept_at": 0.5}, "acept_at.*did you mean accept_at"),
         ({"zzz": 1}, "zzz.*known: "),
@@ -57,6 +67,19 @@ def test_a_configuration_cannot_be_changed_afterwards():
 def test_a_mistake_fails_at_construction_with_the_field_the_value_and_the_cure(setting, told):
     with pytest.raises(ConfigError, match=told):
         RouterConfig(**setting)
+
+
+def test_the_objects_that_the_messages_name_are_where_they_say_and_are_taken():
+    from smartroute.confidence import JudgeConfidence
+    from smartroute.routing.strategies import QualityFirst
+    from smartroute.sinks import MemorySink
+    from smartroute.testing import ScriptedProvider
+
+    strategy, estimator = QualityFirst(), JudgeConfidence("gpt-4o")
+    sink, provider = MemorySink(), ScriptedProvider({})
+    config = RouterConfig(strategy=strategy, estimator=estimator, sink=sink, provider=provider)
+    assert (config.strategy, config.estimator) == (strategy, estimator)
+    assert (config.sink, config.provider) == (sink, provider)
 
 
 def test_every_mistake_is_told_at_once():
