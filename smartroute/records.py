@@ -436,13 +436,18 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Menu:
-    """What a strategy chooses from: candidates, cheapest first (unpriced last), and who is ruled out."""
+    """What a strategy chooses from: candidates, cheapest first (unpriced last), and who is ruled out.
+
+    `tied_to` is the provider that must go on with the conversation, "?" where that cannot be told; None when
+    it may move.
+    """
 
     candidates: tuple[Candidate, ...]
     ruled_out: tuple[RuledOut, ...] = ()
     expected_input_tokens: int = 0
     expected_output_tokens: int = 0
     accept_at: float = 0.7
+    tied_to: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,11 +18,10 @@ from smartroute.clock import Clock
 from smartroute.config import RouterConfig
 from smartroute.drivers import LiveDriver
 from smartroute.emitter import Emitter
-from smartroute.errors import ConfigError, LedgerError, SmartRouteError, TaskError, fault
+from smartroute.errors import ConfigError, LedgerError, TaskError
 from smartroute.familiar import familiar_result, familiar_task
 from smartroute.feedback import FeedbackSource, feedback_about
 from smartroute.ledger import Budget
-from smartroute.locks import fork_safe_lock
 from smartroute.parameters import shown
 from smartroute.pricing import PriceTable
 from smartroute.records import (
@@ -32,16 +31,16 @@ from smartroute.records import (
     Menu,
     Message,
     Outcome,
-    Rung,
     Signal,
     Task,
     TaskComplexity,
 )
 from smartroute.routing.breaker import Breaker
-from smartroute.routing.continuity import UNKNOWN_PROVIDER, OpenConversations
-from smartroute.routing.eligibility import Eligibility, asked_effort, effort_factor, split_effort
+from smartroute.routing.continuity import OpenConversations
+from smartroute.routing.decider import Decider
+from smartroute.routing.eligibility import Eligibility
 from smartroute.routing.escalation import Handles, Run, Steps, classify_without_calls, route
-from smartroute.routing.strategies import CostOptimised, QualityFirst, held_back, preferring, staying_with
+from smartroute.routing.strategies import CostOptimised, QualityFirst
 from smartroute.totals import RunningTotals
 
 if TYPE_CHECKING:
@@ -140,8 +139,16 @@ class ModelRouter:
         self._providers = {card.name: card.provider for card in self.catalogue}
         self._budget = None if config.max_usd is None else Budget(config.max_usd)
         self._stats = RunningTotals()
-        self._lock = fork_safe_lock()
-        self._draws = random.Random(config.seed)
+        self._decider = Decider(
+            self.catalogue,
+            self.prices,
+            self._eligibility,
+            self._strategy,
+            smart_routing=config.smart_routing,
+            baseline_model=config.baseline_model,
+            holdback_share=config.holdback_share,
+            seed=config.seed,
+        )
         self._emitter = Emitter(config, simulated=self.simulated)
         self._driver = LiveDriver(self.provider, config.clock)
         self._handles = self._make_handles()
@@ -170,7 +177,7 @@ class ModelRouter:
             ask_logprobs=config.ask_logprobs,
             ask_confidence=ask_instruction() if config.ask_confidence else None,
             barred=self._eligibility.barred,
-            baseline_model=self._baseline,
+            baseline_model=self._decider.baseline,
             simulated=self.simulated,
         )
 
@@ -281,149 +288,40 @@ class ModelRouter:
 
     def menu(self, task: Task) -> Menu:
         """Return the models that may take a task, cheapest first, and why the others may not."""
-        return self._menu(task)[0]
-
-    def decide_task(self, task: Task) -> Decision:
-        """Do what `decide` does with a Task that is built already."""
-        menu, tied_to = self._menu(task)
-        return self._decide(task, classify_without_calls(self._classifier, task), menu, tied_to)
-
-    def _menu(self, task: Task) -> tuple[Menu, str | None]:
         if not isinstance(task, Task):
             raise TaskError(
                 f"this takes a Task, got {shown(task)}; router.task(...) builds one, "
                 "and run, arun and decide take a prompt"
             )
-        tied_to = self._conversations.provider_of(task.messages)
-        menu = self._eligibility.menu(
+        return self._eligibility.menu(
             task,
             accept_at=self.config.accept_at if self.config.escalate else 0.0,
             under_budget=self._budget is not None or task.limits.max_usd is not None,
-            tied_to=tied_to,
-        )
-        return menu, tied_to
-
-    def _decide(
-        self, task: Task, classification: Classification, menu: Menu, tied_to: str | None
-    ) -> Decision:
-        if not self.config.smart_routing:
-            return self._rolled_back(task, classification, menu, tied_to)
-        if task.preferred_model is not None:
-            name, effort = split_effort(task.preferred_model, self.catalogue)
-            if effort is not None and task.params.get("reasoning_effort", effort) != effort:
-                raise TaskError(
-                    f"preferred_model={task.preferred_model!r} and "
-                    f"reasoning_effort={task.params['reasoning_effort']!r} contradict each other; give one"
-                )
-            decision = preferring(classification, menu, self.catalogue.card(name).name, effort)
-        else:
-            decision = self._ask_strategy(task, classification, menu)
-            if task.complexity_override is not None:
-                decision = replace(
-                    decision,
-                    overridden=True,
-                    reasons=(f"complexity_override={task.complexity_override.value}", *decision.reasons),
-                )
-            elif self.config.holdback_share and tied_to is None:
-                decision = self._hold_back(decision, menu)
-        return staying_with(decision, self._providers) if tied_to == UNKNOWN_PROVIDER else decision
-
-    def _hold_back(self, decision: Decision, menu: Menu) -> Decision:
-        baseline = self._baseline()
-        if baseline is None:
-            return decision
-        share = self.config.holdback_share
-        with self._lock:
-            held = self._draws.random() < share
-        return held_back(decision, menu, self.catalogue.card(baseline).name, share, held=held)
-
-    def _ask_strategy(self, task: Task, classification: Classification, menu: Menu) -> Decision:
-        """Return the strategy's decision. Raises ConfigError when it breaks, or offers what is barred."""
-        try:
-            decision = self._strategy.decide(task, classification, menu)
-        except SmartRouteError:
-            raise
-        except Exception as error:
-            raise ConfigError(f"{self._strategy!r} raised {fault(error)}") from error
-        if not isinstance(decision, Decision) or not decision.ladder:
-            raise ConfigError(f"{self._strategy!r} returned no Decision with a ladder, but {shown(decision)}")
-        if not isinstance(decision.classification, Classification):
-            raise ConfigError(f"{self._strategy!r} returned a Decision without a Classification")
-        if not _is_share(decision.accept_at):
-            raise ConfigError(
-                f"{self._strategy!r} returned accept_at {shown(decision.accept_at)}; it must lie in [0, 1]"
-            )
-        offered = {candidate.model for candidate in menu.candidates}
-        for rung in decision.ladder:
-            if not isinstance(rung, Rung):
-                raise ConfigError(f"{self._strategy!r} put {shown(rung)} on the ladder, which is no Rung")
-            if rung.model not in offered:
-                reason = next((out.reason for out in menu.ruled_out if out.model == rung.model), "unknown")
-                raise ConfigError(
-                    f"{self._strategy!r} put {rung.model} on the ladder, which is ruled out: {reason}"
-                )
-        return decision
-
-    def _rolled_back(
-        self, task: Task, classification: Classification, menu: Menu, tied_to: str | None
-    ) -> Decision:
-        """Return the ladder of the baseline model alone, whatever the request.
-
-        Only a conversation that is tied to another provider stays there, with what is nearest to it.
-        """
-        name = self.config.baseline_model or self._default_baseline(menu)
-        if name is not None and tied_to not in (None, UNKNOWN_PROVIDER, self.catalogue.card(name).provider):
-            name = self._nearest(self.catalogue.card(name).name, menu)
-        if name is None:
-            raise ConfigError("smart routing is off and there is no baseline model; set baseline_model")
-        card = self.catalogue.card(name)
-        if (reason := self._eligibility.barred(card.name)) is not None:
-            raise ConfigError(f"smart routing is off and the baseline model {card.name} is barred: {reason}")
-        price = self.prices.price(card.name)
-        tokens = (menu.expected_input_tokens, menu.expected_output_tokens)
-        factor = effort_factor(asked_effort(task.params))
-        usd = None if price is None else price.plain_cost(*tokens) * factor
-        return Decision(
-            classification=classification,
-            ladder=(Rung(card.name, None, card.tier, usd),),
-            accept_at=0.0,
-            strategy="baseline",
-            reasons=("smart routing is off: everything goes to the baseline model",),
-            ruled_out=menu.ruled_out,
+            tied_to=self._conversations.provider_of(task.messages),
         )
 
-    def _default_baseline(self, menu: Menu) -> str | None:
-        """Return the default baseline, or what is nearest to it if it cannot take this request."""
-        name = self._eligibility.baseline()
-        return None if name is None else self._nearest(name, menu)
-
-    def _nearest(self, name: str, menu: Menu) -> str:
-        """Return the candidate of this name, or else the cheapest whose tier is nearest to its tier."""
-        if not menu.candidates or any(c.model == name for c in menu.candidates):
-            return name
-        rank = self.catalogue.card(name).tier.rank
-        return min(menu.candidates, key=lambda candidate: abs(candidate.tier.rank - rank)).model
-
-    def _baseline(self) -> str | None:
-        return self.config.baseline_model or self._eligibility.baseline()
+    def decide_task(self, task: Task) -> Decision:
+        """Do what `decide` does with a Task that is built already."""
+        menu = self.menu(task)
+        return self._decider.decide(task, classify_without_calls(self._classifier, task), menu)
 
     def steps(self, task: Task, *, clock: Clock | None = None) -> Steps:
         """Return the steps of a task for a driver to perform.
 
         With a `clock` the run stands apart from this router: it has breakers and a budget of its own.
         """
-        menu, tied_to = self._menu(task)
+        menu = self.menu(task)
         handles = self._handles
         if clock is not None:
             breaker = Breaker(self.config.breaker_failures, self.config.breaker_cooldown_s, clock)
             budget = None if self.config.max_usd is None else Budget(self.config.max_usd)
             handles = replace(handles, clock=clock, breaker=breaker, budget=budget)
-        if tied_to is not None:
+        if menu.tied_to is not None:
             handles = replace(handles, tied=True)
         return route(
             task,
             self._classifier,
-            lambda task, classification: self._decide(task, classification, menu, tied_to),
+            lambda task, classification: self._decider.decide(task, classification, menu),
             handles,
         )
 
@@ -560,11 +458,11 @@ class ModelRouter:
         task = Task.of("?", kind=task_type, complexity_override=complexity)
         if task.complexity_override is None:
             raise TaskError(f"complexity must be one of {[c.value for c in TaskComplexity]}, got None")
-        menu, _ = self._menu(task)
+        menu = self.menu(task)
         score = {"simple": 0.0, "medium": 0.5, "complex": 1.0}[task.complexity_override.value]
         seen = Classification(task.complexity_override, score, (Signal("declared", score),), "caller")
         undeclared = replace(task, complexity_override=None)
-        return self._decide(undeclared, seen, menu, None).ladder[0].model
+        return self._decider.decide(undeclared, seen, menu).ladder[0].model
 
     async def route_and_execute(
         self, task: Mapping[str, Any], prompt: str, response_format: Any = None
@@ -607,10 +505,6 @@ def _models_of(part: object) -> tuple[str, ...]:
     """Return the models that a part says it asks for: its attribute `models`, if that is a tuple of names."""
     named = getattr(part, "models", ())
     return named if isinstance(named, tuple) and all(isinstance(name, str) for name in named) else ()
-
-
-def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
 
 
 def _fields(config: RouterConfig) -> dict[str, Any]:

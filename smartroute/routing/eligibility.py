@@ -286,6 +286,7 @@ class Eligibility:
             expected_input_tokens=tokens_in,
             expected_output_tokens=tokens_out,
             accept_at=accept_at,
+            tied_to=request.tied_to,
         )
 
     def _with_preferred(self, name: str, offer: _Offer) -> tuple[tuple[_Entry, ...], tuple[RuledOut, ...]]:

@@ -1,0 +1,164 @@
+"""Decide what is done with a classified task: by its caller's wish, by the strategy, or by the baseline."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from smartroute.catalogue import Catalogue
+from smartroute.errors import ConfigError, SmartRouteError, TaskError, fault
+from smartroute.locks import fork_safe_lock
+from smartroute.parameters import shown
+from smartroute.pricing import PriceTable
+from smartroute.records import Classification, Decision, Menu, Rung, Task
+from smartroute.routing.continuity import UNKNOWN_PROVIDER
+from smartroute.routing.eligibility import Eligibility, asked_effort, effort_factor, split_effort
+from smartroute.routing.strategies import held_back, preferring, staying_with
+
+if TYPE_CHECKING:
+    from smartroute.protocols import Strategy
+
+
+class Decider:
+    """Turns a classification and a menu into the decision that is carried out. Thread-safe.
+
+    With `smart_routing` False everything goes to the baseline. Otherwise a task's `preferred_model` wins, and
+    without one the strategy decides, on the caller's complexity where that is given; a `holdback_share` of
+    what it decides by itself goes to the baseline instead, at random.
+    """
+
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        prices: PriceTable,
+        eligibility: Eligibility,
+        strategy: Strategy,
+        *,
+        smart_routing: bool = True,
+        baseline_model: str | None = None,
+        holdback_share: float = 0.0,
+        seed: int | None = None,
+    ) -> None:
+        self._catalogue = catalogue
+        self._prices = prices
+        self._eligibility = eligibility
+        self._strategy = strategy
+        self._smart_routing = smart_routing
+        self._baseline_model = baseline_model
+        self._holdback_share = holdback_share
+        self._providers = {card.name: card.provider for card in catalogue}
+        self._draws = random.Random(seed)
+        self._lock = fork_safe_lock()
+
+    def baseline(self) -> str | None:
+        """Return the declared baseline model, or the default one."""
+        return self._baseline_model or self._eligibility.baseline()
+
+    def decide(self, task: Task, classification: Classification, menu: Menu) -> Decision:
+        """Return the decision. Raises ConfigError when the strategy breaks, or offers what is barred."""
+        if not self._smart_routing:
+            return self._rolled_back(task, classification, menu)
+        if task.preferred_model is not None:
+            decision = self._preferring(task, task.preferred_model, classification, menu)
+        else:
+            decision = self._ask_strategy(task, classification, menu)
+            if task.complexity_override is not None:
+                decision = replace(
+                    decision,
+                    overridden=True,
+                    reasons=(f"complexity_override={task.complexity_override.value}", *decision.reasons),
+                )
+            elif self._holdback_share and menu.tied_to is None:
+                decision = self._hold_back(decision, menu)
+        return staying_with(decision, self._providers) if menu.tied_to == UNKNOWN_PROVIDER else decision
+
+    def _preferring(self, task: Task, model: str, classification: Classification, menu: Menu) -> Decision:
+        name, effort = split_effort(model, self._catalogue)
+        if effort is not None and task.params.get("reasoning_effort", effort) != effort:
+            raise TaskError(
+                f"preferred_model={model!r} and "
+                f"reasoning_effort={task.params['reasoning_effort']!r} contradict each other; give one"
+            )
+        return preferring(classification, menu, self._catalogue.card(name).name, effort)
+
+    def _hold_back(self, decision: Decision, menu: Menu) -> Decision:
+        baseline = self.baseline()
+        if baseline is None:
+            return decision
+        share = self._holdback_share
+        with self._lock:
+            held = self._draws.random() < share
+        return held_back(decision, menu, self._catalogue.card(baseline).name, share, held=held)
+
+    def _ask_strategy(self, task: Task, classification: Classification, menu: Menu) -> Decision:
+        try:
+            decision = self._strategy.decide(task, classification, menu)
+        except SmartRouteError:
+            raise
+        except Exception as error:
+            raise ConfigError(f"{self._strategy!r} raised {fault(error)}") from error
+        if not isinstance(decision, Decision) or not decision.ladder:
+            raise ConfigError(f"{self._strategy!r} returned no Decision with a ladder, but {shown(decision)}")
+        if not isinstance(decision.classification, Classification):
+            raise ConfigError(f"{self._strategy!r} returned a Decision without a Classification")
+        if not _is_share(decision.accept_at):
+            raise ConfigError(
+                f"{self._strategy!r} returned accept_at {shown(decision.accept_at)}; it must lie in [0, 1]"
+            )
+        offered = {candidate.model for candidate in menu.candidates}
+        for rung in decision.ladder:
+            if not isinstance(rung, Rung):
+                raise ConfigError(f"{self._strategy!r} put {shown(rung)} on the ladder, which is no Rung")
+            if rung.model not in offered:
+                reason = next((out.reason for out in menu.ruled_out if out.model == rung.model), "unknown")
+                raise ConfigError(
+                    f"{self._strategy!r} put {rung.model} on the ladder, which is ruled out: {reason}"
+                )
+        return decision
+
+    def _rolled_back(self, task: Task, classification: Classification, menu: Menu) -> Decision:
+        """Return the ladder of the baseline model alone, whatever the request.
+
+        Only a conversation that is tied to another provider stays there, with what is nearest to it.
+        """
+        name = self._baseline_model or self._default_baseline(menu)
+        if name is not None and menu.tied_to not in (
+            None,
+            UNKNOWN_PROVIDER,
+            self._catalogue.card(name).provider,
+        ):
+            name = self._nearest(self._catalogue.card(name).name, menu)
+        if name is None:
+            raise ConfigError("smart routing is off and there is no baseline model; set baseline_model")
+        card = self._catalogue.card(name)
+        if (reason := self._eligibility.barred(card.name)) is not None:
+            raise ConfigError(f"smart routing is off and the baseline model {card.name} is barred: {reason}")
+        price = self._prices.price(card.name)
+        tokens = (menu.expected_input_tokens, menu.expected_output_tokens)
+        factor = effort_factor(asked_effort(task.params))
+        usd = None if price is None else price.plain_cost(*tokens) * factor
+        return Decision(
+            classification=classification,
+            ladder=(Rung(card.name, None, card.tier, usd),),
+            accept_at=0.0,
+            strategy="baseline",
+            reasons=("smart routing is off: everything goes to the baseline model",),
+            ruled_out=menu.ruled_out,
+        )
+
+    def _default_baseline(self, menu: Menu) -> str | None:
+        """Return the default baseline, or what is nearest to it if it cannot take this request."""
+        name = self._eligibility.baseline()
+        return None if name is None else self._nearest(name, menu)
+
+    def _nearest(self, name: str, menu: Menu) -> str:
+        """Return the candidate of this name, or else the cheapest whose tier is nearest to its tier."""
+        if not menu.candidates or any(c.model == name for c in menu.candidates):
+            return name
+        rank = self._catalogue.card(name).tier.rank
+        return min(menu.candidates, key=lambda candidate: abs(candidate.tier.rank - rank)).model
+
+
+def _is_share(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
