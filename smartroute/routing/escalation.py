@@ -171,7 +171,12 @@ class Run:
         self.detour = False
 
     def classify(self, classifier: Classifier) -> Generator[Calls | Wait, Replies, Classification]:
-        """Return the classification; the rules', with a signal that says so, when the classifier fails."""
+        """Return the classification; the rules', with a signal that says so, when the classifier fails.
+
+        A task with a complexity_override is not asked about.
+        """
+        if self.task.complexity_override is not None:
+            return RuleClassifier().classify(self.task)
         try:
             result = classifier.classify(self.task)
             if isinstance(result, Classification):
@@ -647,6 +652,8 @@ class Run:
 
 def classify_without_calls(classifier: Classifier, task: Task) -> Classification:
     """Return the classification where no call may be made: the rules', for a classifier that needs one."""
+    if task.complexity_override is not None:
+        return RuleClassifier().classify(task)
     try:
         result = classifier.classify(task)
     except Exception as error:  # noqa: BLE001  a user's classifier may raise anything

@@ -427,6 +427,27 @@ def test_deciding_makes_no_call_even_with_a_classifier_that_would():
     assert provider.calls == []
 
 
+class AlwaysSimple:
+    def classify(self, task):
+        return Classification(TaskComplexity.SIMPLE, 0.1, by="always simple")
+
+
+@pytest.mark.parametrize(
+    "classifier", [lambda task: "simple", AlwaysSimple(), AskingClassifier(), LLMClassifier("mini")]
+)
+def test_a_declared_complexity_wins_over_a_classifier_of_ones_own(classifier):
+    provider = ScriptedProvider(lambda call: "simple" if call.purpose == "classify" else "42")
+    router = ModelRouter(catalogue=LADDER, provider=provider, classifier=classifier, sink=False)
+    decision = router.decide("hi", complexity_override="complex")
+    outcome = router.run("hi", complexity_override="complex")
+    asyncio.run(router.arun("hi", complexity_override="complex"))
+    assert outcome.decision == decision
+    assert (outcome.complexity, outcome.model) == (TaskComplexity.COMPLEX, "premium")
+    assert [call.purpose for call in provider.calls] == ["answer", "answer"]
+    familiar = {"text": "hi", "complexity_override": "complex"}
+    assert router.classify_task_complexity(familiar) is TaskComplexity.COMPLEX
+
+
 def test_the_baseline_is_priced_on_the_answers_own_tokens():
     router = router_of({"mini": [reply("4", usage=Usage(1_000, 100))]}, baseline_model="premium")
     outcome = simple(router)
