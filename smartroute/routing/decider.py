@@ -14,7 +14,7 @@ from smartroute.pricing import PriceTable
 from smartroute.records import Classification, Decision, Menu, Rung, Task
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
 from smartroute.routing.eligibility import Eligibility, asked_effort, effort_factor, split_effort
-from smartroute.routing.strategies import held_back, preferring, staying_with
+from smartroute.routing.strategies import held_back, preferring, reason_to_stay, staying_with
 
 if TYPE_CHECKING:
     from smartroute.protocols import Strategy
@@ -47,7 +47,6 @@ class Decider:
         self._smart_routing = smart_routing
         self._baseline_model = baseline_model
         self._holdback_share = holdback_share
-        self._providers = {card.name: card.provider for card in catalogue}
         self._draws = random.Random(seed)
         self._lock = fork_safe_lock()
 
@@ -59,19 +58,30 @@ class Decider:
         """Return the decision. Raises ConfigError when the strategy breaks, or offers what is barred."""
         if not self._smart_routing:
             return self._rolled_back(task, classification, menu)
+        decision = self._chosen(task, classification, menu)
+        if menu.tied_to != UNKNOWN_PROVIDER:
+            return decision
+        # Whoever would be asked first keeps the conversation, with a ladder of that provider's models alone.
+        home = self._catalogue.card(decision.ladder[0].model).provider
+        at_home = staying_with(menu, home)
+        if len(at_home.candidates) == len(menu.candidates):
+            return decision
+        decision = self._chosen(task, classification, at_home)
+        return replace(decision, reasons=(*decision.reasons, reason_to_stay(home)))
+
+    def _chosen(self, task: Task, classification: Classification, menu: Menu) -> Decision:
         if task.preferred_model is not None:
-            decision = self._preferring(task, task.preferred_model, classification, menu)
-        else:
-            decision = self._ask_strategy(task, classification, menu)
-            if task.complexity_override is not None:
-                decision = replace(
-                    decision,
-                    overridden=True,
-                    reasons=(f"complexity_override={task.complexity_override.value}", *decision.reasons),
-                )
-            elif self._holdback_share and menu.tied_to is None:
-                decision = self._hold_back(decision, menu)
-        return staying_with(decision, self._providers) if menu.tied_to == UNKNOWN_PROVIDER else decision
+            return self._preferring(task, task.preferred_model, classification, menu)
+        decision = self._ask_strategy(task, classification, menu)
+        if task.complexity_override is not None:
+            return replace(
+                decision,
+                overridden=True,
+                reasons=(f"complexity_override={task.complexity_override.value}", *decision.reasons),
+            )
+        if self._holdback_share and menu.tied_to is None:
+            return self._hold_back(decision, menu)
+        return decision
 
     def _preferring(self, task: Task, model: str, classification: Classification, menu: Menu) -> Decision:
         name, effort = split_effort(model, self._catalogue)

@@ -286,20 +286,25 @@ def held_back(decision: Decision, menu: Menu, baseline: str, share: float, *, he
     )
 
 
-def staying_with(decision: Decision, providers: Mapping[str, str]) -> Decision:
-    """Return the decision with only the rungs of its first rung's provider.
+def staying_with(menu: Menu, provider: str) -> Menu:
+    """Return the menu with the candidates of one provider alone, the others ruled out.
 
     For a conversation that may not move although nothing says where it came from.
     """
-    home = providers[decision.ladder[0].model]
-    stay = tuple(rung for rung in decision.ladder if providers[rung.model] == home)
-    gone = [rung for rung in decision.ladder if providers[rung.model] != home]
-    if not gone:
-        return decision
-    reason = f"the conversation has open tool calls or signed thinking and stays with {home}"
     return replace(
-        decision,
-        ladder=stay,
-        reasons=(*decision.reasons, reason),
-        ruled_out=(*decision.ruled_out, *(RuledOut(rung.model, reason) for rung in gone)),
+        menu,
+        candidates=tuple(candidate for candidate in menu.candidates if candidate.provider == provider),
+        ruled_out=(
+            *menu.ruled_out,
+            *(
+                RuledOut(candidate.model, reason_to_stay(provider))
+                for candidate in menu.candidates
+                if candidate.provider != provider
+            ),
+        ),
     )
+
+
+def reason_to_stay(provider: str) -> str:
+    """Return why a conversation of unknown origin is not moved from one provider to another."""
+    return f"the conversation has open tool calls or signed thinking and stays with {provider}"

@@ -69,6 +69,28 @@ def test_samples_stay_with_the_answer_where_nobody_knows_where_a_conversation_be
     assert {call.provider for call in router.provider.calls} == {home}
 
 
+@pytest.mark.parametrize("preferred", [None, "openai-mini"])
+def test_a_conversation_from_nowhere_climbs_within_the_provider_that_is_asked_first(preferred):
+    cards = [
+        card("openai", "mini", 1.0),
+        card("anthropic", "mini", 2.0),
+        card("anthropic", "standard", 3.0),
+        card("openai", "standard", 4.0),
+        card("anthropic", "premium", 5.0),
+        card("openai", "premium", 6.0),
+    ]
+    router = router_of(cards=cards, estimator=lambda task, answer: 0.1)
+    decision = router.decide(messages=UNKNOWN, preferred_model=preferred)
+    ladder = [(rung.model, rung.standin) for rung in decision.ladder]
+    assert ladder == [("openai-mini", False), ("openai-standard", False), ("openai-premium", False)]
+    stays = "the conversation has open tool calls or signed thinking and stays with openai"
+    assert stays in decision.reasons
+    gone = {out.model for out in decision.ruled_out if out.reason == stays}
+    assert gone == {"anthropic-mini", "anthropic-standard", "anthropic-premium"}
+    outcome = router.run(messages=UNKNOWN, preferred_model=preferred)
+    assert [attempt.model for attempt in outcome.attempts] == [name for name, _ in ladder]
+
+
 def test_a_conversation_that_is_free_may_be_sampled_anywhere():
     router = router_of(estimator=AskingAnother())
     router.run("What is 2+2?", preferred_model="anthropic-mini")
