@@ -5,19 +5,19 @@ from __future__ import annotations
 REFUSALS = (
     r"\bi(?:['’]m| am) (?:very |so |really )?(?:sorry|afraid)\b.{0,60}"
     r"\bi(?: can(?:no|['’])t| can not| won['’]t|(?: am|['’]m) (?:unable|not able))",
-    r"\bi(?: can(?:no|['’])t| can not| won['’]t|(?: am|['’]m) (?:unable|not able) to)"
+    r"\bi(?: can(?:no|['’])t| can not| won['’]t(?: be able to)?|(?: am|['’]m) (?:unable|not able) to)"
     r" (?:help(?! \w+ing\b)|assist|comply|fulfil|answer|provide|do that|create|generate|write|discuss"
     r"|continue|share|engage|complete)",
     r"\bi (?:must|have to) (?:decline|refuse)\b",
     r"\bas an ai\b.{0,80}\b(?:cannot|can['’]t|unable|not able)\b",
     r"(?:tut mir (?:sehr )?leid|entschuldigung|leider)\b.{0,60}\bkann ich\b.{0,40}\bnicht\b",
-    r"\bich kann\b.{0,40}\bnicht (?:helfen|beantworten|weiterhelfen|unterstützen|erfüllen)",
+    r"\b(?:ich kann|kann ich)\b.{0,40}\bnicht (?:helfen|beantworten|weiterhelfen|unterstützen|erfüllen)\b",
     r"\b(?:désolée?|navrée?)\b.{0,60}\bje ne (?:peux|suis pas)",
     r"\bje ne peux pas (?:vous |t['’])?(?:aider|répondre|fournir|faire)",
     r"\b(?:lo siento|lamento)\b.{0,60}\bno puedo\b",
     r"\bno puedo (?:ayudar|responder|proporcionar|cumplir|hacer)",
-    r"\b(?:desculpe|sinto muito|lamento)\b.{0,60}\bnão posso\b",
-    r"\bnão posso (?:ajudar|responder|fornecer|fazer)",
+    r"\b(?:desculpe|sinto muito|lamento)\b.{0,60}\bnão (?:posso|consigo)\b",
+    r"\bnão (?:posso|consigo) (?:ajudar|responder|fornecer|fazer)",
     r"\b(?:mi dispiace|spiacente)\b.{0,60}\bnon posso\b",
     r"\bnon posso (?:aiutar|rispondere|fornire|fare)",
     r"(?:извините|простите|к сожалению|сожалею).{0,60}не могу",
@@ -35,8 +35,8 @@ DOUBTS = (
     r"\bi (?:don['’]t|do not) (?:really )?know\b",
     r"\bi (?:might|may|could) be (?:wrong|mistaken)\b",
     r"\bi (?:can(?:no|['’])t|can not) (?:determine|verify|be certain|be sure)\b",
-    r"\bich bin (?:mir )?(?:nicht|un)\s?(?:ganz )?sicher\b",
-    r"\bich weiß (?:es |das )?nicht\b",
+    r"\b(?:ich bin|bin ich) (?:mir )?(?:nicht|un)\s?(?:ganz )?sicher\b",
+    r"\b(?:ich weiß|weiß ich) (?:es |das )?(?:leider )?nicht\b",
     r"\bje ne (?:suis pas (?:sûre?|certaine?)|sais pas)\b",
     r"\bno estoy (?:del todo )?segur[oa]\b|\bno (?:lo )?sé\b",
     r"\bnão tenho (?:a )?certeza\b|\bnão sei\b",
@@ -55,7 +55,7 @@ REFUSAL_CUES = (
     *("nicht", "je ne ", "no puedo", "non posso"),
 )
 REFUSAL_CUES_ABROAD = (
-    *("n’t", "não posso", "не могу", "无法", "不能", "無法", "できません", "かねます"),
+    *("n’t", "não posso", "não consigo", "не могу", "无法", "不能", "無法", "できません", "かねます"),
     *("습니다", "수 없어요", "لا أستطيع", "لا يمكنني", "لن أتمكن", "नहीं"),
 )
 DOUBT_CUES = (
