@@ -117,7 +117,7 @@ def route(
         str | None, typer.Option(help="What is asked: score, classify, extract, creative, ...")
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help='Ask this model first, such as "o1" or "o1@high".')
+        str | None, typer.Option(help='Ask this model first, such as "gpt-6-astra" or "gpt-6-astra@high".')
     ] = None,
     max_usd: Annotated[float | None, typer.Option(help="The most that this request may cost.")] = None,
     max_tokens: Annotated[int | None, typer.Option(help="The most that an answer may be long.")] = None,

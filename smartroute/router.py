@@ -225,7 +225,7 @@ class ModelRouter:
         """Answer a prompt: a string, or messages in OpenAI chat format. Other keywords go to the provider.
 
         `kind` declares what is asked (score, classify, extract, creative, ...), `requirements` what it
-        takes (deep_analysis, ...); `complexity_override` and `preferred_model` ("o1", "o1@high") win over
+        takes (deep_analysis, ...); `complexity_override` and `preferred_model` ("gpt-6-astra@high") win over
         the router's judgement; `subject` is the text to classify where that is not the prompt.
         `unit` is the user or conversation that an experiment buckets by; it goes to the log, as do
         `tenant`, `conversation_id` and `labels`. `max_usd` and `timeout_s` limit this task. `repair=True`

@@ -358,6 +358,16 @@ def test_help_lists_the_main_job_first(typed: Callable[..., Any]) -> None:
     assert listed == ["demo", "route", "report", "export", "alerts", "log"]
 
 
+def test_the_models_that_help_names_can_be_asked(
+    typed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    named = re.findall(r'"([a-z][\w.@-]+)"', typed("route", "--help").stdout)
+    assert named
+    for model in named:
+        assert typed("route", "hello", "--dry-run", "--model", model).exit_code == 0, model
+
+
 def test_a_dry_run_calls_nothing_and_logs_nothing(typed: Callable[..., Any], tmp_path: Path) -> None:
     done = typed("route", "hello", "--simulated", "--dry-run")
     assert done.exit_code == 0

@@ -36,9 +36,9 @@ def _is_number(value: object) -> bool:
 class CouncilMember:
     """One voice of a council, from 0 to 100.
 
-    A member is answered for by a `model` of the catalogue ("gpt-4o", "o1@high"), by the cheapest model of a
-    `tier`, or by a `scorer`: exactly one of them. `rubric` says what earns how many points. `weight` is
-    its share of the verdict. Raises ConfigError naming the field and the cure.
+    A member is answered for by a `model` of the catalogue ("gpt-4o", "gpt-6-astra@high"), by the cheapest
+    model of a `tier`, or by a `scorer`: exactly one of them. `rubric` says what earns how many points.
+    `weight` is its share of the verdict. Raises ConfigError naming the field and the cure.
     """
 
     key: str

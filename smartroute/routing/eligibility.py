@@ -336,7 +336,7 @@ def _baseline_of(entries: Iterable[_Entry]) -> str | None:
 
 
 def split_effort(name: str, catalogue: Catalogue) -> tuple[str, str | None]:
-    """Return the model and effort of a name such as "o1@high"."""
+    """Return the model and effort of a name such as "gpt-6-astra@high"."""
     model, at, effort = name.rpartition("@")
     if not at:
         return name, None

@@ -207,7 +207,7 @@ class TaskType:
 
 
 class FixedLadder:
-    """Always the same ladder, such as `FixedLadder("gpt-4o-mini", ("o1", "high"))`, less who is ruled out."""
+    """Always the same ladder, less who is ruled out: `FixedLadder("gpt-4o", ("gpt-6-astra", "high"))`."""
 
     def __init__(self, *rungs: str | tuple[str, str | None], name: str = "fixed_ladder") -> None:
         if not rungs:
