@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import logging
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -29,7 +28,7 @@ class RouterConfig(BaseModel):
     `clock` take objects that fit the Protocols (functions where these are enough).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False)
 
     accept_at: float = Field(0.7, ge=0.0, le=1.0)
     """Confidence from which an answer is accepted; below it the next rung is asked."""
@@ -88,15 +87,15 @@ class RouterConfig(BaseModel):
         "max_usd",
         "timeout_s",
         "call_timeout_s",
+        "breaker_failures",
         "breaker_cooldown_s",
+        "seed",
         mode="before",
     )
     @classmethod
-    def _finite(cls, value: Any) -> Any:
+    def _no_flag(cls, value: Any) -> Any:
         if isinstance(value, bool):
             raise ValueError("must be a number, not a bool")
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ValueError("must be finite")
         return value
 
     @field_validator("providers", mode="before")
