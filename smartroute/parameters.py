@@ -99,7 +99,7 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
             raise TaskError(f"{name} must be a whole number from 1 to {_MOST_TOKENS:,}, got {shown(count)}")
     if found:
         _check_types(found)
-        _check_sendable(found)
+        _make_sendable(found)
     return found
 
 
@@ -157,19 +157,49 @@ def _check_types(params: Mapping[str, Any]) -> None:
             raise TaskError(f"{name} must be a number, got {shown(number)}")
 
 
-def _check_sendable(params: Mapping[str, Any]) -> None:
+def _make_sendable(params: dict[str, Any]) -> None:
     for name, value in params.items():
         kind = type(value)
-        if kind is str or kind is int or kind is bool or (kind is float and math.isfinite(value)):
+        if kind is int or kind is bool or (kind is float and math.isfinite(value)):
+            continue
+        if kind is str:
+            params[name] = well_formed(value)
             continue
         try:
-            json.dumps(value, default=_as_json, allow_nan=False)
+            if _ESCAPED_SURROGATE in json.dumps(value, default=_as_json, allow_nan=False):
+                params[name] = well_formed_in(value)
         except RecursionError:
             raise TaskError(f"{name} is nested too deeply to be sent") from None
         except Exception as error:  # noqa: BLE001  somebody else's object may raise anything
             raise TaskError(
                 f"{name} cannot be sent as JSON ({type(error).__name__}): {shown(value)}"
             ) from None
+
+
+_ESCAPED_SURROGATE = "\\ud"
+"""What every surrogate is written with in JSON of ASCII, those of a pair too."""
+
+
+def well_formed(text: str) -> str:
+    """Return the text with lone surrogates as U+FFFD, since no request could carry them."""
+    if text.isascii():
+        return text
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
+
+
+def well_formed_in(value: Any) -> Any:
+    """Return a value of dicts and lists in which every text is well formed. Raises RecursionError."""
+    if isinstance(value, str):
+        return well_formed(value)
+    if isinstance(value, Mapping):
+        return {well_formed_in(name): well_formed_in(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [well_formed_in(inner) for inner in value]
+    return value
 
 
 def _as_json(value: object) -> object:

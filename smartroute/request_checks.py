@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from smartroute.errors import TaskError
-from smartroute.parameters import shown
+from smartroute.parameters import shown, well_formed, well_formed_in
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 
@@ -16,13 +16,7 @@ def checked_text(value: object, name: str) -> str:
     """Return the text, with lone surrogates as U+FFFD. Raises TaskError when it is none."""
     if not isinstance(value, str):
         raise TaskError(f"{name} must be a string, got {type(value).__name__}")
-    if value.isascii():
-        return value
-    try:
-        value.encode("utf-8")
-    except UnicodeEncodeError:
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return value
+    return well_formed(value)
 
 
 def checked_name(value: object, name: str) -> str | None:
@@ -106,19 +100,26 @@ def _message(message: object, index: int) -> Mapping[str, Any]:
         raise TaskError(f"messages[{index}].tool_calls must be a list of dicts, got {shown(calls)}")
     content = message.get("content")
     if isinstance(content, str):
-        return {**message, "content": checked_text(content, f"messages[{index}].content")}
-    if content is None:
-        return dict(message)
-    if isinstance(content, Sequence) and all(isinstance(part, Mapping) for part in content):
-        return {**message, "content": [_part(part, f"messages[{index}].content") for part in content]}
-    raise TaskError(
-        f"messages[{index}].content must be a string, a list of parts or None, got {type(content).__name__}"
-    )
+        if len(message) == 2:
+            return {**message, "content": well_formed(content)}
+    elif isinstance(content, Sequence) and all(isinstance(part, Mapping) for part in content):
+        for part in content:
+            _check_part(part, f"messages[{index}].content")
+    elif content is not None:
+        raise TaskError(
+            f"messages[{index}].content must be a string, a list of parts or None, "
+            f"got {type(content).__name__}"
+        )
+    try:
+        return {name: well_formed_in(value) for name, value in message.items()}
+    except RecursionError:
+        raise TaskError(f"messages[{index}] is nested too deeply to be sent") from None
 
 
-def _part(part: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+def _check_part(part: Mapping[str, Any], where: str) -> None:
     kind = part.get("type")
     if kind is not None and not isinstance(kind, str):
         raise TaskError(f"{where} has a part of type {shown(kind)}; a type is text, such as 'image_url'")
     text = part.get("text")
-    return {**part, "text": checked_text(text, where)} if text is not None else dict(part)
+    if text is not None and not isinstance(text, str):
+        raise TaskError(f"{where} must be a string, got {type(text).__name__}")

@@ -20,6 +20,8 @@ from smartroute.records import Task
 from smartroute.routing.strategies import CostOptimised
 from smartroute.testing import CapturingSink, ScriptedProvider
 
+ABLE = Catalogue.of([ModelCard("able", "x/able", abilities=("tools", "images"))])
+
 
 @pytest.fixture(scope="module")
 def router():
@@ -209,6 +211,49 @@ def test_odd_characters_go_through(router, text):
     outcome = router.run(text)
     assert outcome.text == "ok"
     outcome.task.messages[0]["content"].encode("utf-8")
+
+
+HALF = "half of a pair \ud83d"
+WHOLE = "half of a pair \ufffd"
+PAIR = "a whole pair \U0001f600"
+
+
+def holding(text):
+    """Messages and parameters that hold a text in every place that a request has for one."""
+    function = {"name": "f", "description": text, "parameters": {"type": "object", "title": text}}
+    asked = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": text}}
+    picture = {"type": "image_url", "image_url": {"url": text}}
+    messages = [
+        {"role": "user", "content": text, "name": text},
+        {"role": "assistant", "content": None, "tool_calls": [asked]},
+        {"role": "tool", "tool_call_id": "call_1", "content": text},
+        {"role": "user", "content": [{"type": "text", "text": text}, picture]},
+    ]
+    tools = [{"type": "function", "function": function}]
+    return messages, {"tools": tools, "user": text, "stop": [text], "extra_body": {text: [text, 1]}}
+
+
+def test_half_of_a_pair_is_mended_wherever_it_stands_since_no_request_could_carry_it():
+    provider = ScriptedProvider(lambda call: "ok")
+    router = ModelRouter(catalogue=ABLE, provider=provider, sink=False)
+    messages, params = holding(HALF)
+    router.run(messages=messages, **params)
+    (call,) = provider.calls
+    assert (list(call.messages), call.params) == holding(WHOLE)
+    assert (messages, params) == holding(HALF), "the caller's own are left alone"
+
+
+def test_what_is_well_formed_is_passed_on_as_it_is():
+    provider = ScriptedProvider(lambda call: "ok")
+    messages, params = holding(PAIR)
+    ModelRouter(catalogue=ABLE, provider=provider, sink=False).run(messages=messages, **params)
+    assert (list(provider.calls[0].messages), provider.calls[0].params) == (messages, params)
+
+
+def test_a_message_that_is_nested_too_deeply_is_refused_by_its_place(router):
+    asked = {"id": "call_1", "type": "function", "function": _nested(100_000)}
+    with pytest.raises(TaskError, match=r"messages\[1\] is nested too deeply"):
+        router.run([{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": [asked]}])
 
 
 def test_ten_megabytes_fit_nowhere_and_the_error_says_why(router):
