@@ -235,17 +235,15 @@ class Run:
                 after_failure = False
                 passed_over = None
                 attempt = self.ledger.attempts[-1]
-                best = _Answer(result, rung, UNKNOWN_CONFIDENCE)
+                best = _Answer(self._unreported(result), rung, UNKNOWN_CONFIDENCE)
                 if (
                     self.task.repair
                     and (repaired := (yield from self._repair(call, card, result))) is not None
                 ):
                     result, attempt = repaired, self.ledger.attempts[-1]
-                    best = _Answer(result, rung, UNKNOWN_CONFIDENCE)
+                    best = _Answer(self._unreported(result), rung, UNKNOWN_CONFIDENCE)
                 confidence = yield from self._estimate(attempt, call, result)
-                if self.handles.ask_confidence is not None:
-                    result = replace(result, text=without_report(result.text))
-                best = _Answer(result, rung, confidence)
+                best = replace(best, confidence=confidence)
                 first = first or best
                 if self._accepts(confidence, decision.accept_at):
                     stopped_by = None
@@ -286,6 +284,12 @@ class Run:
                 raise Stop("cancelled")
             return None
         return None if format_fault(mended.text, wanted) is not None else mended
+
+    def _unreported(self, reply: Reply) -> Reply:
+        """Return the reply without the line in which it rates itself, where that was asked for."""
+        if self.handles.ask_confidence is None:
+            return reply
+        return replace(reply, text=without_report(reply.text))
 
     def _accepts(self, confidence: Confidence, accept_at: float) -> bool:
         if accept_at <= 0.0:

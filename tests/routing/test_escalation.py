@@ -587,6 +587,26 @@ def test_a_confidence_that_was_asked_for_is_read_and_leaves_the_answer():
     assert "0.8" in provider.calls[0].messages[-1]["content"]
 
 
+def test_a_confidence_that_was_asked_for_leaves_the_answer_that_a_deadline_cuts_short_too():
+    clock = FrozenClock()
+
+    def late(call):
+        clock.advance(5.0)
+        return "82\nconfidence: 0.9"
+
+    router = ModelRouter(
+        catalogue=LADDER,
+        provider=ScriptedProvider(late),
+        estimator=JudgeConfidence("premium"),
+        clock=clock,
+        timeout_s=4.0,
+        ask_confidence=True,
+        sink=False,
+    )
+    outcome = asyncio.run(router.arun("What is 2+2?", complexity_override="simple"))
+    assert (outcome.text, outcome.stopped_by, models(outcome)) == ("82", "deadline", ["mini"])
+
+
 def test_rolled_back_no_model_is_asked_but_the_baseline():
     provider = ScriptedProvider(lambda call: "4")
     router = ModelRouter(
