@@ -243,7 +243,7 @@ class Run:
                     result, attempt = repaired, self.ledger.attempts[-1]
                     best = _Answer(self._unreported(result), rung, UNKNOWN_CONFIDENCE)
                 confidence = yield from self._estimate(attempt, call, result)
-                best = replace(best, confidence=confidence)
+                best = _Answer(best.reply, rung, confidence)
                 first = first or best
                 if self._accepts(confidence, decision.accept_at):
                     stopped_by = None
