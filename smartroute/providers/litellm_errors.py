@@ -30,6 +30,9 @@ from smartroute.errors import (
 )
 from smartroute.records import Call
 
+_NO_CODE = "422"
+"""What litellm puts in for an error that came without a code."""
+
 
 def failure_of(error: Exception, call: Call, handled: BaseException | None, litellm: Any) -> ProviderError:
     """Return our error for whatever a call through `litellm`, the module, raised.
@@ -45,7 +48,7 @@ def failure_of(error: Exception, call: Call, handled: BaseException | None, lite
         if isinstance(link, httpx.HTTPStatusError):
             return _of_response(link.response, error, call, litellm)
     for link in links:
-        if isinstance(link, httpx.TransportError):
+        if isinstance(link, httpx.TransportError) or _is_no_http(link):
             return _of_connection(link, links, call)
     if any(isinstance(link, TimeoutError) for link in links):
         return _timed_out(call)
@@ -65,11 +68,43 @@ def _chain(error: BaseException, handled: BaseException | None) -> Iterator[Base
         link = link.__cause__ or link.__context__
 
 
+def _is_no_http(link: BaseException) -> bool:
+    """Return whether aiohttp could not tell head and chunks of a reply: a TransportError in httpx."""
+    return type(link).__name__ == "ClientResponseError" and type(link).__module__.startswith("aiohttp")
+
+
 def _of_response(response: Any, error: Exception, call: Call, litellm: Any) -> ProviderError:
     status: int = response.status_code
     body = _body(response)
     said = _said(body, error, call)
-    lowered = body.lower()
+    kind, generated, cure = _kind_of(status, body.lower(), error, litellm)
+    return kind(
+        f"{call.model}: HTTP {status}: {said}; {cure}",
+        model=call.model,
+        status=status,
+        retry_after_s=_retry_after_s(response.headers, body),
+        generated=generated,
+    )
+
+
+def _of_reply(inner: Any, error: Exception, call: Call, litellm: Any) -> ProviderError:
+    """Return the error that stands in a reply of status 200, as aggregators of providers send it."""
+    said = str(inner.message)
+    kind: type[ProviderError] = MalformedReplyError
+    cure = "try another model"
+    code = str(inner.status_code)
+    if re.fullmatch("[45][0-9]{2}", code) and code != _NO_CODE:
+        kind, _, cure = _kind_of(int(code), said.lower(), error, litellm)
+    told = kind(f"{call.model}: the reply is an error: {_clean(said, call)}; {cure}", model=call.model)
+    # With a status of 200 the model may have run.
+    told.generated = None
+    return told
+
+
+def _kind_of(
+    status: int, lowered: str, error: Exception, litellm: Any
+) -> tuple[type[ProviderError], bool | None, str]:
+    """Return the class of an error, whether the model may have run, and the cure."""
     kind: type[ProviderError]
     generated: bool | None = False
     cure = "correct the request, or route it to another model"
@@ -90,13 +125,7 @@ def _of_response(response: Any, error: Exception, call: Call, litellm: Any) -> P
         kind, cure = RefusedError, "rephrase the prompt or try another model"
     else:
         kind = InvalidRequestError
-    return kind(
-        f"{call.model}: HTTP {status}: {said}; {cure}",
-        model=call.model,
-        status=status,
-        retry_after_s=_retry_after_s(response.headers, body),
-        generated=generated,
-    )
+    return kind, generated, cure
 
 
 def _is_too_long(status: int, lowered: str, error: Exception, litellm: Any) -> bool:
@@ -124,7 +153,7 @@ def _is_policy(lowered: str) -> bool:
     )
 
 
-def _of_connection(link: Exception, links: tuple[BaseException, ...], call: Call) -> ProviderError:
+def _of_connection(link: BaseException, links: tuple[BaseException, ...], call: Call) -> ProviderError:
     import httpx
 
     if isinstance(link, httpx.ConnectTimeout | httpx.PoolTimeout):
@@ -159,7 +188,7 @@ def _timed_out(call: Call, generated: bool | None = None) -> ProviderError:
 
 
 def _unreadable(error: Exception, links: tuple[BaseException, ...], call: Call) -> ProviderError:
-    inner = links[-1]
+    inner = next((link for link in links if isinstance(link, json.JSONDecodeError)), links[-1])
     return MalformedReplyError(
         f"{call.model}: the reply could not be read ({type(inner).__name__}: {_clean(str(inner), call)}); "
         "try another model",
@@ -169,6 +198,9 @@ def _unreadable(error: Exception, links: tuple[BaseException, ...], call: Call) 
 
 def _of_class(error: Exception, links: tuple[BaseException, ...], call: Call, litellm: Any) -> ProviderError:
     """Return the error for what litellm raised with no HTTP exchange behind it that we could see."""
+    inner = links[-1]
+    if type(inner) is Exception and hasattr(inner, "status_code") and hasattr(inner, "message"):
+        return _of_reply(inner, error, call, litellm)
     # litellm goes on to recommend its global drop_params, which would hide the loss.
     said = _clean(str(error).partition(" To drop these")[0], call)
     kinds: tuple[tuple[type[Exception], type[ProviderError]], ...] = (
@@ -190,7 +222,6 @@ def _of_class(error: Exception, links: tuple[BaseException, ...], call: Call, li
             # A filter may have read the answer before it blocked it; the others failed before anything ran.
             free = None if ours is RefusedError else False
             return ours(f"{call.model}: {said}", model=call.model, generated=free)
-    inner = links[-1]
     if type(inner).__name__ == "OpenAIError" and type(inner).__module__.startswith("openai"):
         # The openai client says this, and nothing else, with its root class: it has no key.
         return AuthenticationError(

@@ -6,6 +6,7 @@ import asyncio
 import io
 import logging
 import socket
+import threading
 import traceback
 from collections.abc import Callable
 from contextlib import ExitStack, redirect_stderr, redirect_stdout
@@ -260,6 +261,61 @@ def test_what_is_no_completion_is_malformed(server: WireServer, ask: Ask, answer
     assert error.generated is None
     assert error.usage is None
     assert len(server.received) == 1
+
+
+def test_what_is_no_json_is_told_as_that(server: WireServer, ask: Ask) -> None:
+    server.script(UNREADABLE["html"])
+    assert "JSONDecodeError" in str(error_of(ask, call_for(server)))
+
+
+@pytest.mark.parametrize(
+    ("told", "kind"),
+    [
+        ({"message": "Provider returned error", "code": 502}, ProviderUnavailableError),
+        ({"message": "slow down", "code": "429"}, RateLimitError),
+        ({"message": "context_length_exceeded", "code": 400}, ContextTooLongError),
+        ({"message": "Overloaded", "code": None}, MalformedReplyError),
+        ({"message": "Overloaded"}, MalformedReplyError),
+        ({"message": "Overloaded", "code": "server_error"}, MalformedReplyError),
+        ({"message": "Overloaded", "code": 0}, MalformedReplyError),
+    ],
+    ids=lambda value: str(value.get("code", "none")) if isinstance(value, dict) else "",
+)
+def test_an_error_in_a_reply_of_status_200_is_told_and_may_have_cost_something(
+    openai_server: OpenAIServer, ask: Ask, told: dict[str, Any], kind: type[ProviderError]
+) -> None:
+    openai_server.script(Answer(body={"error": told}))
+    error = error_of(ask, call_for(openai_server))
+    assert type(error) is kind
+    assert error.generated is None
+    assert told["message"] in str(error)
+    assert len(openai_server.received) == 1
+
+
+GARBLED = {
+    "not_http": b"SSH-2.0-OpenSSH\r\n",
+    "length": b"HTTP/1.1 200 OK\r\nContent-Length: ten\r\n\r\n{}",
+    "chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}",
+}
+
+
+@pytest.mark.parametrize("garbled", GARBLED.values(), ids=GARBLED.keys())
+def test_what_is_no_http_is_a_broken_connection_in_a_thread_as_in_a_loop(ask: Ask, garbled: bytes) -> None:
+    def answer() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.recv(65_536)
+            connection.sendall(garbled)
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        base = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        call = Call("m", "openai/m", "p", ({"role": "user", "content": "hi"},), options={"api_base": base})
+        error = error_of(ask, call)
+        thread.join()
+    assert type(error) is ProviderUnavailableError
+    assert error.generated is None
 
 
 def test_a_choice_without_a_message_is_malformed(openai_server: OpenAIServer, ask: Ask) -> None:
