@@ -164,8 +164,10 @@ def _arguments(call: Call) -> dict[str, Any]:
             f"{call.model}: {', '.join(names)} cannot be passed to a single call; leave it out",
             model=call.model,
         )
-    arguments = dict(call.params)
-    # litellm edits messages in place here and there; the caller's must survive.
+    # litellm edits messages in place and keeps a log in `metadata`; the caller's own must survive.
+    arguments = {
+        name: dict(value) if isinstance(value, dict) else value for name, value in call.params.items()
+    }
     arguments.update(
         model=call.target,
         messages=[dict(message) for message in call.messages],

@@ -291,6 +291,12 @@ def test_the_callers_messages_and_parameters_are_not_edited(server: WireServer, 
     assert (messages, params) == before
 
 
+def test_what_litellm_notes_in_metadata_stays_out_of_the_callers(server: WireServer, ask: Ask) -> None:
+    metadata = {"app": "shop"}
+    ask(call_for(server, params={"metadata": metadata}))
+    assert metadata == {"app": "shop"}
+
+
 def test_messages_that_litellm_edits_in_place_are_a_copy(openai_server: OpenAIServer, ask: Ask) -> None:
     # Mistral takes no names of users: litellm removes them from the very dicts it was given.
     messages = ({"role": "user", "content": "hi", "name": "bob"},)
