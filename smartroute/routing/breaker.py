@@ -55,6 +55,14 @@ class Breaker:
             circuit.trial_at = now
             return True
 
+    def withdraw(self, model: str) -> None:
+        """Give the place of a trial free whose call was not made after all."""
+        if model in self._circuits:
+            with self._lock:
+                circuit = self._circuits.get(model)
+                if circuit is not None:
+                    circuit.trial_at = None
+
     def record(self, model: str, failure: Failure | None) -> None:
         """Learn how a call ended. A success forgets the past; a blameless failure frees the trial."""
         if failure is None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import math
 import random
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -122,6 +121,8 @@ class _Answer:
 _MOST_CLASSIFIER_STEPS = 8
 _UNBOUNDED = frozenset({"images", "audio", "video", "files", "audio_output", "image_output"})
 _SHARE_FOR_CLASSIFYING = 0.5
+_LONGEST_WAIT_S = 1e9
+"""Thirty years; no clock can be told to sleep for ten times that."""
 _FAULTS = {"format": "is not the JSON that was asked for", "schema": "violates the JSON schema asked for"}
 _NO_ACCESS = ("authentication", "quota_exhausted")
 _OVER_BUDGET = Failure("budget", "the budget cannot bear this call")
@@ -410,7 +411,7 @@ class Run:
         except Exception as error:  # noqa: BLE001  a user's wait or stop strategy may raise anything
             _log.warning("the retry policy raised %s: no retry", fault(error))
             return None
-        if wait_s is None or not 0.0 <= wait_s < math.inf:
+        if wait_s is None or not 0.0 <= wait_s <= _LONGEST_WAIT_S:
             return None
         return wait_s
 
@@ -423,18 +424,24 @@ class Run:
         """
         left_s = self._left_s()
         if left_s is not None and left_s <= 0:
+            for call in calls:
+                self.handles.breaker.withdraw(call.model)
             raise Stop("deadline")
         share = _SHARE_FOR_CLASSIFYING if calls[0].purpose == "classify" else 1.0
         within_s = None if left_s is None else left_s * share
         limits = [s for s in (within_s, self.handles.call_timeout_s) if s is not None]
         timeout_s = min(limits) if limits else None
+        # All ceilings before the first reservation: what a user's own probe asks for may make one raise.
+        ceilings = [self._ceiling(*pair) for pair in zip(calls, cards, strict=True)]
         reservations: dict[int, Reservation] = {}
         made: list[Call] = []
         for place, call in enumerate(calls):
-            reservation = self.ledger.reserve(self._ceiling(call, cards[place]))
-            if reservation is not None:
-                reservations[place] = reservation
-                made.append(call if call.timeout_s == timeout_s else replace(call, timeout_s=timeout_s))
+            reservation = self.ledger.reserve(ceilings[place])
+            if reservation is None:
+                self.handles.breaker.withdraw(call.model)
+                continue
+            reservations[place] = reservation
+            made.append(call if call.timeout_s == timeout_s else replace(call, timeout_s=timeout_s))
         if not made:
             return (None,) * len(calls)
         started_at = self.handles.clock.now()
@@ -515,8 +522,6 @@ class Run:
         return tuple(result for result in results if result is not None)
 
     def _bar(self, probe: Probe, card: ModelCard, answer: Call | None) -> Failure | None:
-        if (closed := self._closed(card)) is not None:
-            return closed
         if (
             self.handles.tied
             and probe.purpose == "sample"
@@ -526,7 +531,7 @@ class Run:
             return Failure(
                 "barred", f"the conversation has open tool calls or signed thinking of {answer.provider}"
             )
-        return None
+        return self._closed(card)
 
     def _closed(self, card: ModelCard) -> Failure | None:
         """Return why a model may not be called now, as a Failure."""

@@ -63,6 +63,15 @@ def test_a_trial_that_was_cancelled_gives_its_place_free(clock):
     assert breaker.admits("m")
 
 
+def test_a_trial_that_was_not_made_gives_its_place_free(clock):
+    breaker = opened(clock)
+    clock.advance(31)
+    assert breaker.admits("m")
+    breaker.withdraw("m")
+    assert breaker.admits("m")
+    breaker.withdraw("never heard of")
+
+
 def test_a_trial_that_never_reports_back_does_not_block_for_ever(clock):
     breaker = opened(clock)
     clock.advance(31)

@@ -241,6 +241,30 @@ def test_the_breaker_passes_over_a_failing_model_and_the_detour_is_marked():
     assert (models(second), second.detour) == (["standard"], True)
 
 
+@pytest.mark.parametrize("limit", ["budget", "deadline"])
+def test_a_trial_that_a_limit_prevented_is_left_to_the_next_request(limit):
+    clock = FrozenClock()
+    hurry = []
+
+    def late(task):
+        if hurry:
+            clock.advance(hurry.pop())
+        return "simple"
+
+    script = {"mini": [ProviderUnavailableError("500"), "4"], "standard": ["4"]}
+    router = router_of(script, clock=clock, classifier=late, breaker_failures=1, breaker_cooldown_s=10)
+    assert models(router.run("2+2")) == ["mini", "standard"]
+    clock.advance(11)
+    if limit == "budget":
+        with pytest.raises(BudgetExceededError):
+            router.run("2+2", max_usd=0, max_tokens=5)
+    else:
+        hurry.append(2)
+        with pytest.raises(DeadlineExceededError):
+            router.run("2+2", timeout_s=1)
+    assert models(router.run("2+2")) == ["mini"]
+
+
 def test_when_all_breakers_are_open_the_error_says_so():
     script = {name: [ProviderUnavailableError("500")] for name in ("mini", "standard", "premium")}
     router = router_of(script, breaker_failures=1, breaker_cooldown_s=1_000)
