@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import logging
 import os
 from collections.abc import Mapping
@@ -181,6 +182,8 @@ class RouterConfig(BaseModel):
                 "must have a method emit(event), such as MemorySink() of smartroute.sinks, or be False for "
                 "no log; a place goes by log_path"
             )
+        if inspect.iscoroutinefunction(getattr(value, "emit", None)):
+            raise ValueError("must not have an async emit, which nobody would await; let it fill a queue")
         return value
 
     @field_validator("provider")

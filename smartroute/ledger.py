@@ -22,6 +22,8 @@ _PICO = 10**12
 _TOKENS_PER_REQUEST = 64
 _TOKENS_PER_MESSAGE = 16
 _TOKENS_FOR_TOOLS = 1_500
+_BEYOND_MEASURE = 10**15
+"""Bytes of what cannot be written out: more than any budget bears."""
 
 
 class Budget:
@@ -224,8 +226,11 @@ def output_ceiling_tokens(params: Mapping[str, Any], cap: int | None) -> int | N
 def _json_bytes(value: object) -> int:
     try:
         text = json.dumps(value, ensure_ascii=False, default=_schema)
-    except (TypeError, ValueError, RecursionError):
-        text = repr(value)
+    except Exception:  # noqa: BLE001  somebody else's object, or one nested too deeply
+        try:
+            text = repr(value)
+        except Exception:  # noqa: BLE001
+            return _BEYOND_MEASURE
     return len(text.encode("utf-8", "replace"))
 
 

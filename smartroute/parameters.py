@@ -142,6 +142,9 @@ def _check_types(params: Mapping[str, Any]) -> None:
     stop = params.get("stop")
     if stop is not None and not isinstance(stop, str) and not _are(stop, str):
         raise TaskError(f"stop must be a string or a list of strings, got {shown(stop)}")
+    spoken = params.get("modalities")
+    if spoken is not None and not _are(spoken, str):
+        raise TaskError(f"modalities must be a list of strings, got {shown(spoken)}")
     for name in ("extra_headers", "headers"):
         headers = params.get(name)
         if headers is not None and not (

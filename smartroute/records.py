@@ -169,6 +169,9 @@ class Signal(NamedTuple):
     weight: float = 0.0
 
 
+_SIGNAL_ONLY = frozenset({Signal})
+
+
 @dataclass(frozen=True, slots=True)
 class Classification:
     """How hard a task is: the complexity, a score in [0, 1], the signals that led there, and by whom."""
@@ -189,6 +192,11 @@ class Classification:
                 ) from None
         if not isinstance(self.score, int | float) or not 0.0 <= self.score <= 1.0:
             raise ConfigError(f"a classification's score must lie in [0, 1], got {shown(self.score)}")
+        if not isinstance(self.signals, tuple | list) or not _SIGNAL_ONLY.issuperset(map(type, self.signals)):
+            raise ConfigError(
+                "a classification's signals must be a tuple of Signal(name, value, weight), "
+                f"got {shown(self.signals)}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

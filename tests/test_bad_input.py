@@ -78,6 +78,8 @@ def test_a_prompt_that_is_none_is_told_so(router, prompt):
         ({"extra_headers": {"a": 5}}, TaskError, "extra_headers"),
         ({"extra_body": [1]}, TaskError, "extra_body"),
         ({"stop": [1]}, TaskError, "stop must"),
+        ({"modalities": 5}, TaskError, "modalities must be a list of strings, got 5"),
+        ({"modalities": "audio"}, TaskError, "modalities must be a list of strings, got 'audio'"),
         ({"temperature": "hot"}, TaskError, "temperature"),
         ({"foo": {1, 2}}, TaskError, "foo cannot be sent as JSON"),
         ({"seed": math.nan}, TaskError, "seed cannot be sent as JSON"),
@@ -368,12 +370,18 @@ def test_the_model_for_no_complexity_is_refused(router):
         router.get_model_for_complexity(None)
 
 
+class Awaited:
+    async def emit(self, event):
+        raise AssertionError("nobody awaits it")
+
+
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
         ({"strategy": CostOptimised}, "strategy.*not the class"),
         ({"provider": ScriptedProvider}, "provider.*not the class"),
         ({"sink": CapturingSink}, "sink.*not the class"),
+        ({"sink": Awaited()}, "sink.*must not have an async emit"),
         ({"classifier": 42}, "classifier.*42"),
         ({"estimator": 42}, "estimator.*42"),
         ({"log_path": "a\0b"}, "log_path"),

@@ -11,7 +11,7 @@ from smartroute.errors import ConfigError, SmartRouteError, TaskError, fault
 from smartroute.locks import fork_safe_lock
 from smartroute.parameters import shown
 from smartroute.pricing import PriceTable
-from smartroute.records import Classification, Decision, Menu, Rung, Task
+from smartroute.records import Classification, Decision, Menu, RuledOut, Rung, Task
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
 from smartroute.routing.eligibility import Eligibility, asked_effort, effort_factor, split_effort
 from smartroute.routing.strategies import held_back, preferring, reason_to_stay, staying_with
@@ -108,13 +108,20 @@ class Decider:
             raise
         except Exception as error:
             raise ConfigError(f"{self._strategy!r} raised {fault(error)}") from error
-        if not isinstance(decision, Decision) or not decision.ladder:
+        if not isinstance(decision, Decision) or not _is_listing(decision.ladder) or not decision.ladder:
             raise ConfigError(f"{self._strategy!r} returned no Decision with a ladder, but {shown(decision)}")
         if not isinstance(decision.classification, Classification):
             raise ConfigError(f"{self._strategy!r} returned a Decision without a Classification")
         if not _is_share(decision.accept_at):
             raise ConfigError(
                 f"{self._strategy!r} returned accept_at {shown(decision.accept_at)}; it must lie in [0, 1]"
+            )
+        if decision.ruled_out is not menu.ruled_out and not (
+            _is_listing(decision.ruled_out) and all(isinstance(out, RuledOut) for out in decision.ruled_out)
+        ):
+            raise ConfigError(
+                f"{self._strategy!r} returned ruled_out {shown(decision.ruled_out)}; "
+                "it must be a tuple of RuledOut, such as menu.ruled_out"
             )
         offered = {candidate.model for candidate in menu.candidates}
         for rung in decision.ladder:
@@ -172,3 +179,7 @@ class Decider:
 
 def _is_share(value: object) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
+
+
+def _is_listing(value: object) -> bool:
+    return isinstance(value, tuple | list)

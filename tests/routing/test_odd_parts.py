@@ -19,7 +19,7 @@ from smartroute import (
     Price,
     TaskComplexity,
 )
-from smartroute.errors import DeadlineExceededError, SmartRouteError, TransientError
+from smartroute.errors import BudgetExceededError, DeadlineExceededError, SmartRouteError, TransientError
 from smartroute.records import Call, Confidence, Failure, Probe, Reply, Rung, Usage
 from smartroute.routing.retries import RetryPolicy
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
@@ -145,6 +145,31 @@ def test_plain_tools_and_tiers_are_priced():
     assert outcome.cost_usd == pytest.approx((5 * 1.0 + 5 * 2.0) / 1e6)
 
 
+class Unspeakable:
+    def __repr__(self):
+        raise RuntimeError("not printable")
+
+
+def test_what_cannot_be_measured_is_more_than_a_budget_bears():
+    odd = Unspeakable()
+    router = router_of(lambda call: "ok", max_usd=1_000.0)
+    with pytest.raises(BudgetExceededError) as caught:
+        router.run(messages=[{"role": "user", "content": "hi", "odd": odd}], max_tokens=5)
+    assert caught.value.attempts == ()
+    assert len(router.config.sink.captured) == 1
+    assert router_of(lambda call: "ok").run(messages=[{"role": "user", "content": "hi", "odd": odd}]).text
+
+
+def test_a_probe_that_cannot_be_priced_sets_nothing_aside_for_those_beside_it():
+    def ask(task):
+        yield tuple(Probe(task.messages, "classify", "mini", {"max_tokens": most}) for most in (5, "many"))
+
+    router = router_of(lambda call: reply("ok", usage=Usage(5, 5)), classifier=ask, max_usd=1.0)
+    outcome = router.run("hi", max_tokens=5)
+    assert [attempt.purpose for attempt in outcome.attempts] == ["answer"]
+    assert router.spent_usd == pytest.approx(outcome.cost_usd)
+
+
 def test_an_hour_in_the_cache_is_dearer_to_write_than_the_plain_rate():
     def cached(ttl):
         content = [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral", **ttl}}]
@@ -173,6 +198,9 @@ def test_a_classification_of_plain_words_is_taken_and_a_wrong_one_is_replaced():
         Classification("tricky", 0.5)
     with pytest.raises(ConfigError, match="score"):
         Classification("simple", math.nan)
+    for signals in (5, "loud", (("loud", 1.0, 0.5),)):
+        with pytest.raises(ConfigError, match="signals must be a tuple of Signal"):
+            Classification("simple", 0.1, signals)
     outcome = router_of(lambda call: "ok", classifier=lambda task: Classification("odd", 0.5)).run("hi")
     assert outcome.decision.classification.signals[0].name == "classifier_replaced"
 
@@ -183,13 +211,17 @@ def test_a_classification_of_plain_words_is_taken_and_a_wrong_one_is_replaced():
         ({"accept_at": None}, "accept_at None"),
         ({"accept_at": math.nan}, "accept_at nan"),
         ({"classification": None}, "without a Classification"),
+        ({"ladder": (rung for rung in [Rung("mini")])}, "no Decision with a ladder"),
+        ({"ladder": []}, "no Decision with a ladder"),
+        ({"ruled_out": ("other",)}, "ruled_out.*other.*must be a tuple of RuledOut"),
+        ({"ruled_out": 5}, "ruled_out 5"),
     ],
 )
 def test_a_strategys_odd_decision_is_refused_by_name(fields, told):
     class Odd:
         def decide(self, task, classification, menu):
-            made = {"classification": classification, "accept_at": 0.5, **fields}
-            return Decision(ladder=(Rung("mini"),), strategy="odd", **made)
+            made = {"classification": classification, "accept_at": 0.5, "ladder": (Rung("mini"),), **fields}
+            return Decision(strategy="odd", **made)
 
     with pytest.raises(ConfigError, match=told):
         router_of(lambda call: "ok", strategy=Odd()).run("hi")
@@ -204,11 +236,13 @@ def test_what_a_strategy_says_while_it_breaks_is_not_repeated():
         router_of(lambda call: "ok", strategy=Broken()).run("my secret")
 
 
-@pytest.mark.parametrize("answer", [math.nan, -1.0, math.inf])
-def test_a_wait_that_is_no_number_ends_the_retries(answer):
+@pytest.mark.parametrize("answer", [math.nan, -1.0, math.inf, 1e10])
+def test_a_wait_that_nobody_can_wait_for_ends_the_retries(answer):
     script = {"mini": [TransientError("no")] * 9, "other": ["fine"]}
-    router = router_of(script, retry=RetryPolicy(wait=lambda state: answer))
+    clock = FrozenClock()
+    router = router_of(script, retry=RetryPolicy(wait=lambda state: answer), clock=clock)
     assert [a.model for a in router.run("hi", complexity_override="simple").attempts][-1] == "other"
+    assert set(clock.slept) <= {0}
 
 
 def test_a_retry_policy_that_raises_ends_the_retries():
