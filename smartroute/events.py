@@ -36,6 +36,7 @@ from smartroute.event_values import (
     is_finite,
     said,
 )
+from smartroute.remembering import by_identity
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -213,9 +214,7 @@ class Event:
         values["overridden"] = overridden = decision.overridden
         values["detour"] = detour = outcome.detour
         values["accept_at"] = accept_at = decision.accept_at
-        values["ladder"] = ladder = tuple(
-            [step.model if step.effort is None else said(step) for step in decision.ladder]
-        )
+        values["ladder"] = ladder = _steps(decision.ladder)
         values["ruled_out"] = _names(decision.ruled_out)
         values["ruled_out_count"] = len(decision.ruled_out)
         values["confidence"] = confidence = estimate.value
@@ -589,20 +588,16 @@ def _tokens(usage: Usage) -> tuple[int | None, int | None, int | None, int | Non
     return as_count(a), as_count(b), as_count(c), as_count(d), as_count(e)
 
 
+@by_identity
+def _steps(ladder: tuple[Rung, ...]) -> tuple[str, ...]:
+    """Return the models of a ladder, with the effort where one is asked for."""
+    return tuple([step.model if step.effort is None else said(step) for step in ladder])
+
+
+@by_identity
 def _names(ruled_out: tuple[RuledOut, ...]) -> tuple[str, ...]:
     """Return the names of the first models that were ruled out. Requests of equal shape share one tuple."""
-    known = _named.get(id(ruled_out))
-    if known is not None and known[0] is ruled_out:
-        return known[1]
-    names = as_words([out.model for out in ruled_out[:NAMED_RULED_OUT]])
-    if len(_named) >= _MOST_NAMED:
-        _named.clear()
-    _named[id(ruled_out)] = ruled_out, names
-    return names
-
-
-_MOST_NAMED = 64
-_named: dict[int, tuple[tuple[RuledOut, ...], tuple[str, ...]]] = {}
+    return as_words([out.model for out in ruled_out[:NAMED_RULED_OUT]])
 
 
 def _coerce(values: dict[str, Any]) -> None:

@@ -132,6 +132,9 @@ class Decider:
                 raise ConfigError(
                     f"{self._strategy!r} put {rung.model} on the ladder, which is ruled out: {reason}"
                 )
+        if not isinstance(decision.ladder, tuple) or not isinstance(decision.ruled_out, tuple):
+            # A list of the strategy's own may change while others read it.
+            decision = replace(decision, ladder=tuple(decision.ladder), ruled_out=tuple(decision.ruled_out))
         return decision
 
     def _rolled_back(self, task: Task, classification: Classification, menu: Menu) -> Decision:

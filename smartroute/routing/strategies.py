@@ -17,6 +17,7 @@ from smartroute.records import (
     TaskComplexity,
     Tier,
 )
+from smartroute.remembering import by_identity
 from smartroute.routing.eligibility import asked_output, effort_factor, has_room_to_think
 
 _TIERS = (Tier.MINI, Tier.STANDARD, Tier.PREMIUM)
@@ -27,6 +28,7 @@ _START = {
 }
 
 
+@by_identity
 def climb(menu: Menu, start: Tier) -> tuple[Rung, ...]:
     """Return a ladder from a tier upwards: each tier's cheapest model, and a stand-in for when it fails.
 

@@ -227,6 +227,23 @@ def test_a_strategys_odd_decision_is_refused_by_name(fields, told):
         router_of(lambda call: "ok", strategy=Odd()).run("hi")
 
 
+def test_a_list_that_a_strategy_uses_again_is_read_as_it_was():
+    class Alternating:
+        def __init__(self):
+            self.ladder = []
+
+        def decide(self, task, classification, menu):
+            self.ladder[:] = [Rung(task.subject)]
+            return Decision(classification, self.ladder, 0.5, "alternating", ruled_out=[*menu.ruled_out])
+
+    router = router_of(lambda call: "ok", strategy=Alternating())
+    outcomes = [router.run("hi", subject=name) for name in ("mini", "other", "mini")]
+    assert [outcome.decision.ladder for outcome in outcomes] == [
+        (Rung(name),) for name in ("mini", "other", "mini")
+    ]
+    assert [event.ladder for event in router.config.sink.captured] == [("mini",), ("other",), ("mini",)]
+
+
 def test_what_a_strategy_says_while_it_breaks_is_not_repeated():
     class Broken:
         def decide(self, task, classification, menu):
