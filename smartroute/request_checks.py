@@ -78,9 +78,15 @@ def checked_messages(prompt: object) -> tuple[Mapping[str, Any], ...]:
     if not prompt:
         raise TaskError("messages is empty; pass at least one message")
     messages = tuple(_message(message, index) for index, message in enumerate(prompt))
-    if all(not message.get("content") and not message.get("tool_calls") for message in messages):
+    if all(_is_empty(message) for message in messages):
         raise TaskError("every message is empty; at least one needs content")
     return messages
+
+
+def _is_empty(message: Mapping[str, Any]) -> bool:
+    content = message.get("content")
+    blank = content.isspace() if isinstance(content, str) else False
+    return (blank or not content) and not message.get("tool_calls")
 
 
 def _message(message: object, index: int) -> Mapping[str, Any]:

@@ -47,6 +47,7 @@ def router():
         [{"role": "user", "content": [{"type": ["text"], "text": "hi"}]}],
         [{"role": "assistant", "tool_calls": 5, "content": "hi"}],
         [{"role": "user", "content": ""}],
+        [{"role": "user", "content": " \n"}],
         [{"role": "user"}],
         [{"role": [], "content": "hi"}],
         [{"role": "user", "content": "hi", 5: "a key that is not text"}],
