@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -27,23 +28,33 @@ kinds = st.sampled_from(["general", "score", "creative", "reasoning", "extract"]
 _OTHER_PROCESS = """
 import json, sys
 from smartroute import ModelRouter
+from smartroute.routing.strategies import FixedLadder
 from smartroute.testing import ScriptedProvider
-router = ModelRouter(provider=ScriptedProvider([]), sink=False)
+
+class HashShuffled:
+    "A strategy with the usual mistake: its ladder follows the order of a set of strings."
+
+    def decide(self, task, classification, menu):
+        names = {candidate.model for candidate in menu.candidates}
+        return FixedLadder(*names).decide(task, classification, menu)
+
+strategy = HashShuffled() if "shuffled" in sys.argv else None
+router = ModelRouter(provider=ScriptedProvider([]), sink=False, strategy=strategy)
 for line in sys.stdin:
     asked = json.loads(line)
     print(json.dumps(router.decide(asked["prompt"], kind=asked["kind"]).explain()), flush=True)
 """
 
 
-@pytest.fixture(scope="module")
-def elsewhere():
-    """A process with another hash seed, which decides what it is sent."""
+@contextmanager
+def another_process(hash_seed, *arguments):
+    """A process with a hash seed of its own, which decides what it is sent."""
     process = subprocess.Popen(
-        [sys.executable, "-c", _OTHER_PROCESS],
+        [sys.executable, "-c", _OTHER_PROCESS, *arguments],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, **KEYS, "PYTHONHASHSEED": "12345"},
+        env={**os.environ, **KEYS, "PYTHONHASHSEED": hash_seed},
     )
 
     def decide(prompt, kind):
@@ -51,10 +62,18 @@ def elsewhere():
         process.stdin.flush()
         return json.loads(process.stdout.readline())
 
-    yield decide
-    process.stdin.close()
-    process.stdout.close()
-    process.wait(timeout=30)
+    try:
+        yield decide
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(timeout=30)
+
+
+@pytest.fixture(scope="module")
+def elsewhere():
+    with another_process("12345") as decide:
+        yield decide
 
 
 def decides_alike(decide, other, asked, kind):
@@ -71,19 +90,11 @@ def test_the_same_task_gets_the_same_decision_in_every_process(elsewhere, asked,
     assert decides_alike(lambda p, k: router.decide(p, kind=k).explain(), elsewhere, asked, kind)
 
 
-class HashShuffled:
-    """A strategy with the usual mistake: its ladder follows the order of a set of strings."""
-
-    def decide(self, task, classification, menu):
-        from smartroute.routing.strategies import FixedLadder
-
-        names = {candidate.model for candidate in menu.candidates}
-        return FixedLadder(*names).decide(task, classification, menu)
-
-
-def test_the_determinism_check_catches_a_ladder_in_the_order_of_a_set(elsewhere):
-    broken = ModelRouter(provider=ScriptedProvider([]), sink=False, strategy=HashShuffled())
-    assert not decides_alike(lambda p, k: broken.decide(p, kind=k).explain(), elsewhere, ["hi"], "general")
+def test_the_determinism_check_catches_a_ladder_in_the_order_of_a_set():
+    with another_process("1", "shuffled") as one, another_process("1", "shuffled") as same:
+        assert decides_alike(one, same, ["hi"], "general"), "it is not the seed that tells them apart"
+        with another_process("2", "shuffled") as other:
+            assert not decides_alike(one, other, ["hi"], "general")
 
 
 LIMIT_USD = 0.004
