@@ -106,7 +106,9 @@ def _call(origin: str, provider: str, prompt: str, **fields: object) -> Call:
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 def test_an_answer(origin: str, provider: str, ask: Ask) -> None:
     prompt = "What is the capital of France?"
+    before = len(_recent(origin))
     reply = ask(_call(origin, provider, prompt))
+    assert len(_recent(origin)) == before + 1
     assert reply.text == "Paris"
     assert reply.finish_reason == "stop"
     # fakellm counts a token for every four characters.
@@ -119,7 +121,9 @@ def test_an_answer(origin: str, provider: str, ask: Ask) -> None:
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic"])
 def test_a_tool_call(origin: str, provider: str, ask: Ask) -> None:
+    before = len(_recent(origin))
     reply = ask(_call(origin, provider, "How is the weather?", params={"tools": [WEATHER]}))
+    assert len(_recent(origin)) == before + 1
     assert reply.finish_reason == "tool_calls"
     assert json.loads(reply.tool_calls[0]["function"]["arguments"]) == {"city": "Oslo"}
 
