@@ -28,7 +28,7 @@ def familiar_task(
         complexity_override=task.get("complexity_override"),
         preferred_model=task.get("preferred_model"),
         subject=text,
-        unit=task.get("user_id"),
+        unit=familiar_unit(task.get("user_id")),
     )
 
 

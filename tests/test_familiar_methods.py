@@ -6,7 +6,7 @@ import pytest
 from replaced_system import ANSWER_KEYS
 
 from smartroute import Catalogue, ModelCard, ModelRouter, Price, TaskComplexity
-from smartroute.testing import ScriptedProvider, reply
+from smartroute.testing import CapturingSink, ScriptedProvider, reply
 
 CATALOGUE = Catalogue.of(
     [
@@ -81,6 +81,14 @@ def test_route_and_execute_passes_the_response_format_through(router):
         )
     )
     assert router.provider.calls[-1].params["response_format"] == {"type": "json_object"}
+
+
+@pytest.mark.parametrize(("user_id", "unit"), [(7, "7"), ("ann", "ann"), ("", None), (None, None)])
+def test_a_task_may_name_its_user_as_the_executor_may(user_id, unit):
+    sink = CapturingSink()
+    router = ModelRouter(catalogue=CATALOGUE, provider=ScriptedProvider(lambda call: "ok"), sink=sink)
+    asyncio.run(router.route_and_execute({"text": "hi", "type": "score", "user_id": user_id}, "Say ok."))
+    assert [event.unit for event in sink.captured] == [unit]
 
 
 def test_stats_start_empty_count_and_reset(router):
