@@ -14,6 +14,7 @@ from typing import Any
 
 from smartroute.errors import ConfigError
 from smartroute.locks import fork_safe_lock
+from smartroute.parameters import CHOICES, GOOGLE_LENGTHS, LENGTHS
 from smartroute.pricing import cached_for_an_hour, surcharge
 from smartroute.records import Attempt, Call, Confidence, Failure, Message, Timed, Usage
 
@@ -22,6 +23,7 @@ _PICO = 10**12
 _TOKENS_PER_REQUEST = 64
 _TOKENS_PER_MESSAGE = 16
 _TOKENS_FOR_TOOLS = 1_500
+_DESCRIBED = frozenset({"tools", "functions", "response_format"})
 _BEYOND_MEASURE = 10**15
 """Bytes of what cannot be written out: more than any budget bears."""
 
@@ -190,7 +192,7 @@ def input_ceiling_tokens(messages: Sequence[Message], params: Mapping[str, Any])
     """Return an upper bound on the input tokens of a text request.
 
     A byte-level tokenizer never makes more tokens than there are UTF-8 bytes. To those of the
-    messages, tools and schema as JSON come the chat template's own tokens, and what providers add
+    messages and of all parameters as JSON come the chat template's own tokens, and what providers add
     for tools. No bound is claimed for images, audio and files.
     """
     size = _TOKENS_PER_REQUEST + _TOKENS_PER_MESSAGE * len(messages)
@@ -198,10 +200,11 @@ def input_ceiling_tokens(messages: Sequence[Message], params: Mapping[str, Any])
         for key, value in message.items():
             size += len(value.encode("utf-8", "replace")) if isinstance(value, str) else _json_bytes(value)
             size += len(key)
-    for name in ("tools", "functions", "response_format"):
-        value = params.get(name)
-        if value is not None:
-            size += _json_bytes(value) + _TOKENS_FOR_TOOLS
+    for name, value in params.items():
+        if value is not None and not isinstance(value, int | float):
+            size += _json_bytes(value)
+        if value is not None and name in _DESCRIBED:
+            size += _TOKENS_FOR_TOOLS
     return size
 
 
@@ -216,11 +219,15 @@ def _say_once(beyond: str) -> None:
 
 def output_ceiling_tokens(params: Mapping[str, Any], cap: int | None) -> int | None:
     """Return the most output tokens a request can cause, over all its choices; None when unbounded."""
-    limits = [params[name] for name in ("max_tokens", "max_completion_tokens") if params.get(name)]
+    limits = [int(params[name]) for name in LENGTHS if params.get(name)]
     most = max(limits) if limits else cap
     if most is None:
         return None
-    return int(most) * max(1, int(params.get("n") or 1))
+    most = max(most, *(int(params.get(name) or 0) for name in GOOGLE_LENGTHS))
+    if (prediction := params.get("prediction")) is not None:
+        # What of it is rejected is billed as if it had been written.
+        most += _json_bytes(prediction)
+    return most * max(1, *(int(params.get(name) or 1) for name in CHOICES))
 
 
 def _json_bytes(value: object) -> int:

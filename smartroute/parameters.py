@@ -61,7 +61,12 @@ _OF_PROVIDERS = frozenset({"speed", "log_probs"})
 """Those of their own that look like one of these misspelt."""
 _ALIKE = 0.85
 _NOT_MISSPELT = frozenset({"conversation"})
-_COUNTS = ("max_tokens", "max_completion_tokens", "n")
+LENGTHS = ("max_tokens", "max_completion_tokens")
+"""What limits the length of an answer, everywhere."""
+GOOGLE_LENGTHS = ("max_output_tokens", "maxOutputTokens")
+"""The same in Google's words, which win there and count for nothing elsewhere."""
+CHOICES = ("n", "candidate_count", "candidateCount")
+"""What asks for several answers at once."""
 
 
 def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +96,7 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
         raise TaskError(
             "stream=True is not supported yet: leave it out, the whole answer is returned at once"
         )
-    for name in _COUNTS:
+    for name in (*LENGTHS, *GOOGLE_LENGTHS, *CHOICES):
         count = found.get(name)
         if count is None:
             continue

@@ -72,6 +72,8 @@ def test_a_prompt_that_is_none_is_told_so(router, prompt):
         ({"max_tokens": 2.5}, TaskError, "max_tokens.*2.5"),
         ({"max_tokens": 10**400}, TaskError, "max_tokens.*1,000,000,000"),
         ({"n": 0}, TaskError, "n must"),
+        ({"max_output_tokens": "many"}, TaskError, "max_output_tokens must.*many"),
+        ({"candidateCount": -1}, TaskError, "candidateCount must.*-1"),
         ({"max_usd": 10**400}, TaskError, "max_usd"),
         ({"timeout_s": 10**400}, TaskError, "timeout_s"),
         ({"tools": 5}, TaskError, "tools must be a list of dicts, got 5"),

@@ -152,6 +152,24 @@ def test_the_input_ceiling_counts_tools_schemas_and_earlier_tool_calls():
     assert input_ceiling_tokens(history, {}) > len(json.dumps(tool))
 
 
+def test_the_input_ceiling_counts_whatever_else_may_reach_the_prompt():
+    plain = input_ceiling_tokens([{"role": "user", "content": "hi"}], {"max_tokens": 5, "seed": 3})
+    told = input_ceiling_tokens([{"role": "user", "content": "hi"}], {"max_tokens": 5, "system": "x" * 300})
+    assert told >= plain + 300
+
+
+def test_the_output_ceiling_knows_the_limits_by_their_other_names():
+    # Gemini takes its own name before OpenAI's; a prediction that is rejected is billed as written.
+    assert output_ceiling_tokens({"max_tokens": 50, "max_output_tokens": 5_000}, 9_000) == 5_000
+    assert output_ceiling_tokens({"max_tokens": 50, "maxOutputTokens": 5_000}, 9_000) == 5_000
+    assert output_ceiling_tokens({"max_output_tokens": 50}, 9_000) == 9_000
+    assert output_ceiling_tokens({"max_output_tokens": 50}, None) is None
+    assert output_ceiling_tokens({"max_tokens": 50, "candidate_count": 8}, 9_000) == 400
+    assert output_ceiling_tokens({"max_tokens": 50, "n": 9, "candidateCount": 8}, 9_000) == 450
+    prediction = {"type": "content", "content": "x" * 1_000}
+    assert output_ceiling_tokens({"max_tokens": 50, "prediction": prediction}, 9_000) > 1_050
+
+
 def test_the_output_ceiling_is_the_asked_or_the_capped_length_times_the_choices():
     assert output_ceiling_tokens({"max_tokens": 50}, 4_096) == 50
     assert output_ceiling_tokens({"max_completion_tokens": 70, "n": 3}, None) == 210

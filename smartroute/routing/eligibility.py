@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from smartroute.catalogue import Catalogue, ModelCard, provider_name
 from smartroute.classify import estimate_tokens
 from smartroute.errors import ConfigError, MissingKeyError
+from smartroute.parameters import LENGTHS
 from smartroute.pricing import Price, PriceTable, surcharge
 from smartroute.records import Candidate, Menu, RuledOut, Task, Tier
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
@@ -450,5 +451,5 @@ def asked_effort(params: Mapping[str, Any]) -> str | None:
 
 def asked_output(params: Mapping[str, Any]) -> int | None:
     """Return the most tokens that the caller lets an answer have; None when that is left open."""
-    asked = [params[name] for name in ("max_tokens", "max_completion_tokens") if params.get(name)]
+    asked = [params[name] for name in LENGTHS if params.get(name)]
     return int(max(asked)) if asked else None
