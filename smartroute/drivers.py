@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from smartroute.clock import Clock
 from smartroute.errors import MalformedReplyError, ProviderTimeoutError
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from smartroute.protocols import Provider
 
 _Sent: TypeAlias = tuple[Timed, BaseException | None]
+_Finished = TypeVar("_Finished")
 _CUT_SHORT: Replies = (Timed(Failure.cancelled(), 0.0),)
 _GRACE_S = 0.1
 
@@ -63,15 +65,21 @@ class LiveDriver:
                 replies, cut = self._send_all(step)
                 interruption = cut or interruption
 
-    async def adrive(self, steps: Steps) -> Driven:
-        """Perform the steps in this coroutine."""
+    async def adrive(
+        self, steps: Steps, finish: Callable[[Outcome, BaseException | None], _Finished]
+    ) -> _Finished:
+        """Perform the steps in this coroutine, and return what `finish` makes of the outcome.
+
+        A coroutine whose event loop was let go is closed, and what it returns then reaches nobody: so the
+        end is called from here.
+        """
         replies: Replies | None = None
         interruption: BaseException | None = None
         while True:
             try:
                 step = next(steps) if replies is None else steps.send(replies)
             except StopIteration as done:
-                return Driven(done.value, interruption)
+                return finish(done.value, interruption)
             if isinstance(step, Wait):
                 try:
                     await self._clock.asleep(step.seconds)
@@ -79,7 +87,10 @@ class LiveDriver:
                 except BaseException as error:  # noqa: BLE001  raised again when the ledger is whole
                     interruption, replies = error, _CUT_SHORT
             else:
-                replies, cut = await self._asend_all(step.calls)
+                try:
+                    replies, cut = await self._asend_all(step.calls)
+                except GeneratorExit as closed:
+                    replies, cut = tuple(_CUT_OFF[0] for _ in step.calls), closed
                 interruption = cut or interruption
 
     def _send_all(self, step: Calls) -> tuple[Replies, BaseException | None]:
@@ -105,10 +116,12 @@ class LiveDriver:
             # Cancelled once more: whoever waits will not wait for a provider to tidy up.
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait(tasks)
-        except GeneratorExit as error:
-            interruption = error
+        except GeneratorExit:
             for task in tasks:
-                task.cancel()
+                # The loop may be closed already.
+                with contextlib.suppress(RuntimeError):
+                    task.cancel()
+            raise
         settled = [_CUT_OFF if not task.done() or task.cancelled() else task.result() for task in tasks]
         return (
             tuple(timed for timed, _ in settled),

@@ -257,7 +257,7 @@ class ModelRouter:
     async def arun_task(self, task: Task) -> Outcome:
         """Do what `arun` does with a Task that is built already."""
         steps, features = self.steps(task), measure(task)
-        return self._finish(*await self._driver.adrive(steps), features)
+        return await self._driver.adrive(steps, lambda outcome, cut: self._finish(outcome, cut, features))
 
     async def aconduct(
         self,
@@ -279,8 +279,11 @@ class ModelRouter:
         if prices is not None:
             handles = replace(handles, prices=self.prices.merged(prices))
         driver = self._driver if provider is None else LiveDriver(provider, self.config.clock)
-        driven = await driver.adrive(plan(Run(task, handles)))
-        return self._finish(*driven, measure(task), counted=counted)
+        features = measure(task)
+        return await driver.adrive(
+            plan(Run(task, handles)),
+            lambda outcome, cut: self._finish(outcome, cut, features, counted=counted),
+        )
 
     def barred(self, model: str) -> str | None:
         """Return why a model may not be called now (retired, allow-list, no key); None when it may."""

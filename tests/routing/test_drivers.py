@@ -102,7 +102,7 @@ def live(router, task, *, asynchronous):
     """Return the outcome of a live driver."""
     driver = LiveDriver(router.provider, router.config.clock)
     if asynchronous:
-        return asyncio.run(driver.adrive(router.steps(task))).outcome
+        return asyncio.run(driver.adrive(router.steps(task), Driven)).outcome
     return driver.drive(router.steps(task)).outcome
 
 
@@ -443,6 +443,35 @@ def test_a_real_cancellation_in_the_middle_of_a_call_keeps_its_reservation():
     (event,) = router.config.sink.captured
     assert [(a.get("failure"), a["cost_usd"]) for a in event.attempts] == [("cancelled", None)]
     assert router.spent_usd > 0
+
+
+@pytest.mark.parametrize("hangs", ["answer", "sample"])
+def test_a_task_whose_event_loop_was_let_go_accounts_for_every_call(hangs):
+    """Nobody cancels it: its coroutine is closed when it is collected."""
+
+    class Hanging(ScriptedProvider):
+        async def asend(self, call):
+            self.calls.append(call)
+            if call.purpose == hangs:
+                await asyncio.sleep(60)
+            return reply("good")
+
+    async def scenario():
+        coroutine = router.arun("hi", complexity_override="simple")
+        task = asyncio.create_task(coroutine)
+        await asyncio.sleep(0.05)
+        return coroutine, task
+
+    router = router_of([], Clock(), max_usd=1.0, provider=Hanging([]))
+    loop = asyncio.new_event_loop()
+    coroutine, task = loop.run_until_complete(scenario())
+    loop.close()
+    coroutine.close()
+    assert accounted(router)
+    (event,) = router.config.sink.captured
+    assert event.stopped_by == "cancelled"
+    assert router.get_stats()["total_requests"] == 1
+    task._log_destroy_pending = False
 
 
 def test_a_call_that_overruns_its_time_is_cut_short_in_async():
