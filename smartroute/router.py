@@ -18,7 +18,7 @@ from smartroute.clock import Clock
 from smartroute.config import RouterConfig
 from smartroute.drivers import LiveDriver
 from smartroute.emitter import Emitter
-from smartroute.errors import ConfigError, LedgerError, TaskError
+from smartroute.errors import ConfigError, LedgerError, TaskError, UnknownModelError
 from smartroute.familiar import familiar_result, familiar_task
 from smartroute.feedback import FeedbackSource, feedback_about
 from smartroute.ledger import Budget
@@ -126,6 +126,7 @@ class ModelRouter:
         self._strategy: Strategy = config.strategy or (
             CostOptimised() if config.cost_optimisation else QualityFirst()
         )
+        _check_named_models(config, self.catalogue)
         self._eligibility = Eligibility(
             self.catalogue,
             self.prices,
@@ -133,8 +134,6 @@ class ModelRouter:
             named=_models_of(self._strategy),
             needs_keys=bool(getattr(self.provider, "needs_keys", False)),
         )
-        for name in _named_models(config):
-            self.catalogue.card(name)
         self._conversations = OpenConversations()
         self._providers = {card.name: card.provider for card in self.catalogue}
         self._budget = None if config.max_usd is None else Budget(config.max_usd)
@@ -493,15 +492,20 @@ def _catalogue(config: RouterConfig) -> Catalogue:
     return config.catalogue
 
 
-def _named_models(config: RouterConfig) -> tuple[str, ...]:
-    """Return the models that the settings name, so that a misspelt one fails when the router is built."""
-    named = () if config.baseline_model is None else (config.baseline_model,)
-    return (
-        *named,
-        *_models_of(config.classifier),
-        *_models_of(config.estimator),
-        *_models_of(config.strategy),
-    )
+def _check_named_models(config: RouterConfig, catalogue: Catalogue) -> None:
+    """Raise UnknownModelError, naming the setting, for a model of the settings that the catalogue lacks."""
+    named: Mapping[str, tuple[str, ...]] = {
+        "baseline_model": () if config.baseline_model is None else (config.baseline_model,),
+        "classifier": _models_of(config.classifier),
+        "estimator": _models_of(config.estimator),
+        "strategy": _models_of(config.strategy),
+    }
+    for setting, models in named.items():
+        for model in models:
+            try:
+                catalogue.card(model)
+            except UnknownModelError as error:
+                raise UnknownModelError(f"{setting}: {error}") from None
 
 
 def _models_of(part: object) -> tuple[str, ...]:

@@ -32,6 +32,7 @@ from smartroute.errors import (
 )
 from smartroute.records import Probe, Rung
 from smartroute.routing.retries import RetryPolicy
+from smartroute.routing.strategies import FixedLadder
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
 
 
@@ -500,10 +501,12 @@ def test_a_probe_obeys_the_allow_list_and_is_no_attempt_when_barred():
         {"estimator": JudgeConfidence("judg")},
         {"baseline_model": "judg"},
         {"classifier": LLMClassifier("judg")},
+        {"strategy": FixedLadder("mini", "judg")},
     ],
 )
 def test_a_misspelt_model_in_the_settings_fails_when_the_router_is_built(setting):
-    with pytest.raises(UnknownModelError, match="judg"):
+    (name,) = setting
+    with pytest.raises(UnknownModelError, match=f"^{name}: the catalogue has no model 'judg'"):
         ModelRouter(catalogue=LADDER, provider=ScriptedProvider([]), sink=False, **setting)
 
 
