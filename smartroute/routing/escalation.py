@@ -9,6 +9,7 @@ the ledger is whole and the event can be written first. A step that was cut shor
 
 from __future__ import annotations
 
+import functools
 import itertools
 import logging
 import random
@@ -531,6 +532,8 @@ class Run:
             return Failure(
                 "barred", f"the conversation has open tool calls or signed thinking of {answer.provider}"
             )
+        if card.provider != SCORER and (reason := self.handles.barred(card.name)) is not None:
+            _tell_barred(probe.purpose, card.name, reason)
         return self._closed(card)
 
     def _closed(self, card: ModelCard) -> Failure | None:
@@ -679,6 +682,12 @@ def _by_rules(task: Task, why: str, where: str | None = None) -> Classification:
     _log.warning("the rules classify in place of the configured classifier: %s", where or why)
     found = RuleClassifier().classify(task)
     return replace(found, signals=(Signal("classifier_replaced", why), *found.signals))
+
+
+@functools.lru_cache(maxsize=1_000)
+def _tell_barred(purpose: Purpose, model: str, reason: str) -> None:
+    """Log once that a model which a classifier or an estimator relies on may not be called at all."""
+    _log.warning("%s cannot be asked (%s): %s", model, purpose, reason)
 
 
 def _told(attempts: Iterable[Attempt]) -> str:

@@ -31,6 +31,7 @@ from smartroute.errors import (
     RefusedError,
 )
 from smartroute.records import Probe, Rung
+from smartroute.routing.escalation import _tell_barred
 from smartroute.routing.retries import RetryPolicy
 from smartroute.routing.strategies import FixedLadder
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
@@ -480,7 +481,8 @@ def test_the_baseline_is_priced_on_the_answers_own_tokens():
     assert outcome.baseline_cost_usd == pytest.approx(0.1 + 0.02)
 
 
-def test_a_probe_obeys_the_allow_list_and_is_no_attempt_when_barred():
+def test_a_probe_obeys_the_allow_list_and_is_no_attempt_when_barred(caplog):
+    _tell_barred.cache_clear()
     catalogue = LADDER.with_cards(card("judge", "mini", provider="elsewhere"))
     provider = ScriptedProvider(lambda call: "4")
     router = ModelRouter(
@@ -490,9 +492,12 @@ def test_a_probe_obeys_the_allow_list_and_is_no_attempt_when_barred():
         providers=["x"],
         sink=False,
     )
-    outcome = simple(router)
-    assert [call.model for call in provider.calls] == ["mini"]
-    assert (len(outcome.attempts), outcome.confidence_source) == (1, "judge")
+    for _ in range(2):
+        outcome = simple(router)
+        assert (len(outcome.attempts), outcome.confidence_source) == (1, "judge")
+    assert [call.model for call in provider.calls] == ["mini", "mini"]
+    reason = "provider elsewhere is not in the allow-list ['x']"
+    assert caplog.messages == [f"judge cannot be asked (judge): {reason}"]
 
 
 @pytest.mark.parametrize(
