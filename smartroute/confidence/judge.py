@@ -29,7 +29,8 @@ class JudgeConfidence:
 
     The request and the answer are handed over as JSON strings, so that text in them cannot pose as the
     instruction, and only a whole JSON object with a score from 0 to 100 counts. Anything else, and
-    a failed call, is unknown. Long material is cut in the middle to 24,000 characters each.
+    a failed call, is unknown. Long material is cut in the middle to 24,000 characters each. A model that
+    thinks before it answers may need more than these `max_tokens`.
     """
 
     def __init__(self, model: str, rubric: str = _RUBRIC, *, max_tokens: int = 300) -> None:
