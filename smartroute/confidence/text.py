@@ -10,7 +10,7 @@ import json
 import re
 import zlib
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from smartroute.confidence.phrases import (
@@ -217,7 +217,7 @@ def _pydantic_fault(text: str, model: Any) -> str | None:
         validate(text)
     except ValueError:
         return "schema"
-    except RecursionError:
+    except Exception:  # noqa: BLE001  a validator of the user's own may raise anything
         return None
     return None
 
@@ -235,6 +235,8 @@ def _schema_fault(found: Any, schema: Mapping[str, Any]) -> str | None:
         return None
     # What names its own dialect would be handed to that dialect's validator instead of this one.
     bare = {name: value for name, value in schema.items() if name != "$schema"}
+    if _leaves_linear_time(bare):
+        return None
     try:
         validator.check_schema(bare)
         return None if validator(bare, registry=Registry()).is_valid(found) else "schema"
@@ -251,16 +253,50 @@ def _validator_for(dialect: object) -> Any:
     return _in_linear_time(validators.validator_for(named, default=newest))
 
 
+def _leaves_linear_time(schema: Mapping[str, Any]) -> bool:
+    """Return whether a part of a schema names a dialect of its own, or patterns for property names."""
+    parts: list[Any] = [schema]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, Mapping):
+            if "patternProperties" in part or "$schema" in part:
+                return True
+            parts.extend(part.values())
+        elif isinstance(part, list | tuple):
+            parts.extend(part)
+    return False
+
+
 @cache
 def _in_linear_time(validator: Any) -> Any:
-    """Return a validator whose `uniqueItems` does not compare every item with every other."""
+    """Return a validator that cannot be kept busy by an answer.
+
+    Its `uniqueItems` does not compare every item with every other, and its `pattern` is matched by the
+    engine of pydantic, which does not backtrack; a pattern that this engine does not know finds no fault.
+    """
     from jsonschema import ValidationError, validators
 
     def unique(validator: Any, wanted: Any, items: Any, schema: Any) -> Iterator[ValidationError]:
         if wanted and isinstance(items, list) and len({_comparable(item) for item in items}) < len(items):
             yield ValidationError("items are not unique")
 
-    return validators.extend(validator, {"uniqueItems": unique})
+    def pattern(validator: Any, wanted: Any, text: Any, schema: Any) -> Iterator[ValidationError]:
+        matcher = _matcher(wanted) if isinstance(text, str) else None
+        if matcher is not None and not matcher.isinstance_python(text):
+            yield ValidationError("the text does not match")
+
+    return validators.extend(validator, {"uniqueItems": unique, "pattern": pattern})
+
+
+@lru_cache(maxsize=256)
+def _matcher(pattern: str) -> Any:
+    """Return what tells whether a text matches somewhere, in linear time; None where nothing does."""
+    from pydantic_core import SchemaError, SchemaValidator, core_schema
+
+    try:
+        return SchemaValidator(core_schema.str_schema(pattern=pattern))
+    except SchemaError:
+        return None
 
 
 def _comparable(value: Any) -> Any:

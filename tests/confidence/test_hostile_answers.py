@@ -86,6 +86,51 @@ def test_distinct_items_are_told_apart_in_linear_time(item: str) -> None:
     assert grows_no_faster(lambda text: TextConfidence().estimate(task, Reply(text)), answer, 2_400)
 
 
+NESTED = "^(a+)+$"
+"""Where it does not match, Python's `re` tries twice as many ways for each further letter."""
+
+
+@pytest.mark.parametrize(
+    ("schema", "answer"),
+    [
+        ({"type": "string", "pattern": NESTED}, '"%s!"'),
+        ({"type": "object", "patternProperties": {NESTED: {}}}, '{"%s!": 1}'),
+        (
+            {"properties": {"x": {"patternProperties": {NESTED: {}}, "additionalProperties": False}}},
+            '{"x": {"%s!": 1}}',
+        ),
+    ],
+)
+@pytest.mark.parametrize("draft", [None, "http://json-schema.org/draft-07/schema#"])
+def test_a_schemas_pattern_is_matched_in_linear_time_or_not_at_all(
+    schema: dict[str, object], answer: str, draft: str | None
+) -> None:
+    task = with_schema(schema | ({} if draft is None else {"$schema": draft}))
+    assert grows_no_faster(
+        lambda text: TextConfidence().estimate(task, Reply(text)), lambda size: answer % ("a" * size), 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("pattern", "text", "source"),
+    [
+        ("^[a-z]+$", "oslo", "text"),
+        ("^[a-z]+$", "Oslo", "text:schema"),
+        ("slo", "Oslo", "text"),
+        (r"^\d{4}-\d{2}$", "2026-11", "text"),
+        (r"^\d{4}-\d{2}$", "November", "text:schema"),
+        ("^(?!Oslo)", "Oslo", "text"),
+        ("(", "Oslo", "text"),
+    ],
+)
+def test_an_answer_is_held_against_a_pattern_that_can_be_matched_safely(
+    pattern: str, text: str, source: str
+) -> None:
+    """A look-ahead cannot, and a broken pattern is none: neither finds a fault."""
+    task = with_schema({"type": "string", "pattern": pattern})
+    assert TextConfidence().estimate(task, Reply(json.dumps(text))).source == source
+
+
 @pytest.mark.parametrize(
     ("items", "distinct"),
     [

@@ -170,6 +170,21 @@ def test_a_probe_that_cannot_be_priced_sets_nothing_aside_for_those_beside_it():
     assert router.spent_usd == pytest.approx(outcome.cost_usd)
 
 
+def test_a_model_of_the_answer_that_breaks_asks_for_no_repair():
+    class Broken:
+        model_json_schema = staticmethod(dict)
+
+        @staticmethod
+        def model_validate_json(text):
+            raise RuntimeError("a validator of the user's own")
+
+    able = Catalogue.of([ModelCard("m", target="x/m", price=Price(1.0, 2.0), abilities={"json_schema"})])
+    router = router_of(lambda call: "{}", catalogue=able)
+    outcome = router.run("hi", response_format=Broken, repair=True)
+    assert (outcome.text, len(outcome.attempts)) == ("{}", 1)
+    assert len(router.config.sink.captured) == 1
+
+
 def test_an_hour_in_the_cache_is_dearer_to_write_than_the_plain_rate():
     def cached(ttl):
         content = [{"type": "text", "text": "hi", "cache_control": {"type": "ephemeral", **ttl}}]
