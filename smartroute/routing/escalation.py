@@ -192,7 +192,8 @@ class Run:
                 replies = yield from self._probe(probes, None)
             return _by_rules(self.task, f"it asked more than {_MOST_CLASSIFIER_STEPS} times")
         except Stop as stop:
-            return _by_rules(self.task, stop.stopped_by)
+            # Nothing is wrong with the classifier: no warning.
+            return _replaced(self.task, stop.stopped_by)
         except Exception as error:  # noqa: BLE001  a user's classifier may raise anything
             return _by_rules(self.task, type(error).__name__, fault(error))
 
@@ -680,6 +681,10 @@ def classify_without_calls(classifier: Classifier, task: Task) -> Classification
 
 def _by_rules(task: Task, why: str, where: str | None = None) -> Classification:
     _log.warning("the rules classify in place of the configured classifier: %s", where or why)
+    return _replaced(task, why)
+
+
+def _replaced(task: Task, why: str) -> Classification:
     found = RuleClassifier().classify(task)
     return replace(found, signals=(Signal("classifier_replaced", why), *found.signals))
 

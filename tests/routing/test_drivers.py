@@ -9,6 +9,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from smartroute import Catalogue, Confidence, ModelCard, ModelRouter, Price, SmartRouteError
+from smartroute.classify import LLMClassifier
 from smartroute.clock import Clock
 from smartroute.drivers import Driven, LiveDriver
 from smartroute.errors import (
@@ -443,6 +444,25 @@ def test_a_real_cancellation_in_the_middle_of_a_call_keeps_its_reservation():
     (event,) = router.config.sink.captured
     assert [(a.get("failure"), a["cost_usd"]) for a in event.attempts] == [("cancelled", None)]
     assert router.spent_usd > 0
+
+
+def test_a_cancelled_classifier_is_not_blamed(caplog):
+    class Hanging(ScriptedProvider):
+        async def asend(self, call):
+            await asyncio.sleep(60)
+
+    async def scenario():
+        task = asyncio.create_task(router.arun("hi"))
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    router = router_of([], Clock(), provider=Hanging([]), classifier=LLMClassifier("mini"))
+    asyncio.run(scenario())
+    (event,) = router.config.sink.captured
+    assert event.stopped_by == "cancelled"
+    assert "in place of" not in caplog.text
 
 
 @pytest.mark.parametrize("hangs", ["answer", "sample"])
