@@ -150,7 +150,7 @@ def route(
         if as_json:
             typer.echo(json.dumps(_outcome_dict(outcome, explain), indent=2))
             return
-        typer.echo(for_stream(sys.stdout, outcome.text))
+        typer.echo(for_stream(sys.stdout, outcome.text), color=True)
         console = console_on(sys.stderr)
         show_bill(console, outcome)
         if explain:

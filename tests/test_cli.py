@@ -440,6 +440,12 @@ def test_control_characters_do_not_reach_a_terminal() -> None:
     assert printable("Grüße 日本 🙂") == "Grüße 日本 🙂"
 
 
+def test_a_pipe_gets_an_answer_as_it_is(typed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    scripted = ScriptedProvider(["\x1b[31mred\x1b[0m\x07"])
+    monkeypatch.setattr("smartroute.router._litellm", lambda: scripted)
+    assert typed("route", "hi").stdout == "\x1b[31mred\x1b[0m\x07\n"
+
+
 def test_the_version_is_the_packages(shell: Run) -> None:
     assert shell("--version").stdout == f"smartroute {smartroute.__version__}\n"
 
