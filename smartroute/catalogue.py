@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from smartroute.errors import ConfigError, UnknownModelError
+from smartroute.parameters import BEHIND_THE_LEDGER
 from smartroute.pricing import LongContext, Price, PriceTable, canonical_name, installed_price
 from smartroute.records import Tier
 
@@ -263,7 +264,17 @@ def _options(options: object) -> dict[str, Any]:
             "options must not hold api_key: put the key into an environment variable, "
             "and the variable's name into api_key_env"
         )
+    for name in found.keys() & _NO_OPTIONS.keys():
+        raise ConfigError(f"options must not hold {name}: {_NO_OPTIONS[name]}")
     return found
+
+
+_NO_OPTIONS = {
+    **BEHIND_THE_LEDGER,
+    "model": "the card's target names the model",
+    "messages": "they are the task's",
+    "stream": "whole answers are returned at once",
+}
 
 
 def _date(name: str, value: object) -> date:

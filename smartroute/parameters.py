@@ -14,18 +14,28 @@ from smartroute.errors import TaskError
 
 _log = logging.getLogger("smartroute")
 _MOST_TOKENS = 1_000_000_000
+_RETRIES = "the router retries; use RouterConfig(retry=RetryPolicy(...))"
+_LADDER = "the ladder is the fallback; use a FixedLadder strategy to choose it"
+_MADE_UP = "use smartroute.testing.ScriptedProvider for made-up answers"
+BEHIND_THE_LEDGER = {
+    "num_retries": _RETRIES,
+    "max_retries": _RETRIES,
+    "retry_policy": _RETRIES,
+    "retry_strategy": _RETRIES,
+    "fallbacks": _LADDER,
+    "context_window_fallback_dict": _LADDER,
+    "model_list": "the ladder is the list; use a FixedLadder strategy to choose it",
+    "mock_response": _MADE_UP,
+    "mock_tool_calls": _MADE_UP,
+    "mock_timeout": _MADE_UP,
+}
+"""What would make of one call several, one of another model, or none, and what to do instead."""
 _RESERVED = {
+    **BEHIND_THE_LEDGER,
     "model": "the router chooses the model; use preferred_model to have a say",
-    "num_retries": "the router retries; use RouterConfig(retry=RetryPolicy(...))",
-    "max_retries": "the router retries; use RouterConfig(retry=RetryPolicy(...))",
-    "fallbacks": "the ladder is the fallback; use a FixedLadder strategy to choose it",
     "timeout": "use timeout_s for the task, or RouterConfig(call_timeout_s=...) for one call",
     "request_timeout": "use timeout_s for the task, or RouterConfig(call_timeout_s=...) for one call",
     "custom_llm_provider": "the router chooses the provider; a ModelCard's target names it",
-    "model_list": "the ladder is the list; use a FixedLadder strategy to choose it",
-    "context_window_fallback_dict": "the ladder is the fallback; use a FixedLadder strategy to choose it",
-    "mock_response": "use smartroute.testing.ScriptedProvider for made-up answers",
-    "mock_tool_calls": "use smartroute.testing.ScriptedProvider for made-up answers",
     "api_key": "keys come from the environment; a card may name its variable in api_key_env",
     "api_base": "give the model a card of its own: ModelCard(..., api_base=...)",
     "base_url": "give the model a card of its own: ModelCard(..., api_base=...)",

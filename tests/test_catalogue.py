@@ -407,6 +407,13 @@ def test_options_stay_out_of_what_is_printed() -> None:
         ({"as_of": "soon"}, ("as_of", "'soon'")),
         ({"default": "no"}, ("default", "true or false", "'no'")),
         ({"options": []}, ("options", "table", "list")),
+        ({"options": {"num_retries": 3}}, ("options", "num_retries", "RetryPolicy")),
+        ({"options": {"retry_policy": {}}}, ("options", "retry_policy", "RetryPolicy")),
+        ({"options": {"fallbacks": ["gpt-4o"]}}, ("options", "fallbacks", "ladder")),
+        ({"options": {"model": "openai/other"}}, ("options", "model", "target")),
+        ({"options": {"messages": []}}, ("options", "messages")),
+        ({"options": {"stream": True}}, ("options", "stream")),
+        ({"options": {"mock_response": "x"}}, ("options", "mock_response", "ScriptedProvider")),
     ],
     ids=str,
 )

@@ -69,7 +69,11 @@ def test_streaming_is_refused_and_never_ignored():
 
 
 @pytest.mark.parametrize(
-    "name", ["model", "fallbacks", "num_retries", "timeout", "api_key", "api_base", "type", "mock_response"]
+    "name",
+    [
+        *("model", "fallbacks", "num_retries", "retry_policy", "retry_strategy", "timeout"),
+        *("api_key", "api_base", "type", "mock_response", "mock_timeout"),
+    ],
 )
 def test_parameters_that_belong_to_the_router_are_refused_with_the_cure(name):
     with pytest.raises(TaskError, match=f"^{name} cannot be passed through: "):

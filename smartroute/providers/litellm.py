@@ -26,11 +26,12 @@ from smartroute.errors import (
     ProviderError,
     RefusedError,
 )
+from smartroute.parameters import BEHIND_THE_LEDGER
 from smartroute.providers.litellm_errors import cause_of, failure_of
 from smartroute.records import Call, Reply, Usage
 
 _NO_KEY = "no-key-needed"
-_OURS = frozenset({"stream", "fallbacks", "context_window_fallback_dict", "model_list"})
+_OURS = frozenset({"stream", *BEHIND_THE_LEDGER})
 # Their address is always the account's own, or their credentials are no API key: nothing to protect.
 _OWN_ADDRESS = frozenset(
     {

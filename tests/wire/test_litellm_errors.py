@@ -450,7 +450,16 @@ def test_an_unknown_provider_is_an_invalid_request(openai_server: OpenAIServer, 
     assert type(error_of(ask, call)) is InvalidRequestError
 
 
-@pytest.mark.parametrize("params", [{"stream": True}, {"fallbacks": ["gpt-4o"]}])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"stream": True},
+        {"fallbacks": ["gpt-4o"]},
+        {"retry_policy": {"InternalServerErrorRetries": 3}},
+        {"mock_response": "not from any model"},
+    ],
+    ids=lambda params: next(iter(params)),
+)
 def test_parameters_that_would_break_the_ledger_are_refused(
     openai_server: OpenAIServer, ask: Ask, params: dict[str, Any]
 ) -> None:
