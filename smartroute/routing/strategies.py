@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from smartroute.errors import ConfigError, NoEligibleModelError
+from smartroute.parameters import shown
 from smartroute.records import (
     Candidate,
     Classification,
@@ -208,13 +209,25 @@ class TaskType:
         return _decision(self.name, classification, menu, ladder, reason)
 
 
+def _with_effort(rung: object) -> tuple[str, str | None]:
+    """Return a rung that is a model and an effort. Raises ConfigError when it is none."""
+    if isinstance(rung, tuple) and len(rung) == 2:
+        model, effort = rung
+        if isinstance(model, str) and (effort is None or isinstance(effort, str)):
+            return model, effort
+    raise ConfigError(
+        "the rungs of a FixedLadder are given one by one, each a name or (name, effort), "
+        f'such as FixedLadder("gpt-4o-mini", ("o1", "high")), got {shown(rung)}'
+    )
+
+
 class FixedLadder:
     """Always the same ladder, less who is ruled out: `FixedLadder("gpt-4o", ("gpt-6-astra", "high"))`."""
 
     def __init__(self, *rungs: str | tuple[str, str | None], name: str = "fixed_ladder") -> None:
         if not rungs:
             raise ConfigError("FixedLadder needs at least one model")
-        self._rungs = tuple((rung, None) if isinstance(rung, str) else rung for rung in rungs)
+        self._rungs = tuple((rung, None) if isinstance(rung, str) else _with_effort(rung) for rung in rungs)
         self.name = name
 
     @property

@@ -260,3 +260,12 @@ def test_a_start_below_the_tier_that_was_meant_is_told_as_one():
     router = ModelRouter(catalogue=Catalogue.of(ONE[:2]), provider=ScriptedProvider([]), sink=False)
     told = router.decide("hi", complexity_override="complex").explain()
     assert "no premium model can take this request, so at the standard tier" in told
+
+
+@pytest.mark.parametrize(
+    "rung", [5, None, ["mini", "std", "top"], ["mini", "std"], ("mini", "high", 1), ("mini", 5)]
+)
+def test_a_rung_of_a_fixed_ladder_that_is_none_is_told_by_value(rung):
+    with pytest.raises(ConfigError, match="one by one") as caught:
+        FixedLadder(rung)
+    assert repr(rung) in str(caught.value)
