@@ -217,6 +217,23 @@ def _say_once(beyond: str) -> None:
         _log.warning("%s is charged beyond the plain rates: such calls count as of unknown cost", beyond)
 
 
+def beyond_ceiling(params: Mapping[str, Any]) -> str | None:
+    """Return what in a request keeps the most that it can cost from being known; None when nothing does."""
+    unknown = next((name for name in _UNFATHOMED if params.get(name)), None)
+    return surcharge(params) if unknown is None else unknown
+
+
+_UNFATHOMED = (
+    "extra_body",
+    "additional_drop_params",
+    "cached_content",
+    "cachedContent",
+    "previous_response_id",
+    "num_predict",
+)
+"""They may hold anything, take the limit of the answer away, or have the provider read what is not sent."""
+
+
 def output_ceiling_tokens(params: Mapping[str, Any], cap: int | None) -> int | None:
     """Return the most output tokens a request can cause, over all its choices; None when unbounded."""
     limits = [int(params[name]) for name in LENGTHS if params.get(name)]

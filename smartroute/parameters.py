@@ -36,6 +36,7 @@ _RESERVED = {
     "timeout": "use timeout_s for the task, or RouterConfig(call_timeout_s=...) for one call",
     "request_timeout": "use timeout_s for the task, or RouterConfig(call_timeout_s=...) for one call",
     "custom_llm_provider": "the router chooses the provider; a ModelCard's target names it",
+    "deployment_id": "the router chooses the model; a ModelCard's target names a deployment",
     "api_key": "keys come from the environment; a card may name its variable in api_key_env",
     "api_base": "give the model a card of its own: ModelCard(..., api_base=...)",
     "base_url": "give the model a card of its own: ModelCard(..., api_base=...)",

@@ -76,6 +76,7 @@ def test_a_prompt_that_is_none_is_told_so(router, prompt):
         ({"candidateCount": -1}, TaskError, "candidateCount must.*-1"),
         ({"max_usd": 10**400}, TaskError, "max_usd"),
         ({"timeout_s": 10**400}, TaskError, "timeout_s"),
+        ({"deployment_id": "gpt-4o"}, TaskError, "deployment_id cannot be passed through: .*ModelCard"),
         ({"tools": 5}, TaskError, "tools must be a list of dicts, got 5"),
         ({"response_format": 5}, TaskError, "response_format must be a dict"),
         ({"extra_headers": {"a": 5}}, TaskError, "extra_headers"),

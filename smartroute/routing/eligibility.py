@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 from smartroute.catalogue import Catalogue, ModelCard, provider_name
 from smartroute.classify import estimate_tokens
 from smartroute.errors import ConfigError, MissingKeyError
+from smartroute.ledger import beyond_ceiling
 from smartroute.parameters import LENGTHS
-from smartroute.pricing import Price, PriceTable, surcharge
+from smartroute.pricing import Price, PriceTable
 from smartroute.records import Candidate, Menu, RuledOut, Task, Tier
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
 
@@ -235,7 +236,7 @@ class Eligibility:
             asked_out=asked_out,
             tied_to=tied_to,
             under_budget=under_budget,
-            beyond=_beyond_tokens(params) if under_budget and params else None,
+            beyond=beyond_ceiling(params) if under_budget and params else None,
         )
         tokens_in = _rounded(tokens_in)
         if task.preferred_model is not None:
@@ -380,9 +381,9 @@ class _Request(NamedTuple):
         if self.tied_to is not None and self.tied_to not in (UNKNOWN_PROVIDER, entry.provider):
             return f"the conversation has open tool calls or signed thinking of {self.tied_to}"
         if self.beyond is not None:
-            return f"{self.beyond} is not priced by tokens alone, so a budget cannot be kept"
-        if self.under_budget and card.options and (beyond := _beyond_tokens(card.options)) is not None:
-            return f"{beyond} in its options is not priced by tokens alone, so a budget cannot be kept"
+            return f"{self.beyond} leaves open what a call can cost, so a budget cannot be kept"
+        if self.under_budget and card.options and (beyond := beyond_ceiling(card.options)) is not None:
+            return f"{beyond} in its options leaves open what a call can cost, so a budget cannot be kept"
         if self.under_budget and entry.price is None:
             return "its price is unknown, so a budget cannot be kept"
         if self.under_budget and self.asked_out is None and cap is None:
@@ -400,11 +401,6 @@ def has_room_to_think(provider: str, effort: str, max_tokens: int | None) -> boo
     if max_tokens is None or provider != "anthropic":
         return True
     return max_tokens > THINKING_TOKENS.get(effort, 0)
-
-
-def _beyond_tokens(params: Mapping[str, Any]) -> str | None:
-    """Return what in the parameters keeps a ceiling on the cost from being known."""
-    return "extra_body" if params.get("extra_body") else surcharge(params)
 
 
 def _rounded(tokens: int) -> int:

@@ -28,8 +28,15 @@ from smartroute.errors import (
     SmartRouteError,
     fault,
 )
-from smartroute.ledger import Budget, Ledger, Reservation, input_ceiling_tokens, output_ceiling_tokens
-from smartroute.pricing import PriceTable, surcharge
+from smartroute.ledger import (
+    Budget,
+    Ledger,
+    Reservation,
+    beyond_ceiling,
+    input_ceiling_tokens,
+    output_ceiling_tokens,
+)
+from smartroute.pricing import PriceTable
 from smartroute.protocols import Classifier, ConfidenceEstimator
 from smartroute.records import (
     UNKNOWN_CONFIDENCE,
@@ -462,7 +469,7 @@ class Run:
         # What stands in a card's options goes to the provider last, and wins.
         params = {**call.params, **call.options}
         tokens_out = output_ceiling_tokens(params, card.max_output_tokens)
-        if price is None or tokens_out is None or params.get("extra_body") or surcharge(params) is not None:
+        if price is None or tokens_out is None or beyond_ceiling(params) is not None:
             return None
         tokens_in = input_ceiling_tokens(call.messages, call.params)
         if not _UNBOUNDED.isdisjoint(required_abilities(self.task)):

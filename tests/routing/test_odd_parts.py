@@ -135,6 +135,26 @@ def test_what_tokens_alone_do_not_price_is_of_unknown_cost_and_refused_under_a_b
         router_of(lambda call: "ok", catalogue=able, max_usd=1.0).run("hi", max_tokens=5, **params)
 
 
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"additional_drop_params": ["max_tokens"]},
+        {"cached_content": "cachedContents/1"},
+        {"previous_response_id": "resp_1"},
+        {"num_predict": -1},
+    ],
+)
+@pytest.mark.parametrize("place", ["request", "card"])
+def test_what_tokens_price_but_nothing_bounds_is_refused_under_a_budget_alone(params, place):
+    options, of_card = (params, {}) if place == "request" else ({}, params)
+    card = ModelCard("m", target="x/m", price=Price(1.0, 2.0), max_output_tokens=100, options=of_card)
+    catalogue = Catalogue.of([card])
+    outcome = router_of(lambda call: reply("ok", usage=Usage(5, 5)), catalogue=catalogue).run("hi", **options)
+    assert outcome.cost_usd == pytest.approx((5 * 1.0 + 5 * 2.0) / 1e6)
+    with pytest.raises(SmartRouteError, match=f"{next(iter(params))}.*budget cannot be kept"):
+        router_of(lambda call: "ok", catalogue=catalogue, max_usd=1.0).run("hi", max_tokens=5, **options)
+
+
 def test_plain_tools_and_tiers_are_priced():
     able = Catalogue.of(
         [ModelCard("m", target="x/m", price=Price(1.0, 2.0), max_output_tokens=100, abilities={"tools"})]
