@@ -563,7 +563,8 @@ class Outcome:
             if self.confidence is None
             else f"confidence={self.confidence:.2f} by {self.confidence_source}, "
         )
-        return f"<Outcome {self.id}: {answered}, {self.bill}, {known}{len(self.attempts)} attempts>"
+        calls = f"{len(self.attempts)} {'attempt' if len(self.attempts) == 1 else 'attempts'}"
+        return f"<Outcome {self.id}: {answered}, {self.bill}, {known}{calls}>"
 
     @property
     def bill(self) -> str:

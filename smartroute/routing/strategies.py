@@ -73,7 +73,7 @@ def _rung(candidate: Candidate, effort: str | None = None, *, standin: bool = Fa
 
 
 _NAMED_AT_MOST = 3
-_ALWAYS = ("retired", "not in the default ladder")
+_ALWAYS = ("retired", "not in the default ladder", "no key", "provider ")
 """How reasons begin that have nothing to do with the request, and so explain little."""
 
 

@@ -117,6 +117,24 @@ def test_what_rules_every_model_out_is_told_in_short_with_what_the_request_asks_
     assert len(caught.value.ruled_out) == len(cards)
 
 
+def test_what_the_request_asks_for_is_told_before_the_keys_that_are_missing(monkeypatch):
+    for variable in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY"):
+        monkeypatch.delenv(variable, raising=False)
+    keyless = [ModelCard(f"m{n}", target=f"openai/m{n}", price=Price(1, 1)) for n in range(3)]
+    local = ModelCard("local", target="openai/l", price=Price(0, 0), api_base="http://127.0.0.1:1/v1")
+    elsewhere = ModelCard("far", target="anthropic/far", price=Price(1, 1))
+    router = ModelRouter(
+        catalogue=Catalogue.of([elsewhere, *keyless, local]),
+        providers=["openai", local.provider],
+        max_usd=1.0,
+        sink=False,
+    )
+    with pytest.raises(NoEligibleModelError) as caught:
+        router.decide("hi")
+    told = [str(caught.value).find(word) for word in ("pass max_tokens (local)", "no key", "allow-list")]
+    assert -1 not in told and told[0] == min(told)
+
+
 def test_an_allow_list_is_obeyed_by_every_rung():
     cards = [card(f"{p}-{t}", t, p) for p in ("openai", "anthropic") for t in ("mini", "standard", "premium")]
     decision = router_of(*cards, providers=["anthropic"]).decide("What is 2+2?")
