@@ -113,14 +113,24 @@ _MOST_READ, _OTHER_CHARS = 20_000, 4
 
 
 class _Collected:
-    """The texts of a conversation, gathered without joining them."""
+    """The texts of a conversation, gathered without joining them; `user` from `last_turn` on are the last."""
 
-    __slots__ = ("all", "attachments", "characters", "images", "other_tokens", "user", "user_turns")
+    __slots__ = (
+        "all",
+        "attachments",
+        "characters",
+        "images",
+        "last_turn",
+        "other_tokens",
+        "user",
+        "user_turns",
+    )
 
     def __init__(self) -> None:
         self.all: list[str] = []
         self.user: list[str] = []
         self.characters = self.user_turns = self.images = self.attachments = self.other_tokens = 0
+        self.last_turn = 0
 
 
 def _collect(task: Task) -> _Collected:
@@ -131,6 +141,7 @@ def _collect(task: Task) -> _Collected:
         user = message.get("role") == "user"
         if user:
             seen.user_turns += 1
+            seen.last_turn = len(spoken)
         if isinstance(content, str):
             everything.append(content)
             if user:
@@ -199,10 +210,12 @@ _DIGITS = b"0123456789"
 _SPACES = b" \t\n\r\x0b\x0c"
 _WORD_BYTES = frozenset(_LETTERS + _DIGITS) | frozenset(range(128, 256))
 _SPACED = bytes(byte if byte in _WORD_BYTES else 32 for byte in range(256))
+_ASCII_ONLY = bytes(byte if byte < 128 else 32 for byte in range(256))
 _HAN_BLOCKS = bytes([*range(0x34, 0xA0), 0xF9, 0xFA])
 _HANGUL_BLOCKS = bytes([0x11, 0x31, *range(0xAC, 0xD8)])
 _NARROW_BLOCKS = bytes(range(8))
 _CJK_MARKS = "。、「」\u3000"
+_CLOSE_MARKS = "\u00a0\u202f¿¡«»“”„‘’–—…"
 _PROSE = _LETTERS + _DIGITS + _SPACES + b".,?!'\"%"
 _DIGITS_ONLY = bytes(byte if byte in _DIGITS else 32 for byte in range(256))
 
@@ -312,7 +325,8 @@ _PHRASES = {
 _KNOWN = frozenset(_WORDS) | frozenset(_PHRASES)
 _NONE_FOUND = dict.fromkeys(WORDS, 0)
 _LIGHT = frozenset(word.encode() for word in WORDS["light"].split())
-_LEADING_WORDS = 4
+_LIGHT_STEMS = tuple(stem.replace("_", " ") for stem in STEMS["light"].split())
+_LEADING_WORDS, _EDGE_CHARS, _MOST_CODE_OF_PROSE = 6, 80, 1
 _CODE_MARKS = tuple(mark.encode() for mark in CODE_MARKS)
 _MATHS_MARKS = tuple(mark.encode() for mark in MATHS_MARKS)
 _MOST_SYMBOLS, _RELATION_CHARS = 6, 400
@@ -329,10 +343,13 @@ def _measure(task: Task) -> Features:
     tokens = _tokens(look if only_user else surface(_ends(seen.all)), seen.characters)
     tools, tool_tokens = _tools(task.params)
     user_characters = seen.characters if only_user else sum(map(len, texts))
-    found = _found(words, spaced)
     questions = text.count("?")
     length = look.length or 1
     weighted = length
+    if look.letters and (look.han or look.kana or look.hangul):
+        # Their own script is written without spaces around a Latin word.
+        words += spaced.translate(_ASCII_ONLY).split()
+    found = _found(words, spaced)
     if look.punctuation:
         marks = text.encode("ascii", "ignore").translate(None, _PROSE)
         if marks:
@@ -346,6 +363,8 @@ def _measure(task: Task) -> Features:
         if look.other_narrow or look.han or look.kana or look.hangul or look.other_wide:
             _add_stems(found, text.lower())
             found["maths"] += len(set(_patterns().maths.findall(text)))
+    if found["light"]:
+        found["light"] = _lightness(found, texts if task.subject is not None else seen.user[seen.last_turn :])
     # By position, in the order of the fields: thirty keywords would cost as much as reading a short text.
     return Features(
         seen.characters if task.subject is None else user_characters,
@@ -385,8 +404,16 @@ def _measure(task: Task) -> Features:
 
 
 def _spaced(text: str) -> bytes:
-    """Return the text in lower case and UTF-8, with spaces for all ASCII that is neither letter nor digit."""
-    return text.lower().encode("utf-8", "surrogatepass").translate(_SPACED)
+    """Return the text in lower case and UTF-8, with spaces for what stands between words.
+
+    That is all ASCII that is neither letter nor digit, and the marks that European typography sets
+    close to a word: a quotation mark or a no-break space would make another word of it.
+    """
+    low = text.lower()
+    if not low.isascii():
+        for mark in _CLOSE_MARKS:
+            low = low.replace(mark, " ")
+    return low.encode("utf-8", "surrogatepass").translate(_SPACED)
 
 
 def _found(words: Sequence[bytes], spaced: bytes) -> dict[str, int]:
@@ -398,10 +425,24 @@ def _found(words: Sequence[bytes], spaced: bytes) -> dict[str, int]:
         for phrase, category in _PHRASES.get(word, ()):
             if phrase in spaced:
                 found[category] += 1
-    # A form-changing verb says what is wanted only where a request begins with it.
-    if found["light"] and _LIGHT.isdisjoint(words[:_LEADING_WORDS]):
-        found["light"] = 0
     return found
+
+
+def _lightness(found: Mapping[str, int], turn: Sequence[str]) -> int:
+    """Return the count of form-changing verbs where the last turn asks for one, else 0.
+
+    It does when it, or its last line, begins with the verb. Stems, whose languages may put the verb last,
+    count near either end, unless something is to be built as well. Code is not changed in form alone.
+    """
+    if not turn or found["code"] > _MOST_CODE_OF_PROSE:
+        return 0
+    last_line = turn[-1][-SCAN_CHARS:].rstrip().rpartition("\n")[2]
+    for begun in (turn[0][: 2 * _EDGE_CHARS], last_line[: 2 * _EDGE_CHARS]):
+        if not _LIGHT.isdisjoint(_spaced(begun).split()[:_LEADING_WORDS]):
+            return found["light"]
+    edges = f"{turn[0][:_EDGE_CHARS]}\n{last_line[:_EDGE_CHARS]}\n{last_line[-_EDGE_CHARS:]}".lower()
+    asked = not found["design"] and any(stem in edges for stem in _LIGHT_STEMS)
+    return found["light"] if asked else 0
 
 
 def _add_stems(found: dict[str, int], low: str) -> None:

@@ -52,7 +52,7 @@ WORDS: dict[str, str] = {
         concurrency mutex goroutine
         fehler stürzt fehlersuche debugge absturz speicherleck
         bogue bogues déboguer débogue plantage
-        depura depurar depure
+        depura depurar depure cuelga trava travando
     """,
     # Something is to be built or restructured.
     "design": """
@@ -65,7 +65,7 @@ WORDS: dict[str, str] = {
         projete projetar implemente arquitetura otimize
         progetta ontwerp zaprojektuj
     """,
-    # Subjects in which two or more of these together make a question an engineer's.
+    # Subjects in which two or more of these together make a question one for engineers, lawyers or doctors.
     "technical": """
         thread threads regex regexp postgres postgresql mysql mongodb redis kafka kubernetes docker
         microservice
@@ -75,8 +75,12 @@ WORDS: dict[str, str] = {
         quorum
         database databases query queries index indexes api backend frontend oauth encryption cipher pointer
         dict hashmap heap stack queue recursion recursive async coroutine overfitting transformer gradient
-        regularization dataset quantum qubit enzyme genome thermodynamic relativity jurisdiction liability
-        datenbank threads base-de-données requête consulta banco
+        regularization dataset quantum qubit enzyme genome thermodynamic relativity
+        jurisdiction liability lawsuit sue sued plaintiff defendant tort negligence statute defamation
+        landlord tenant breach
+        diagnosis differential prognosis contraindicated contraindication comorbidity biopsy dosage dose
+        patient bleeding
+        datenbank requête consulta banco mieter vermieter mietvertrag haftung
     """,
     # Nouns and adjectives of formal statements.
     "formal": """
@@ -150,11 +154,44 @@ PHRASES: dict[str, tuple[tuple[str, str], ...]] = {
     "memory": (("memory leak", "debug"),),
     "root": (("root cause", "debug"),),
     "stack": (("stack trace", "debug"),),
+    "blocca": (("si blocca", "debug"),),
     "step": (("step by step", "reason"),),
     "trade": (("trade off", "reason"),),
+    "review": (
+        ("review this code", "reason"),
+        ("review my code", "reason"),
+        ("review the code", "reason"),
+        ("code review", "reason"),
+        ("review this pull request", "reason"),
+    ),
     "show": (("show that", "prove"),),
     "zeige": (("zeige dass", "prove"), ("zeige  dass", "prove")),
     "np": (("np hard", "formal"), ("np complete", "formal")),
+    "probability": (("probability that", "formal"),),
+    "ways": (("how many ways", "formal"), ("number of ways", "formal")),
+    "remainder": (("remainder when", "formal"),),
+    "common": (("common divisor", "formal"), ("common multiple", "formal")),
+    "qué": (("por qué", "explain"),),
+    "que": (("por que ", "explain"),),
+    "write": (
+        ("write a function", "design"),
+        ("write a program", "design"),
+        ("write a regex", "design"),
+        ("write a query", "design"),
+        ("write a python", "design"),
+        ("write a javascript", "design"),
+        ("write a sql", "design"),
+        ("write a bash", "design"),
+        ("write a shell", "design"),
+        ("write code", "design"),
+        ("write some code", "design"),
+        ("write python code", "design"),
+    ),
+    "funktion": (("schreibe eine funktion", "design"), ("schreib eine funktion", "design")),
+    "fonction": (("écris une fonction", "design"), ("écrivez une fonction", "design")),
+    "función": (("escribe una función", "design"), ("escriba una función", "design")),
+    "função": (("escreva uma função", "design"),),
+    "funzione": (("scrivi una funzione", "design"),),
 }
 """By the word that gives a phrase away; searched for in lower-case text whose punctuation became spaces."""
 
@@ -173,12 +210,17 @@ STEMS: dict[str, str] = {
     "debug": """
         死锁 死鎖 调试 調試 竞态 競態 泄漏 洩漏 崩溃 崩潰 漏洞 报错 デバッグ デッドロック 競合 リーク バグ
         クラッシュ
-        교착 경쟁_상태 경쟁상태 디버 버그 누수 отлад утечк взаимоблок блокировк гонк
+        卡死 死循环 死循環 不具合
+        교착 경쟁_상태 경쟁상태 디버 버그 누수 크래시 отлад утечк взаимоблок блокировк гонк крашит зависает
+        вылетает يتعطل क्रैश
     """,
     "design": """
         设计 設計 架构 架構 实现 實現 重构 重構 优化 優化 分布式 算法 演算法 実装 最適化 リファクタ
         アルゴリズム
-        설계 구현 최적화 알고리즘 리팩터 спроектир реализ оптимиз рефактор архитектур алгоритм
+        写一个函数 写个函数 寫一個函數 写一个程序 写个程序 写一段代码 写代码
+        関数を書 コードを書 プログラムを書
+        설계 구현 최적화 알고리즘 리팩터 함수를_작성 함수를_만들 코드를_작성
+        спроектир реализ оптимиз рефактор архитектур алгоритм напиши_функци напишите_функци напиши_программ
     """,
     "formal": """
         素数 質數 质数 定理 猜想 无理数 無理數 无穷 無窮 收敛 积分 複雑度 复杂度 無限 無理数 予想 収束
@@ -191,7 +233,13 @@ STEMS: dict[str, str] = {
         ровно не_более не_менее
     """,
     "relation": "等于 等於 等しい 같은가 같은지 равно",
-    "light": "翻译 翻譯 翻訳 번역 перевед ترجم अनुवाद",
+    # Forms of the verb, since the noun also names what a hard request is about.
+    "light": """
+        翻译成 翻譯成 译成 譯成 翻译这 翻譯這 翻译以下 翻譯以下 翻译下 翻譯下 翻译一 翻譯一
+        翻译： 翻譯： 翻译: 翻譯: 请翻译 請翻譯
+        訳して 翻訳せよ 翻訳を願 翻訳をお願 번역해 번역하세요 번역하시오 번역_부탁 번역을_부탁
+        переведи перевести_на ترجم_ अनुवाद_कर
+    """,
 }
 """An underscore stands for a space inside a stem."""
 

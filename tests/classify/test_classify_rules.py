@@ -146,6 +146,96 @@ def test_commit_it_after_a_debugging_conversation_is_not_simple(turns: tuple[str
     assert classify(conversation(*turns)).complexity is not SIMPLE
 
 
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "设计一个高并发的机器翻译系统。",
+        "比较两个翻译模型的优缺点。",
+        "機械翻訳システムを設計し、実装してください。",
+        "번역 시스템을 설계하고 구현해 주세요.",
+        "Спроектируй систему, которая переведёт тексты, и реализуй её.",
+        "Translate to Rust: for (int i = 0; i < n; i++) { total += f(); } // why does it deadlock?",
+    ],
+)
+def test_work_on_translation_is_no_request_to_translate(prompt: str) -> None:
+    assert classify(prompt).complexity is not SIMPLE
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "请把这句话翻译成英文：天空为什么是蓝色的？",
+        "翻译：为什么？",
+        "次の文を英語に訳してください：空はなぜ青いのですか。",
+        "'왜 하늘은 파란가?'를 영어로 번역해 줘.",
+        "Переведите на английский: почему небо голубое?",
+        "ترجم 'لماذا' إلى الإنجليزية.",
+        "Kannst du das ins Französische übersetzen: Warum ist das Auto kaputt?",
+        "Our server crashed.\n\nTranslate this into French.",
+    ],
+)
+def test_hard_words_in_what_is_to_be_translated_do_not_count(prompt: str) -> None:
+    assert classify(prompt).complexity is SIMPLE
+
+
+@pytest.mark.parametrize(
+    ("first", "last"),
+    [
+        ("Translate 'hi' into French.", "Find the race condition in my worker."),
+        ("翻译成英语：你好", "现在证明有无穷多个素数。"),
+    ],
+)
+def test_a_translation_earlier_on_does_not_make_the_last_request_light(first: str, last: str) -> None:
+    found = classify(conversation(first, last))
+    assert found.complexity is not SIMPLE
+    assert "light" not in {signal.name for signal in found.signals}
+    turned = classify(conversation(last, first))
+    assert "light" in {signal.name for signal in turned.signals}
+
+
+def test_a_turn_of_several_parts_begins_with_its_first() -> None:
+    parts = [{"type": "text", "text": text} for text in ("Translate into French:", "Why did it crash?")]
+    assert classify([{"role": "user", "content": parts}]).complexity is SIMPLE
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "¿Demuestra la afirmación?",
+        "«Démontre-le»",
+        "“Prove it.”",
+        "Prove—rigorously—it",
+        "Démontrez\u00a0: c'est faux",
+        "l’analyse",
+        "…prove it",
+    ],
+)
+def test_typographic_marks_do_not_hide_the_word_beside_them(prompt: str) -> None:
+    assert {signal.name for signal in classify(prompt).signals} & {"prove", "reason"}
+
+
+@pytest.mark.parametrize(
+    "prompt", ["請debug這段code", "このworkerのdeadlockを調べて", "이 코드의 deadlock을 찾아줘"]
+)
+def test_latin_words_inside_another_script_are_read(prompt: str) -> None:
+    assert classify(prompt).complexity is not SIMPLE
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Write a function that merges two sorted lists.",
+        "Schreibe eine Funktion, die zwei Listen zusammenführt.",
+        "Escribe una función que una dos listas.",
+        "Напиши функцию, которая сливает два списка.",
+        "请用Python写一个函数，合并两个链表",
+        "Review this pull request, please.",
+    ],
+)
+def test_writing_and_reviewing_a_piece_of_code_is_medium(prompt: str) -> None:
+    assert classify(prompt).complexity is MEDIUM
+
+
 def test_code_of_the_assistant_and_of_tools_is_not_the_users() -> None:
     code = "def f(self): return Proof()\n" * 5
     messages = [
@@ -156,11 +246,16 @@ def test_code_of_the_assistant_and_of_tools_is_not_the_users() -> None:
     assert {signal.name for signal in classify(messages).signals} == {"length"}
 
 
-# Accuracy by when a prompt was written: `last` was written after the last change of words and weights.
+# Accuracy by when a prompt was written; the page on classification says what was tuned on which.
 # A floor below the figure on the page lets an improvement in one place cost a case in another.
 @pytest.mark.parametrize(
     ("written", "hard_found", "hard", "simple_found", "simple"),
-    [("before", 47, 49, 44, 44), ("after", 37, 39, 47, 47), ("last", 26, 32, 26, 26)],
+    [
+        ("before", 47, 49, 44, 44),
+        ("after", 38, 39, 47, 47),
+        ("last", 28, 32, 26, 26),
+        ("review", 58, 84, 69, 76),
+    ],
 )
 def test_accuracy_on_the_labelled_prompts(
     written: str, hard_found: int, hard: int, simple_found: int, simple: int
