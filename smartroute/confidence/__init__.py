@@ -11,7 +11,7 @@ from smartroute.confidence.combine import (
 from smartroute.confidence.judge import JudgeConfidence
 from smartroute.confidence.logprob import LogprobConfidence
 from smartroute.confidence.reported import ReportedConfidence, ask_instruction, without_report
-from smartroute.confidence.text import TextConfidence, format_fault
+from smartroute.confidence.text import TextConfidence, bare_json, format_fault
 
 __all__ = [
     "AgreementConfidence",
@@ -24,6 +24,7 @@ __all__ = [
     "TextConfidence",
     "as_estimator",
     "ask_instruction",
+    "bare_json",
     "default_estimator",
     "extract_answer",
     "format_fault",

@@ -71,7 +71,7 @@ class ReportedConfidence:
 
 def json_object(text: str) -> Mapping[str, object] | None:
     """Return the JSON object that a reply consists of, in a code fence or not; None when it is none."""
-    body = _unfenced(text.strip())
+    body = unfenced(text.strip())
     if not body.startswith("{"):
         return None
     try:
@@ -81,7 +81,7 @@ def json_object(text: str) -> Mapping[str, object] | None:
     return found if isinstance(found, dict) else None
 
 
-def _unfenced(text: str) -> str:
+def unfenced(text: str) -> str:
     """Return what stands in the fence that is all of the text, else the text. Takes linear time."""
     if not text.startswith(_FENCE) or not text.endswith(_FENCE):
         return text

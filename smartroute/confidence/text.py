@@ -21,6 +21,7 @@ from smartroute.confidence.phrases import (
     REFUSAL_CUES_ABROAD,
     REFUSALS,
 )
+from smartroute.confidence.reported import unfenced
 from smartroute.records import Confidence, Probe, Reply, Task
 
 SCORES: Mapping[str, float] = {
@@ -48,6 +49,7 @@ _LONG_CHARS = 1_000
 _LOOP_FROM_CHARS = 600
 _LOOP_RATIO = 0.06
 _PERIOD_CHARS = 40
+_QUOTING_KINDS = frozenset({"extract", "classify"})
 
 _ASIDE = re.compile(
     r"```.*?(?:```|\Z)|`[^`\n]{0,400}`|\"[^\"\n]{0,400}\"|“[^”]{0,400}”|«[^»]{0,400}»|„[^“”]{0,400}[“”]"
@@ -109,7 +111,7 @@ def _fault(task: Task, reply: Reply) -> str | None:
     if refuses(text, task):
         found.append("refusal")
     else:
-        found.append(_doubt(text))
+        found.append(_doubt(text, task))
     return min((fault for fault in found if fault is not None), key=SCORES.__getitem__, default=None)
 
 
@@ -139,19 +141,30 @@ def refuses(text: str, task: Task | None = None) -> bool:
     found = _pattern(REFUSALS).search(_own_words(head)[:_HEAD_CHARS])
     if found is None:
         return False
-    words = found.group().casefold()
-    return task is None or not any(
+    return task is None or not _stands_in(task, found.group().casefold())
+
+
+def _stands_in(task: Task, words: str) -> bool:
+    return any(
         words in content.casefold()
         for message in task.messages
         if isinstance(content := message.get("content"), str)
     )
 
 
-def _doubt(text: str) -> str | None:
+def _doubt(text: str, task: Task) -> str | None:
+    """Return the fault of an answer that doubts itself.
+
+    What is extracted or assigned may be somebody's doubt, or a label that was offered: words of the request.
+    """
     scanned = text if len(text) <= 2 * SCAN_CHARS else text[:SCAN_CHARS] + "\n" + text[-SCAN_CHARS:]
     if not _mentions(scanned, DOUBT_CUES, DOUBT_CUES_ABROAD):
         return None
-    doubts = sum(1 for _ in _pattern(DOUBTS).finditer(_own_words(scanned)))
+    found = [doubt.group().casefold() for doubt in _pattern(DOUBTS).finditer(_own_words(scanned))]
+    if task.kind in _QUOTING_KINDS:
+        asked_for = {words for words in set(found) if _stands_in(task, words)}
+        found = [words for words in found if words not in asked_for]
+    doubts = len(found)
     if len(scanned) > _LONG_CHARS:
         doubts -= 1
     return None if doubts <= 0 else "doubt" if doubts == 1 else "doubts"
@@ -180,6 +193,19 @@ def _loops(text: str) -> bool:
         return False
     tail = text[-2_000:].encode("utf-8", "replace")
     return len(zlib.compress(tail, 1)) < _LOOP_RATIO * len(tail)
+
+
+def bare_json(text: str, wanted: Any) -> str:
+    """Return the JSON of an answer without the code fence around it, where a response format wants JSON.
+
+    Many models put one there, and it is no reason to pay for another answer. Anything else stays as it is.
+    """
+    if wanted is None or not text.lstrip().startswith("```"):
+        return text
+    if isinstance(wanted, Mapping) and wanted.get("type") not in ("json_object", "json_schema"):
+        return text
+    inner = unfenced(text.strip())
+    return inner if _is_json(inner) else text
 
 
 def format_fault(text: str, wanted: Any) -> str | None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, Self
 
 from smartroute.errors import TaskError
 from smartroute.familiar import familiar_result, familiar_unit
 from smartroute.integration.account import Account
-from smartroute.records import Outcome, Task, TaskComplexity
+from smartroute.records import Task, TaskComplexity
 from smartroute.router import ModelRouter
 
 _PLACE = "{text}"
@@ -52,7 +51,7 @@ class SmartSingleModelExecutor:
         BudgetExceededError or DeadlineExceededError, ledger included, when there is no answer.
         """
         task = self._task(text, task_type, prompt_template, response_format, complexity_hint, user_id, params)
-        return _familiar(await self.router.arun_task(task))
+        return familiar_result(await self.router.arun_task(task))
 
     def execute_sync(
         self,
@@ -66,7 +65,7 @@ class SmartSingleModelExecutor:
     ) -> dict[str, Any]:
         """Do what `execute` does, and block until it is done."""
         task = self._task(text, task_type, prompt_template, response_format, complexity_hint, user_id, params)
-        return _familiar(self.router.run_task(task))
+        return familiar_result(self.router.run_task(task))
 
     def _task(
         self,
@@ -126,23 +125,3 @@ def _filled(template: str | None, text: str) -> str:
     if not isinstance(template, str) or _PLACE not in template:
         raise TaskError("prompt_template must be text with the place {text} in it")
     return template.replace(_PLACE, text)
-
-
-def _familiar(outcome: Outcome) -> dict[str, Any]:
-    found = familiar_result(outcome)
-    if outcome.task.params.get("response_format") is not None:
-        found["result"] = _bare_json(outcome.text)
-    return found
-
-
-def _bare_json(text: str) -> str:
-    """Return the JSON of an answer without the code fence that some models put around it."""
-    bare = text.strip()
-    if not (bare.startswith("```") and bare.endswith("```") and len(bare) > 6):
-        return text
-    inner = bare[3:-3].strip().removeprefix("json").strip()
-    try:
-        json.loads(inner)
-    except (ValueError, RecursionError):
-        return text
-    return inner

@@ -20,7 +20,7 @@ from typing import Any, TypeAlias
 from smartroute.catalogue import Catalogue, ModelCard
 from smartroute.classify import RuleClassifier
 from smartroute.clock import Clock
-from smartroute.confidence import format_fault, same_answer, without_report
+from smartroute.confidence import bare_json, format_fault, same_answer, without_report
 from smartroute.errors import (
     AllModelsFailedError,
     BudgetExceededError,
@@ -244,6 +244,7 @@ class Run:
                     continue
                 after_failure = False
                 passed_over = None
+                result = self._bare(result)
                 attempt = self.ledger.attempts[-1]
                 best = _Answer(self._unreported(result), rung, UNKNOWN_CONFIDENCE)
                 if (
@@ -293,7 +294,13 @@ class Run:
             if mended.kind == "cancelled":
                 raise Stop("cancelled")
             return None
+        mended = self._bare(mended)
         return None if format_fault(mended.text, wanted) is not None else mended
+
+    def _bare(self, reply: Reply) -> Reply:
+        """Return the reply without a code fence around the JSON that was asked for."""
+        text = bare_json(reply.text, self.task.params.get("response_format"))
+        return reply if text is reply.text else replace(reply, text=text)
 
     def _unreported(self, reply: Reply) -> Reply:
         """Return the reply without the line in which it rates itself, where that was asked for."""

@@ -123,6 +123,17 @@ REFUSALS = [
     "申し訳ありませんが、そのご質問にはお答えできません。",
     "죄송하지만 그 요청은 도와드릴 수 없습니다.",
     "عذرًا، لا يمكنني المساعدة في ذلك.",
+    "I'd rather not answer that.",
+    "I do not feel comfortable answering this.",
+    "Leider darf ich dazu keine Auskunft geben.",
+    "Je ne suis pas en mesure de répondre à cette question.",
+    "Lo siento, no me es posible responder.",
+    "Mi dispiace, non sono in grado di aiutarti.",
+    "抱歉，我没办法帮你。",
+    "그 질문에는 답변할 수 없습니다.",
+    "لا أستطيع مساعدتك في هذا.",
+    "माफ़ करें, मैं यह नहीं बता सकता।",
+    "मैं इस अनुरोध को पूरा नहीं कर सकता।",
 ]
 
 
@@ -144,6 +155,7 @@ def test_refusals_are_seen_in_every_language(text):
         "The waiter said: “I'm sorry, but I can't help with that.” It has a negative tone.",
         '"I cannot assist with this request" is a refusal.',
         "I can't help falling in love with you.",
+        "The answer is B: 'I cannot help it' means that it is involuntary.",
         "```python\nprint(\"I'm sorry, I can't help\")\n```\nprints an apology.",
         "> I don't know\n\nThe quoted line says that the author has no answer.",
         "The support agent could not help, so the customer was sorry to leave.",
@@ -155,6 +167,20 @@ def test_refusals_are_seen_in_every_language(text):
 def test_right_answers_and_quotations_are_no_fault_and_no_fault_is_unknown(text):
     found = estimate(TextConfidence(), text)
     assert (found.value, found.source) == (None, "text")
+
+
+@pytest.mark.parametrize(
+    ("kind", "prompt", "text", "source"),
+    [
+        ("extract", "What does B say? A: Where is it? B: I don't know.", "I don't know", "text"),
+        ("classify", "Label: sure, or I'm not sure?", "I'm not sure", "text"),
+        ("extract", "提取回答：甲：在哪里？乙：我不知道。", "我不知道", "text"),
+        ("extract", "Where is it?", "I don't know", "text:doubt"),
+        ("general", 'Where is it? If you cannot tell, say "I don\'t know".', "I don't know", "text:doubt"),
+    ],
+)
+def test_a_doubt_that_was_extracted_or_offered_as_a_label_is_none(kind, prompt, text, source):
+    assert TextConfidence().estimate(Task.of(prompt, kind=kind), Reply(text)).source == source
 
 
 @pytest.mark.parametrize(

@@ -117,11 +117,20 @@ def test_a_router_mends_when_it_is_asked_to():
         assert len(provider.calls) == calls
 
 
-def test_a_fence_around_the_json_is_taken_off():
-    executor = executor_of({"mini": ['```json\n{"age": 40}\n```']}, enable_escalation=False)
-    assert (
-        executor.execute_sync("How old?", response_format={"type": "json_object"})["result"] == '{"age": 40}'
-    )
+@pytest.mark.parametrize("shape", [{"type": "json_object"}, SHAPE])
+def test_a_fence_around_the_json_is_taken_off_and_costs_no_second_call(shape):
+    executor = executor_of({"mini": ['```json\n{"age": 40}\n```']})
+    assert executor.execute_sync("How old?", response_format=shape)["result"] == '{"age": 40}'
+    assert purposes(executor) == [("mini", "answer")]
+
+
+def test_a_router_takes_the_fence_off_as_well_and_only_where_json_was_asked_for():
+    fenced = '```json\n{"age": 40}\n```'
+    router = ModelRouter(catalogue=CATALOGUE, provider=ScriptedProvider(lambda call: fenced), sink=False)
+    outcome = router.run("How old?", kind="extract", response_format={"type": "json_object"})
+    assert (outcome.text, outcome.parsed, outcome.escalated) == ('{"age": 40}', {"age": 40}, False)
+    assert router.run("How old?", kind="extract").text == fenced
+    assert router.run("How old?", kind="extract", response_format={"type": "text"}).text == fenced
 
 
 @pytest.mark.parametrize(
