@@ -431,7 +431,8 @@ class RuledOut(NamedTuple):
 class Candidate(NamedTuple):
     """A model that may take this request, with the cost to expect of one call in USD (None: unpriced).
 
-    That is at the effort that the caller asks for, `asked_effort`.
+    That is at the effort that the caller asks for, `asked_effort`; `expected_output_usd` is the part of
+    it that an effort changes.
     """
 
     model: str
@@ -440,6 +441,7 @@ class Candidate(NamedTuple):
     expected_usd: float | None
     efforts: tuple[str, ...] = ()
     asked_effort: str | None = None
+    expected_output_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,11 +170,19 @@ def called_tools(tool_calls: Sequence[Mapping[str, Any]]) -> Answer | None:
 
 
 def _written(value: object) -> str | None:
-    """Return a value as JSON with its keys in order, None where that cannot be done."""
+    """Return a value as JSON with its keys in order and 1.0 as 1, None where that cannot be done."""
     try:
-        return json.dumps(value, sort_keys=True, ensure_ascii=False)
+        return json.dumps(_plain(value), sort_keys=True, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         return None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _plain(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 def _of_value(value: object) -> Answer | None:
@@ -215,7 +223,8 @@ def _of_words(text: str) -> Answer | None:
         if first.group() in _NO | {"false"}:
             return Answer("text", "no")
     plain = _ARTICLES.sub(" ", lowered) if " " in lowered else lowered
-    value = " ".join(re.sub(r"[^\w\s.+\-/*^=<>()\[\]{},]", " ", plain).split()).strip(" .,")
+    spaced = re.sub(r"[^\w\s.+\-/*^=<>()\[\]{},]", " ", plain).replace(",", ", ")
+    value = " ".join(spaced.split()).replace(" ,", ",").strip(" .,")
     return Answer("text", value) if value else None
 
 

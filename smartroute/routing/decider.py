@@ -13,7 +13,7 @@ from smartroute.parameters import shown
 from smartroute.pricing import PriceTable
 from smartroute.records import Classification, Decision, Menu, RuledOut, Rung, Task
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
-from smartroute.routing.eligibility import Eligibility, asked_effort, effort_factor, split_effort
+from smartroute.routing.eligibility import Eligibility, split_effort
 from smartroute.routing.strategies import held_back, preferring, reason_to_stay, staying_with
 
 if TYPE_CHECKING:
@@ -156,8 +156,7 @@ class Decider:
             raise ConfigError(f"smart routing is off and the baseline model {card.name} is barred: {reason}")
         price = self._prices.price(card.name)
         tokens = (menu.expected_input_tokens, menu.expected_output_tokens)
-        factor = effort_factor(asked_effort(task.params))
-        usd = None if price is None else price.plain_cost(*tokens) * factor
+        usd = None if price is None else price.plain_cost(*tokens)
         return Decision(
             classification=classification,
             ladder=(Rung(card.name, None, card.tier, usd),),

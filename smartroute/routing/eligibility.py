@@ -225,13 +225,16 @@ class Eligibility:
         tokens_in = estimate_tokens(task)
         params = task.params
         asked_out = asked_output(params) if params else None
+        effort = asked_effort(params)
         tokens_out = EXPECTED_OUTPUT_TOKENS.get(task.kind, _EXPECTED_OUTPUT_TOKENS_ELSE)
+        if effort is not None:
+            tokens_out = round(tokens_out * effort_factor(effort))
         if asked_out is not None and asked_out < tokens_out:
             tokens_out = asked_out
         request = _Request(
             needs=required_abilities(task),
             names=frozenset(params) if params else _NOTHING,
-            effort=asked_effort(params),
+            effort=effort,
             room=tokens_in + (asked_out or 0),
             asked_out=asked_out,
             tied_to=tied_to,
@@ -262,7 +265,7 @@ class Eligibility:
         tokens_out: int,
         accept_at: float,
     ) -> Menu:
-        candidates = []
+        candidates: list[tuple[float, _Entry, float | None, float | None]] = []
         refused: list[RuledOut] = []
         for entry in entries:
             reason = request.reason_against(entry)
@@ -270,19 +273,26 @@ class Eligibility:
                 refused.append(RuledOut(entry.name, reason))
                 continue
             price = entry.price
-            usd = (
-                None
-                if price is None
-                else price.plain_cost(tokens_in, tokens_out) * effort_factor(request.effort)
-            )
-            candidates.append((_UNPRICED if usd is None else usd, entry, usd))
+            if price is None:
+                candidates.append((_UNPRICED, entry, None, None))
+                continue
+            usd = price.plain_cost(tokens_in, tokens_out)
+            candidates.append((usd, entry, usd, usd - price.plain_cost(tokens_in, 0)))
         if not candidates:
             self._complain_of_keys((*ruled_out, *refused))
         candidates.sort(key=lambda candidate: (candidate[0], candidate[1].position))
         return Menu(
             candidates=tuple(
-                Candidate(entry.name, entry.provider, entry.tier, usd, entry.card.efforts, request.effort)
-                for _, entry, usd in candidates
+                Candidate(
+                    entry.name,
+                    entry.provider,
+                    entry.tier,
+                    usd,
+                    entry.card.efforts,
+                    request.effort,
+                    output_usd,
+                )
+                for _, entry, usd, output_usd in candidates
             ),
             ruled_out=(*ruled_out, *refused),
             expected_input_tokens=tokens_in,
@@ -392,7 +402,7 @@ class _Request(NamedTuple):
 
 
 def effort_factor(effort: str | None) -> float:
-    """Return how much dearer a call is assumed to be at an effort than without one."""
+    """Return how many times as much output an effort is assumed to cause as none that is named."""
     return 1.0 if effort is None else EFFORT_OUTPUT_FACTOR.get(effort, 1.0)
 
 

@@ -56,6 +56,8 @@ def test_the_answer_is_extracted_in_a_form_that_can_be_compared(text, expected):
         ("The cat", "cat."),
         ("Oslo", "OSLO"),
         ('{"a": 1, "b": 2}', '{"b": 2, "a": 1}'),
+        ('{"a": 1, "b": [2.0]}', '{"b": [2], "a": 1.0}'),
+        ("[1, 2]", "[1,2]"),
         ("A.", "(A)"),
         ("1.234,56", "1234.56"),
         ("1,00,000", "100000"),

@@ -145,7 +145,8 @@ def only_rung(settings, **options):
 
 @pytest.mark.parametrize(("effort", "factor"), [("none", 0.7), ("low", 1.0), ("high", 4.0)])
 def test_an_effort_that_the_caller_asks_for_is_priced_as_a_rungs_own(effort, factor):
-    expected = pytest.approx(factor * only_rung({}).expected_usd, rel=1e-12)
+    # By hand: "hi" is 8 tokens in, 300 times the factor are expected out, at $3 a million both.
+    expected = pytest.approx((8 + 300 * factor) * 3e-6, rel=1e-12)
     for settings in ({}, {"smart_routing": False, "baseline_model": "x-standard"}):
         assert only_rung(settings, reasoning_effort=effort).expected_usd == expected
     assert (
@@ -155,6 +156,28 @@ def test_an_effort_that_the_caller_asks_for_is_priced_as_a_rungs_own(effort, fac
     own = {"strategy": FixedLadder(("x-standard", effort))}
     for asked in (None, "none", "high"):
         assert only_rung(own, reasoning_effort=asked).expected_usd == expected
+
+
+def test_an_effort_makes_the_output_dearer_and_not_the_input():
+    def decided(prompt, **options):
+        able = {"tier": "mini", "abilities": {"effort"}, "efforts": ("low", "high")}
+        cards = [
+            ModelCard("cheap-in", target="x/in", price=Price(1.0, 20.0), **able),
+            ModelCard("cheap-out", target="y/out", price=Price(2.0, 4.0), **able),
+        ]
+        router = ModelRouter(catalogue=Catalogue.of(cards), provider=ScriptedProvider([]), sink=False)
+        return router.decide(prompt, **options, complexity_override="simple").ladder
+
+    prompt = "word " * 10_000
+    plain, thinking = decided(prompt), decided(prompt, reasoning_effort="high")
+    # By hand: at 900 tokens more of output the model with the dearer input becomes the cheaper one.
+    assert [rung.model for rung in plain] == ["cheap-in", "cheap-out"]
+    assert [rung.model for rung in thinking] == ["cheap-out", "cheap-in"]
+    assert thinking[0].expected_usd - plain[1].expected_usd == pytest.approx(900 * 4e-6)
+    # max_tokens holds for thinking and answer together: no more than 400 tokens in all.
+    capped = decided(prompt, reasoning_effort="high", max_tokens=400)
+    assert capped[0].model == "cheap-in"
+    assert capped[0].expected_usd - plain[0].expected_usd == pytest.approx(100 * 20e-6)
 
 
 def test_a_preferred_model_may_name_its_effort():
