@@ -14,7 +14,7 @@ from typing import Any
 
 from smartroute.errors import ConfigError
 from smartroute.locks import fork_safe_lock
-from smartroute.parameters import CHOICES, GOOGLE_LENGTHS, LENGTHS
+from smartroute.parameters import GOOGLE_LENGTHS, LENGTHS, asked_choices
 from smartroute.pricing import cached_for_an_hour, surcharge
 from smartroute.records import Attempt, Call, Confidence, Failure, Message, Timed, Usage
 
@@ -244,7 +244,7 @@ def output_ceiling_tokens(params: Mapping[str, Any], cap: int | None) -> int | N
     if (prediction := params.get("prediction")) is not None:
         # What of it is rejected is billed as if it had been written.
         most += _json_bytes(prediction)
-    return most * max(1, *(int(params.get(name) or 1) for name in CHOICES))
+    return most * asked_choices(params)
 
 
 def _json_bytes(value: object) -> int:

@@ -119,6 +119,11 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
+def asked_choices(params: Mapping[str, Any]) -> int:
+    """Return how many answers the caller asks for at once."""
+    return max(1, *(int(params.get(name) or 1) for name in CHOICES))
+
+
 def shown(value: object) -> str:
     """Return a short repr of a value for a message, whatever the value's own repr does."""
     try:

@@ -13,7 +13,7 @@ from smartroute.catalogue import Catalogue, ModelCard, provider_name
 from smartroute.classify import estimate_tokens
 from smartroute.errors import ConfigError, MissingKeyError
 from smartroute.ledger import beyond_ceiling
-from smartroute.parameters import LENGTHS
+from smartroute.parameters import LENGTHS, asked_choices
 from smartroute.pricing import Price, PriceTable
 from smartroute.records import Candidate, Menu, RuledOut, Task, Tier
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
@@ -231,6 +231,8 @@ class Eligibility:
             tokens_out = round(tokens_out * effort_factor(effort))
         if asked_out is not None and asked_out < tokens_out:
             tokens_out = asked_out
+        if params:
+            tokens_out *= asked_choices(params)
         request = _Request(
             needs=required_abilities(task),
             names=frozenset(params) if params else _NOTHING,

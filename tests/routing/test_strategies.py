@@ -180,6 +180,11 @@ def test_an_effort_makes_the_output_dearer_and_not_the_input():
     assert capped[0].expected_usd - plain[0].expected_usd == pytest.approx(100 * 20e-6)
 
 
+def test_several_answers_at_once_are_foretold_at_the_cost_of_each():
+    one, capped = only_rung({}).expected_usd, only_rung({}, max_tokens=10).expected_usd
+    assert only_rung({}, n=3).expected_usd - one == pytest.approx(2 * (one - capped) * 300 / 290, rel=1e-9)
+
+
 def test_a_preferred_model_may_name_its_effort():
     thinker = card("x", "mini", 3.0, abilities={"effort"}, efforts=("low", "high"))
     assert ladder([thinker], preferred_model="x-mini@high") == ["x-mini@high"]
