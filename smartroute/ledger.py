@@ -15,7 +15,7 @@ from typing import Any
 from smartroute.errors import ConfigError
 from smartroute.locks import fork_safe_lock
 from smartroute.parameters import GOOGLE_LENGTHS, LENGTHS, asked_choices
-from smartroute.pricing import cached_for_an_hour, surcharge
+from smartroute.pricing import LONG_CACHE, cached_for_long, surcharge
 from smartroute.records import Attempt, Call, Confidence, Failure, Message, Timed, Usage
 
 _log = logging.getLogger("smartroute")
@@ -167,9 +167,10 @@ class Ledger:
 
     def _cost(self, call: Call, usage: Usage | None, failure: Failure | None) -> float | None:
         if usage is not None:
-            beyond = surcharge({**call.params, **call.options} if call.options else call.params)
-            if beyond is None and usage.cache_write_tokens and cached_for_an_hour(call.messages):
-                beyond = "a cache kept for an hour"
+            params = {**call.params, **call.options} if call.options else call.params
+            beyond = usage.surcharge or surcharge(params)
+            if beyond is None and usage.cache_write_tokens and cached_for_long(call.messages, params):
+                beyond = LONG_CACHE
             if beyond is not None:
                 _say_once(beyond)
                 return None
@@ -214,13 +215,18 @@ _said: set[str] = set()
 def _say_once(beyond: str) -> None:
     if beyond not in _said:
         _said.add(beyond)
-        _log.warning("%s is charged beyond the plain rates: such calls count as of unknown cost", beyond)
+        _log.warning(
+            "%s is not charged by tokens at the plain rates alone: such calls count as of unknown cost",
+            beyond,
+        )
 
 
-def beyond_ceiling(params: Mapping[str, Any]) -> str | None:
+def beyond_ceiling(params: Mapping[str, Any], messages: Sequence[Message]) -> str | None:
     """Return what in a request keeps the most that it can cost from being known; None when nothing does."""
-    unknown = next((name for name in _UNFATHOMED if params.get(name)), None)
-    return surcharge(params) if unknown is None else unknown
+    unknown = next((name for name in _UNFATHOMED if params.get(name)), None) or surcharge(params)
+    if unknown is None and cached_for_long(messages, params):
+        return LONG_CACHE
+    return unknown
 
 
 _UNFATHOMED = (

@@ -58,7 +58,8 @@ class Price:
 
     A rate of None falls back: cached input and cache writes on input, reasoning on output, batch on
     the standard rates (no discount is invented), cached input and cache writes of a batch on the
-    batch's input. `source` and `as_of` (an ISO date) say where the row comes from.
+    batch's input. `source` and `as_of` (an ISO date) say where the row comes from. `audio_apart` says that
+    audio tokens have rates of their own, which are not among these: what a call with some costs is unknown.
     """
 
     input: float
@@ -74,10 +75,13 @@ class Price:
     _: KW_ONLY
     batch_cached_input: float | None = None
     batch_cache_write: float | None = None
+    audio_apart: bool = False
 
     def __post_init__(self) -> None:
         for name in _RATES:
             _check_rate(name, getattr(self, name), required=name in ("input", "output"))
+        if not isinstance(self.audio_apart, bool):
+            raise ConfigError(f"audio_apart must be true or false, got {self.audio_apart!r}")
         if self.long_context is not None and not isinstance(self.long_context, LongContext):
             raise ConfigError(
                 "long_context must be a LongContext(above_tokens, input, output), "
@@ -197,7 +201,8 @@ class Price:
                 yield from (row.output, row.batch_output)
 
 
-_RATES = tuple(field.name for field in fields(Price) if field.name not in ("long_context", "source", "as_of"))
+_NO_RATES = ("long_context", "source", "as_of", "audio_apart")
+_RATES = tuple(field.name for field in fields(Price) if field.name not in _NO_RATES)
 
 
 def _first(one: float | None, other: float | None) -> float | None:
@@ -264,9 +269,14 @@ class PriceTable:
         return price
 
     def cost(self, model: str, usage: Usage, *, batch: bool = False) -> float | None:
-        """Return what this usage of a model costs in USD, None when its price is unknown."""
+        """Return what this usage of a model costs in USD at the plain rates.
+
+        None when its price, or that of its audio, is unknown.
+        """
         price = self.price(model)
-        return None if price is None else price.cost(usage, batch=batch)
+        if price is None or (usage.audio_tokens and price.audio_apart):
+            return None
+        return price.cost(usage, batch=batch)
 
     def merged(self, over: PriceTable) -> PriceTable:
         """Return a table with the rows of both, in which those of `over` win.
@@ -326,15 +336,14 @@ _OF_THIS_PROCESS = ("_lock", "_found", "_told")
 def surcharge(params: Mapping[str, Any]) -> str | None:
     """Return what in a request is charged beyond, or otherwise than, its tokens at the plain rates.
 
-    A service tier with rates of its own, or a tool that the provider runs and bills by the call. None when
-    tokens at the plain rates are the whole price. What stands in `extra_body` counts as well.
+    A service tier, speed or region with rates of its own, or a tool that the provider runs and bills by the
+    call. None when tokens at the plain rates are the whole price. What stands in `extra_body` counts as well.
     """
     for place in (params, params.get("extra_body")):
         if not isinstance(place, Mapping):
             continue
-        tier = place.get("service_tier")
-        if tier is not None and tier not in _PLAIN_TIERS:
-            return f"service_tier={tier!r:.40}"
+        if (mode := dear_mode(place)) is not None:
+            return mode
         if place.get("web_search_options") is not None:
             return "web_search_options"
         tools = place.get("tools")
@@ -346,7 +355,20 @@ def surcharge(params: Mapping[str, Any]) -> str | None:
     return None
 
 
-_PLAIN_TIERS = ("auto", "default", "standard", "standard_only")
+def dear_mode(settings: Mapping[str, Any]) -> str | None:
+    """Return the way of serving that has rates of its own, in a request or in what a reply says of itself."""
+    for name, plain in _PLAIN_MODES.items():
+        mode = settings.get(name)
+        if isinstance(mode, str) and mode.lower() not in plain:
+            return f"{name}={mode!r:.40}"
+    return None
+
+
+_PLAIN_MODES = {
+    "service_tier": ("", "auto", "default", "standard", "standard_only", "on_demand"),
+    "speed": ("", "standard"),
+    "inference_geo": ("", "global", "not_available"),
+}
 _BILLED_TOOLS = (
     "websearch",
     "filesearch",
@@ -358,9 +380,23 @@ _BILLED_TOOLS = (
 )
 
 
-def cached_for_an_hour(messages: Iterable[Mapping[str, Any]]) -> bool:
-    """Return whether a message asks for the cache that is kept for an hour, which is dearer to write."""
+LONG_CACHE = "a cache kept for an hour or longer"
+
+
+def cached_for_long(messages: Iterable[Mapping[str, Any]], params: Mapping[str, Any]) -> bool:
+    """Return whether a request asks for a cache that is kept for an hour or more, dearer to write.
+
+    In a message, in a tool, or for the whole of it.
+    """
+    if params and (
+        params.get("prompt_cache_retention") not in _SHORT_RETENTIONS
+        or any(_asks_for_an_hour(holder) for holder in _holders_in(params))
+    ):
+        return True
     return any(_asks_for_an_hour(holder) for message in messages for holder in _holders(message))
+
+
+_SHORT_RETENTIONS = (None, "in_memory", "in-memory")
 
 
 def _holders(message: Mapping[str, Any]) -> Iterator[object]:
@@ -368,6 +404,21 @@ def _holders(message: Mapping[str, Any]) -> Iterator[object]:
     content = message.get("content")
     if isinstance(content, list | tuple):
         yield from content
+
+
+def _holders_in(params: Mapping[str, Any]) -> Iterator[object]:
+    yield params
+    for tool in _mappings(params.get("tools")):
+        yield tool
+        yield tool.get("function")
+    for point in _mappings(params.get("cache_control_injection_points")):
+        yield {"cache_control": point.get("control")}
+
+
+def _mappings(values: object) -> Iterator[Mapping[str, Any]]:
+    for value in values if isinstance(values, list | tuple) else ():
+        if isinstance(value, Mapping):
+            yield value
 
 
 def _asks_for_an_hour(holder: object) -> bool:
@@ -391,7 +442,7 @@ def installed_price(target: str, why: str) -> Price | None:
     API, not Vertex, whose prices differ.
     """
     installed = _installed_map()
-    if installed is None:
+    if installed is None or _SEARCHES.search(target):
         return None
     for key, provider in _map_keys(target):
         row = installed.rows.get(key)
@@ -399,6 +450,9 @@ def installed_price(target: str, why: str) -> Price | None:
             return price_from_map(row, source=f"litellm {installed.version} price map ({why})")
     return None
 
+
+_SEARCHES = re.compile(r"perplexity/(?:preset/|sonar)|-search-(?:preview|api)")
+"""Models that search the web for every answer, which the map's rates per token leave out."""
 
 _MAP_PROVIDERS = {
     "openai": ("openai", "text-completion-openai"),
@@ -474,9 +528,9 @@ def price_from_map(row: Mapping[str, Any], *, source: str = "", as_of: str = "")
     """Return the Price that a row of litellm's map (USD per token) states, None when it states none.
 
     A missing or unusable rate is unknown; an explicit 0 is 0. Rows that do not charge by the token,
-    or by a table of several tiers, have no Price.
+    or by a table of several tiers, or for each request as well, have no Price.
     """
-    if row.get("mode") not in _TOKEN_MODES or "tiered_pricing" in row:
+    if row.get("mode") not in _TOKEN_MODES or "tiered_pricing" in row or "input_cost_per_request" in row:
         return None
     rate_in, rate_out = _rate(row, "input_cost_per_token"), _rate(row, "output_cost_per_token")
     if rate_in is None or rate_out is None:
@@ -492,6 +546,13 @@ def price_from_map(row: Mapping[str, Any], *, source: str = "", as_of: str = "")
         batch_cached_input=_rate(row, "cache_read_input_token_cost_batches"),
         batch_cache_write=_rate(row, "cache_creation_input_token_cost_batches"),
         long_context=_long_context(row, rate_in, rate_out),
+        audio_apart=any(
+            rate not in (None, plain)
+            for rate, plain in (
+                (_rate(row, "input_cost_per_audio_token"), rate_in),
+                (_rate(row, "output_cost_per_audio_token"), rate_out),
+            )
+        ),
         source=source,
         as_of=as_of,
     )

@@ -205,7 +205,9 @@ class Usage:
 
     `input_tokens` counts the whole prompt, the `cached_tokens` read from and the
     `cache_write_tokens` written to a prompt cache included; `output_tokens` counts everything
-    generated, `reasoning_tokens` included.
+    generated, `reasoning_tokens` included. `audio_tokens` are those of either that are sound.
+    `surcharge` names what the provider says it charged beyond, or otherwise than, tokens at the plain rates
+    (a service tier, a search, ...).
     """
 
     input_tokens: int
@@ -213,6 +215,8 @@ class Usage:
     cached_tokens: int = 0
     cache_write_tokens: int = 0
     reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    surcharge: str | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -132,6 +132,7 @@ def test_the_snapshot_agrees_with_the_installed_map_wherever_both_have_the_model
         for rate in ("input", "output", "cached_input", "cache_write"):
             assert getattr(card.price, rate) == getattr(listed, rate), (card.name, rate)
         assert (card.price.long_context is None) == (listed.long_context is None), card.name
+        assert card.price.audio_apart is listed.audio_apart, card.name
         compared += 1
     assert compared >= 9
 

@@ -303,6 +303,36 @@ def test_a_row_of_the_map_without_a_rate_is_unknown_and_one_of_zero_is_free() ->
     assert price_from_map(per_image) is None
     tiered = {"input_cost_per_token": 1e-6, "output_cost_per_token": 1e-6, "tiered_pricing": []}
     assert price_from_map(tiered) is None
+    by_request = {
+        "input_cost_per_token": 1e-6,
+        "output_cost_per_token": 1e-6,
+        "input_cost_per_request": 0.005,
+    }
+    assert price_from_map(by_request) is None
+
+
+@pytest.mark.parametrize(
+    "model", ["perplexity/sonar", "perplexity/sonar-pro", "gpt-4o-search-preview", "openai/gpt-5-search-api"]
+)
+def test_a_model_that_searches_for_every_answer_has_no_price_in_tokens(model: str) -> None:
+    assert PriceTable({}).price(model) is None
+    assert PriceTable({model: PLAIN}).price(model) == PLAIN
+
+
+def test_audio_with_a_rate_of_its_own_is_of_unknown_cost() -> None:
+    row = {"input_cost_per_token": 3e-7, "output_cost_per_token": 2.5e-6}
+    apart, same, none = (
+        price_from_map({**row, **audio})
+        for audio in ({"input_cost_per_audio_token": 1e-6}, {"input_cost_per_audio_token": 3e-7}, {})
+    )
+    assert apart is not None and same is not None and none is not None
+    assert (apart.audio_apart, same.audio_apart, none.audio_apart) == (True, False, False)
+    table = PriceTable({"apart": apart, "same": same})
+    heard = Usage(1_000, 100, audio_tokens=800)
+    assert table.cost("apart", heard) is None
+    assert table.cost("apart", Usage(1_000, 100)) == table.cost("same", heard) == pytest.approx(550 / MILLION)
+    with pytest.raises(ConfigError, match="audio_apart"):
+        Price(1.0, 2.0, audio_apart="yes")  # type: ignore[arg-type]
 
 
 def test_a_threshold_that_charges_from_itself_on_is_moved_by_one_token() -> None:

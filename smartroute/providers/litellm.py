@@ -27,6 +27,7 @@ from smartroute.errors import (
     RefusedError,
 )
 from smartroute.parameters import BEHIND_THE_LEDGER
+from smartroute.pricing import LONG_CACHE, dear_mode
 from smartroute.providers.litellm_errors import cause_of, failure_of
 from smartroute.records import Call, Reply, Usage
 
@@ -214,7 +215,7 @@ def _reply(response: Any, call: Call) -> Reply:
         raw = response.model_dump()
     except AttributeError:
         raw = dict(response) if isinstance(response, Mapping) else {}
-    usage = _usage(raw.get("usage"))
+    usage = _usage(raw.get("usage"), raw.get("service_tier"))
     choices = raw.get("choices")
     choice = choices[0] if choices else None
     message = choice.get("message") if choice else None
@@ -254,7 +255,7 @@ def _text(message: Mapping[str, Any]) -> str:
     return refusal if isinstance(refusal, str) else ""
 
 
-def _usage(counts: Mapping[str, Any] | None) -> Usage | None:
+def _usage(counts: Mapping[str, Any] | None, tier: object) -> Usage | None:
     if not counts:
         return None
     input_tokens = counts.get("prompt_tokens") or 0
@@ -275,7 +276,32 @@ def _usage(counts: Mapping[str, Any] | None) -> Usage | None:
     if reasoning and counts.get("total_tokens") == input_tokens + output_tokens + reasoning:
         # Some servers count reasoning beside the answer, not in it.
         output_tokens += reasoning
-    return Usage(input_tokens, output_tokens, cached, written, reasoning)
+    audio = (of_input.get("audio_tokens") or 0) + (of_output.get("audio_tokens") or 0)
+    surcharge = _surcharge(counts, tier)
+    return Usage(input_tokens, output_tokens, cached, written, reasoning, audio, surcharge)
+
+
+def _surcharge(counts: Mapping[str, Any], tier: object) -> str | None:
+    """Return what the provider says it charged otherwise than tokens at the plain rates.
+
+    An account may be set to a service tier or a region that no request names, and a model may search where
+    it need not. Only the reply tells.
+    """
+    mode = dear_mode({"service_tier": tier}) or dear_mode(counts)
+    if mode is not None:
+        return mode
+    of_input = counts.get("prompt_tokens_details") or {}
+    kept = of_input.get("cache_creation_token_details") or {}
+    if any(kept.get(name) for name in ("ephemeral_1h_input_tokens", "ephemeral_12h_input_tokens")):
+        return LONG_CACHE
+    searches = of_input.get("web_search_requests") or (counts.get("server_tool_use") or {}).get(
+        "web_search_requests"
+    )
+    if searches or counts.get("num_search_queries"):
+        return "a web search"
+    if (counts.get("completion_tokens_details") or {}).get("image_tokens"):
+        return "an image"
+    return None
 
 
 def _logprobs(logprobs: Any) -> tuple[float, ...] | None:

@@ -42,6 +42,9 @@ EFFORT_OUTPUT_FACTOR: Mapping[str, float] = {
 }
 """How much more output an effort is assumed to cause, reasoning included. A prior like the one above."""
 
+AUDIBLE = frozenset({"audio", "video", "audio_output"})
+"""What brings audio tokens into a request or its answer."""
+
 _PART_ABILITY = {
     "image_url": "images",
     "image": "images",
@@ -241,7 +244,7 @@ class Eligibility:
             asked_out=asked_out,
             tied_to=tied_to,
             under_budget=under_budget,
-            beyond=beyond_ceiling(params) if under_budget and params else None,
+            beyond=beyond_ceiling(params, task.messages) if under_budget else None,
         )
         tokens_in = _rounded(tokens_in)
         if task.preferred_model is not None:
@@ -394,10 +397,13 @@ class _Request(NamedTuple):
             return f"the conversation has open tool calls or signed thinking of {self.tied_to}"
         if self.beyond is not None:
             return f"{self.beyond} leaves open what a call can cost, so a budget cannot be kept"
-        if self.under_budget and card.options and (beyond := beyond_ceiling(card.options)) is not None:
+        if self.under_budget and card.options and (beyond := beyond_ceiling(card.options, ())) is not None:
             return f"{beyond} in its options leaves open what a call can cost, so a budget cannot be kept"
         if self.under_budget and entry.price is None:
             return "its price is unknown, so a budget cannot be kept"
+        apart = entry.price is not None and entry.price.audio_apart
+        if self.under_budget and apart and not AUDIBLE.isdisjoint(self.needs):
+            return "its price of audio is unknown, so a budget cannot be kept"
         if self.under_budget and self.asked_out is None and cap is None:
             return "the length of its answer has no limit, so a budget cannot be kept; pass max_tokens"
         return None

@@ -60,7 +60,7 @@ from smartroute.records import (
     Wait,
 )
 from smartroute.routing.breaker import Breaker
-from smartroute.routing.eligibility import required_abilities
+from smartroute.routing.eligibility import AUDIBLE, required_abilities
 from smartroute.routing.replies import usable
 from smartroute.routing.retries import RetryPolicy
 
@@ -476,10 +476,13 @@ class Run:
         # What stands in a card's options goes to the provider last, and wins.
         params = {**call.params, **call.options}
         tokens_out = output_ceiling_tokens(params, card.max_output_tokens)
-        if price is None or tokens_out is None or beyond_ceiling(params) is not None:
+        if price is None or tokens_out is None or beyond_ceiling(params, call.messages) is not None:
             return None
         tokens_in = input_ceiling_tokens(call.messages, call.params)
-        if not _UNBOUNDED.isdisjoint(required_abilities(self.task)):
+        needs = required_abilities(self.task)
+        if price.audio_apart and not AUDIBLE.isdisjoint(needs):
+            return None
+        if not _UNBOUNDED.isdisjoint(needs):
             # Nothing bounds the tokens of an image, a sound or a file but the model's context.
             if card.context_tokens is None:
                 return None

@@ -58,5 +58,8 @@ def _is_sound(usage: object) -> bool:
         usage.cached_tokens,
         usage.cache_write_tokens,
         usage.reasoning_tokens,
+        usage.audio_tokens,
     )
+    if usage.surcharge is not None and not isinstance(usage.surcharge, str):
+        return False
     return all(type(count) is int and 0 <= count <= _MOST_TOKENS for count in counts)

@@ -5,6 +5,7 @@ import math
 import pickle
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -123,6 +124,8 @@ def test_counts_that_cannot_be_charged_are_unknown_and_give_a_budget_nothing_bac
         {"tools": [{"type": "web_search_20250305", "name": "web_search"}]},
         {"tools": [{"googleSearch": {}}]},
         {"extra_body": {"service_tier": "flex"}},
+        {"speed": "fast"},
+        {"inference_geo": "us"},
     ],
 )
 def test_what_tokens_alone_do_not_price_is_of_unknown_cost_and_refused_under_a_budget(params):
@@ -161,7 +164,7 @@ def test_plain_tools_and_tiers_are_priced():
     )
     tools = [{"type": "function", "function": {"name": "search_the_web"}}]
     router = router_of(lambda call: reply("ok", usage=Usage(5, 5)), catalogue=able)
-    outcome = router.run("hi", tools=tools, service_tier="default")
+    outcome = router.run("hi", tools=tools, service_tier="default", speed="standard", inference_geo="global")
     assert outcome.cost_usd == pytest.approx((5 * 1.0 + 5 * 2.0) / 1e6)
 
 
@@ -214,6 +217,73 @@ def test_an_hour_in_the_cache_is_dearer_to_write_than_the_plain_rate():
     assert cached({}) is not None
     assert cached({"ttl": "5m"}) is not None
     assert cached({"ttl": "1h"}) is None
+
+
+HOUR = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        HOUR,
+        {"tools": [{"type": "function", "function": {"name": "f"}, **HOUR}]},
+        {"tools": [{"type": "function", "function": {"name": "f", **HOUR}}]},
+        {
+            "cache_control_injection_points": [
+                {"location": "message", "role": "system", "control": HOUR["cache_control"]}
+            ]
+        },
+        {"prompt_cache_retention": "24h"},
+    ],
+)
+def test_a_cache_that_is_kept_for_long_is_known_wherever_it_is_asked_for(params):
+    able = Catalogue.of(
+        [ModelCard("m", target="x/m", price=Price(1.0, 2.0), max_output_tokens=100, abilities={"tools"})]
+    )
+    written = router_of(lambda call: reply("ok", usage=Usage(50, 5, cache_write_tokens=40)), catalogue=able)
+    assert written.run("hi", **params).attempts[0].cost_usd is None
+    read = router_of(lambda call: reply("ok", usage=Usage(50, 5, cached_tokens=40)), catalogue=able)
+    assert read.run("hi", **params).cost_usd == pytest.approx((50 * 1.0 + 5 * 2.0) / 1e6)
+    with pytest.raises(SmartRouteError, match="budget cannot be kept"):
+        router_of(lambda call: "ok", catalogue=able, max_usd=1.0).run("hi", max_tokens=5, **params)
+
+
+def test_a_long_cache_in_a_message_is_refused_under_a_budget():
+    messages = [{"role": "user", "content": [{"type": "text", "text": "hi", **HOUR}]}]
+    with pytest.raises(SmartRouteError, match="budget cannot be kept"):
+        router_of(lambda call: "ok", max_usd=1.0).run(messages=messages, max_tokens=5)
+
+
+def test_what_a_provider_says_it_charged_otherwise_is_of_unknown_cost_also_where_it_refused():
+    dear = Usage(5, 5, surcharge="service_tier='priority'")
+    for result in (
+        Reply("ok", usage=dear),
+        Reply("", usage=dear),
+        Reply("ok", usage=replace(dear, surcharge=3)),
+    ):
+        outcome = router_of(lambda call, result=result: result if call.model == "mini" else "ok").run("hi")
+        assert outcome.attempts[0].cost_usd is None
+
+
+def test_audio_is_of_unknown_cost_where_it_has_a_rate_of_its_own_and_refused_there_under_a_budget():
+    heard = [{"type": "input_audio", "input_audio": {"data": "UklGRg==", "format": "wav"}}]
+    messages = [{"role": "user", "content": heard}]
+
+    def cost_usd(apart, audio_tokens, **settings):
+        price = Price(1.0, 2.0, audio_apart=apart)
+        able = ModelCard(
+            "m", target="x/m", price=price, context_tokens=9_000, max_output_tokens=9, abilities={"audio"}
+        )
+        usage = Usage(50, 5, audio_tokens=audio_tokens)
+        router = router_of(lambda call: reply("ok", usage=usage), catalogue=Catalogue.of([able]), **settings)
+        return router.run(messages=messages).attempts[0].cost_usd
+
+    plain = pytest.approx((50 * 1.0 + 5 * 2.0) / 1e6)
+    assert cost_usd(True, 40) is None
+    assert cost_usd(True, 0) == plain
+    assert cost_usd(False, 40, max_usd=1.0) == plain
+    with pytest.raises(SmartRouteError, match="price of audio is unknown"):
+        cost_usd(True, 40, max_usd=1.0)
 
 
 def test_the_options_of_a_card_count_in_a_reservation():

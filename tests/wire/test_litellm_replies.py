@@ -49,6 +49,79 @@ def test_plain_reply_has_text_usage_and_finish_reason(server: WireServer, ask: A
     assert len(server.received) == 1
 
 
+FINE = {"index": 0, "message": {"role": "assistant", "content": "fine"}, "finish_reason": "stop"}
+COUNTED = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
+
+
+@pytest.mark.parametrize(
+    ("told", "surcharge"),
+    [
+        ({"service_tier": "priority"}, "service_tier='priority'"),
+        ({"service_tier": "default"}, None),
+        ({"usage": {**COUNTED, "num_search_queries": 2}}, "a web search"),
+        ({"usage": {**COUNTED, "completion_tokens_details": {"image_tokens": 3}}}, "an image"),
+    ],
+)
+def test_a_service_that_openai_says_it_gave_is_told_with_the_tokens(
+    openai_server: OpenAIServer, ask: Ask, told: dict[str, Any], surcharge: str | None
+) -> None:
+    openai_server.script(completion(FINE, **{"usage": COUNTED, **told}))
+    assert ask(call_for(openai_server)).usage == Usage(10, 5, surcharge=surcharge)
+
+
+@pytest.mark.parametrize(
+    ("told", "surcharge"),
+    [
+        ({"service_tier": "priority"}, "service_tier='priority'"),
+        ({"speed": "fast"}, "speed='fast'"),
+        ({"inference_geo": "us"}, "inference_geo='us'"),
+        ({"server_tool_use": {"web_search_requests": 1}}, "a web search"),
+        ({"service_tier": "standard", "speed": "standard", "inference_geo": "global"}, None),
+    ],
+)
+def test_a_service_that_anthropic_says_it_gave_is_told_with_the_tokens(
+    anthropic_server: AnthropicServer, ask: Ask, told: dict[str, Any], surcharge: str | None
+) -> None:
+    anthropic_server.script(message_of({"input_tokens": 10, "output_tokens": 5, **told}))
+    assert ask(call_for(anthropic_server)).usage == Usage(10, 5, surcharge=surcharge)
+
+
+@pytest.mark.parametrize("kept", ["5m", "1h"])
+def test_a_cache_that_anthropic_kept_for_an_hour_is_told_with_the_tokens(
+    anthropic_server: AnthropicServer, ask: Ask, kept: str
+) -> None:
+    by_time = {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0}
+    by_time[f"ephemeral_{kept}_input_tokens"] = 7
+    counted = {"input_tokens": 3, "output_tokens": 5, "cache_creation_input_tokens": 7}
+    anthropic_server.script(message_of({**counted, "cache_creation": by_time}))
+    told = "a cache kept for an hour or longer" if kept == "1h" else None
+    assert ask(call_for(anthropic_server)).usage == Usage(10, 5, cache_write_tokens=7, surcharge=told)
+
+
+def message_of(usage: dict[str, Any]) -> Answer:
+    fixed = {"id": "m", "type": "message", "role": "assistant", "model": "m", "stop_reason": "end_turn"}
+    return Answer(body={**fixed, "content": [{"type": "text", "text": "fine"}], "usage": usage})
+
+
+GENERATED = {"content": {"role": "model", "parts": [{"text": "fine"}]}, "finishReason": "STOP"}
+METADATA = {"promptTokenCount": 10, "candidatesTokenCount": 5, "totalTokenCount": 15}
+
+
+def test_audio_tokens_and_a_service_tier_of_gemini_are_told(gemini_server: GeminiServer, ask: Ask) -> None:
+    heard = [{"modality": "TEXT", "tokenCount": 4}, {"modality": "AUDIO", "tokenCount": 6}]
+    body = {"candidates": [GENERATED], "usageMetadata": {**METADATA, "promptTokensDetails": heard}}
+    gemini_server.script(Answer(body=body), Answer(body=body, headers={"x-gemini-service-tier": "flex"}))
+    assert ask(call_for(gemini_server)).usage == Usage(10, 5, audio_tokens=6)
+    told = "service_tier='flex'"
+    assert ask(call_for(gemini_server)).usage == Usage(10, 5, audio_tokens=6, surcharge=told)
+
+
+def test_a_search_that_gemini_made_is_told_with_the_tokens(gemini_server: GeminiServer, ask: Ask) -> None:
+    searched = {**GENERATED, "groundingMetadata": {"webSearchQueries": ["what is it"]}}
+    gemini_server.script(Answer(body={"candidates": [searched], "usageMetadata": METADATA}))
+    assert ask(call_for(gemini_server)).usage == Usage(10, 5, surcharge="a web search")
+
+
 def test_cached_written_and_reasoning_tokens_are_counted_as_parts_of_the_whole(
     server: WireServer, ask: Ask
 ) -> None:
