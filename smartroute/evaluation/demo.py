@@ -204,7 +204,7 @@ def _repriced_usd(router: ModelRouter, results: Sequence[TaskResult], model: str
     """Return what the routed answers' tokens cost at a model's prices; None where anything is unknown."""
     costs = []
     for result in results:
-        answers = [a for a in result.attempts if a.purpose == "answer" and a.usage is not None]
+        answers = [a for a in result.attempts if a.purpose == "answer" and a.failure is None]
         cost = router.prices.cost(model, answers[-1].usage) if answers and answers[-1].usage else None
         if cost is None:
             return None

@@ -23,9 +23,9 @@ from smartroute.evaluation.scores import TaskResult
 from smartroute.evaluation.tasks import load_tasks
 from smartroute.providers import offline
 from smartroute.providers.offline import OfflineProvider
-from smartroute.records import Call, Confidence, Reply, Task
+from smartroute.records import Call, Confidence, Reply, Task, Usage
 from smartroute.stats import wilson
-from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider
+from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
 
 SMALL, MIDDLE, LARGE = 20e-6, 200e-6, 2000e-6
 
@@ -238,6 +238,15 @@ def test_fixed_models_are_left_out_where_their_ceiling_does_not_fit_the_budget()
     assert len(report.results) == 3
     assert all(fixed.score is None for fixed in report.fixed)
     assert len(calls) == 3
+
+
+def test_an_estimate_prices_the_answers_given_and_no_failed_call_after_them() -> None:
+    """Task b is answered by small, in 20e-6 USD like the others; what is asked after it answers nothing."""
+    nothing = reply("", usage=Usage(9_000, 0))
+    script = {**ANSWERS, "middle": {"b": nothing}, "large": {"b": nothing}}
+    report = report_on(script, fixed=False)
+    assert [result.model for result in report.results] == ["small"] * 3
+    assert report.fixed[0].estimated_usd == pytest.approx(3 * SMALL)
 
 
 def test_fixed_models_are_measured_within_the_same_budget_where_it_allows() -> None:
