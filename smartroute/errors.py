@@ -1,6 +1,6 @@
 """Name everything that can go wrong, by what the caller can do next.
 
-SmartRouteError
+SmartRouteError  .outcome                where a task had begun: what it paid
   ConfigError (ValueError)              mend the configuration
     MissingKeyError                     set one of .variables, or run `smartroute demo`
   TaskError (ValueError)                mend the request
@@ -44,7 +44,12 @@ def fault(error: BaseException) -> str:
 
 
 class SmartRouteError(Exception):
-    """Root of every error that smartroute raises on purpose. Survives pickling, attributes included."""
+    """Root of every error that smartroute raises on purpose. Survives pickling, attributes included.
+
+    `outcome` is what came of the task where one had begun: its attempts say what has been paid.
+    """
+
+    outcome: Outcome | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         # The state goes apart from the arguments, since an error and its outcome hold one another.

@@ -18,7 +18,7 @@ from smartroute.clock import Clock
 from smartroute.config import RouterConfig
 from smartroute.drivers import LiveDriver
 from smartroute.emitter import Emitter
-from smartroute.errors import ConfigError, LedgerError, TaskError, UnknownModelError
+from smartroute.errors import ConfigError, TaskError, UnknownModelError
 from smartroute.familiar import familiar_result, familiar_task
 from smartroute.feedback import FeedbackSource, feedback_about
 from smartroute.ledger import Budget
@@ -344,8 +344,7 @@ class ModelRouter:
         if interruption is not None:
             raise interruption
         if outcome.error is not None:
-            if isinstance(outcome.error, LedgerError):
-                outcome.error.outcome = outcome
+            outcome.error.outcome = outcome
             raise outcome.error
         return outcome
 

@@ -5,6 +5,8 @@ import threading
 import pytest
 
 from smartroute import Catalogue, ModelCard, ModelRouter, Price, SmartRouteError, TaskError
+from smartroute.classify import LLMClassifier
+from smartroute.errors import NoEligibleModelError
 from smartroute.sinks import JsonlSource
 from smartroute.testing import CapturingSink, ScriptedProvider, reply
 
@@ -305,3 +307,12 @@ def test_a_child_forked_while_every_lock_is_held_still_answers(tmp_path):
         lock.release()
     assert len(held) > 3
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_an_error_after_a_paid_classification_carries_the_outcome_with_that_call():
+    router = router_of(lambda call: "simple", classifier=LLMClassifier("mini"))
+    with pytest.raises(NoEligibleModelError) as caught:
+        router.run("hi", reasoning_effort="high")
+    outcome = caught.value.outcome
+    assert [(attempt.model, attempt.purpose) for attempt in outcome.attempts] == [("mini", "classify")]
+    assert outcome.cost_usd == router.get_stats()["total_cost"] > 0.0
