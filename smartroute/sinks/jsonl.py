@@ -16,6 +16,7 @@ import socket
 import stat
 import threading
 import weakref
+from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Self
@@ -163,9 +164,14 @@ class JsonlSink:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
-        if getattr(self, "_handle", None) is not None:
-            self._let_go()
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        handle, self._handle = getattr(self, "_handle", None), None
+        if handle is not None:
+            # When the interpreter ends, the names of this module may be gone before this object is.
+            try:  # noqa: SIM105
+                close(handle)
+            except OSError:
+                pass
 
     def _prepare(self, now: float, simulated: bool) -> int:
         """Return the handle of the right file. Between two looks at the disk a second may pass."""

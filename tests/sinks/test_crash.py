@@ -694,6 +694,32 @@ def test_events_at_the_interpreters_end_are_whole_or_said_to_be_lost(
         assert ("finalizer" in found) is (done.stderr.count("an event was not logged") == 0)
 
 
+OUTLIVED = """
+import gc, sys
+import smartroute.sinks.jsonl as module
+from smartroute.events import Event
+
+sink = module.JsonlSink(sys.argv[1])
+sink.emit(Event(2, "outcome", "a", "a", "2026-11-23T10:15:00.000000Z", False))
+opened = sink._handle
+vars(module).clear()  # as the interpreter does at its end
+del sink
+gc.collect()
+import os
+try:
+    os.fstat(opened)
+except OSError:
+    print("closed")
+"""
+
+
+def test_a_sink_that_outlives_its_module_closes_its_file_without_a_word(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", OUTLIVED, str(tmp_path / "log")], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")
+
+
 @FORKS
 @LAYOUTS
 def test_forks_in_the_middle_of_other_threads_emits_lose_and_double_nothing(
