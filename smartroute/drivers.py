@@ -79,7 +79,8 @@ class LiveDriver:
             try:
                 step = next(steps) if replies is None else steps.send(replies)
             except StopIteration as done:
-                return finish(done.value, interruption)
+                outcome: Outcome = done.value
+                break
             if isinstance(step, Wait):
                 try:
                     await self._clock.asleep(step.seconds)
@@ -92,6 +93,8 @@ class LiveDriver:
                 except GeneratorExit as closed:
                     replies, cut = tuple(_CUT_OFF[0] for _ in step.calls), closed
                 interruption = cut or interruption
+        # Out here, so that an error raised at the end has no StopIteration for its context.
+        return finish(outcome, interruption)
 
     def _send_all(self, step: Calls) -> tuple[Replies, BaseException | None]:
         if len(step.calls) == 1 and step.within_s is None:

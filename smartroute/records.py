@@ -563,7 +563,7 @@ class Outcome:
     answer_changed: bool | None = None
 
     def __repr__(self) -> str:
-        answered = self.model or type(self.error).__name__
+        answered = self.model or (self.stopped_by if self.error is None else type(self.error).__name__)
         known = (
             ""
             if self.confidence is None

@@ -16,6 +16,7 @@ from smartroute.errors import (
     AuthenticationError,
     ContextTooLongError,
     MalformedReplyError,
+    NoEligibleModelError,
     ProviderTimeoutError,
     ProviderUnavailableError,
     RateLimitError,
@@ -444,6 +445,28 @@ def test_a_real_cancellation_in_the_middle_of_a_call_keeps_its_reservation():
     (event,) = router.config.sink.captured
     assert [(a.get("failure"), a["cost_usd"]) for a in event.attempts] == [("cancelled", None)]
     assert router.spent_usd > 0
+
+
+@pytest.mark.parametrize("asynchronous", [False, True])
+def test_an_error_is_raised_with_no_step_of_the_driver_for_its_context(asynchronous):
+    router = router_of([], Clock())
+    with pytest.raises(NoEligibleModelError) as caught:
+        if asynchronous:
+            asyncio.run(router.arun("hi", reasoning_effort="high"))
+        else:
+            router.run("hi", reasoning_effort="high")
+    assert caught.value.__context__ is None
+    assert repr(caught.value.outcome).count("NoEligibleModelError") == 1
+
+
+def test_the_outcome_of_a_task_that_was_cut_short_says_so():
+    def interrupted(call):
+        raise KeyboardInterrupt
+
+    router = router_of([], Clock(), provider=ScriptedProvider(interrupted))
+    driven = LiveDriver(router.provider, router.config.clock).drive(router.steps(Task.of("hi")))
+    assert isinstance(driven.interruption, KeyboardInterrupt)
+    assert f"{driven.outcome.id}: cancelled, " in repr(driven.outcome)
 
 
 def test_a_cancelled_classifier_is_not_blamed(caplog):
