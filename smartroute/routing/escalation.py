@@ -478,7 +478,7 @@ class Run:
         tokens_out = output_ceiling_tokens(params, card.max_output_tokens)
         if price is None or tokens_out is None or beyond_ceiling(params, call.messages) is not None:
             return None
-        tokens_in = input_ceiling_tokens(call.messages, call.params)
+        tokens_in = input_ceiling_tokens(call.messages, params)
         needs = required_abilities(self.task)
         if price.audio_apart and not AUDIBLE.isdisjoint(needs):
             return None

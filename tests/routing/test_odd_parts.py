@@ -297,6 +297,18 @@ def test_the_options_of_a_card_count_in_a_reservation():
     assert provider.calls == []
 
 
+def test_the_tools_in_a_cards_options_count_in_a_reservation():
+    """They are 10,000 bytes and so up to as many tokens, $0.01 at $1 per million."""
+    tools = [{"type": "function", "function": {"name": "f", "description": "x" * 10_000}}]
+    card = ModelCard("m", target="x/m", price=Price(1.0, 0.0), options={"tools": tools})
+    provider = ScriptedProvider(lambda call: "ok")
+    with pytest.raises(BudgetExceededError):
+        router_of(None, provider=provider, catalogue=Catalogue.of([card]), max_usd=0.01).run(
+            "hi", max_tokens=5
+        )
+    assert provider.calls == []
+
+
 def test_a_classification_of_plain_words_is_taken_and_a_wrong_one_is_replaced():
     assert Classification("complex", 0.9).complexity is TaskComplexity.COMPLEX
     with pytest.raises(ConfigError, match="tricky"):
