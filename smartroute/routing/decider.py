@@ -123,6 +123,10 @@ class Decider:
                 f"{self._strategy!r} returned ruled_out {shown(decision.ruled_out)}; "
                 "it must be a tuple of RuledOut, such as menu.ruled_out"
             )
+        if not _is_listing(decision.reasons) or not all(isinstance(why, str) for why in decision.reasons):
+            raise ConfigError(
+                f"{self._strategy!r} returned reasons {shown(decision.reasons)}; it must be a tuple of texts"
+            )
         offered = {candidate.model for candidate in menu.candidates}
         for rung in decision.ladder:
             if not isinstance(rung, Rung):
@@ -132,10 +136,16 @@ class Decider:
                 raise ConfigError(
                     f"{self._strategy!r} put {rung.model} on the ladder, which is ruled out: {reason}"
                 )
-        if not isinstance(decision.ladder, tuple) or not isinstance(decision.ruled_out, tuple):
-            # A list of the strategy's own may change while others read it.
-            decision = replace(decision, ladder=tuple(decision.ladder), ruled_out=tuple(decision.ruled_out))
-        return decision
+        listings = (decision.ladder, decision.reasons, decision.ruled_out)
+        if all(isinstance(listing, tuple) for listing in listings):
+            return decision
+        # A list of the strategy's own may change while others read it.
+        return replace(
+            decision,
+            ladder=tuple(decision.ladder),
+            reasons=tuple(decision.reasons),
+            ruled_out=tuple(decision.ruled_out),
+        )
 
     def _rolled_back(self, task: Task, classification: Classification, menu: Menu) -> Decision:
         """Return the ladder of the baseline model alone, whatever the request.

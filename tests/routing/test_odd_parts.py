@@ -332,6 +332,9 @@ def test_a_classification_of_plain_words_is_taken_and_a_wrong_one_is_replaced():
         ({"ladder": []}, "no Decision with a ladder"),
         ({"ruled_out": ("other",)}, "ruled_out.*other.*must be a tuple of RuledOut"),
         ({"ruled_out": 5}, "ruled_out 5"),
+        ({"reasons": None}, "reasons None; it must be a tuple of texts"),
+        ({"reasons": "cheap"}, "reasons 'cheap'"),
+        ({"reasons": (5,)}, r"reasons \(5,\)"),
     ],
 )
 def test_a_strategys_odd_decision_is_refused_by_name(fields, told):
@@ -347,11 +350,14 @@ def test_a_strategys_odd_decision_is_refused_by_name(fields, told):
 def test_a_list_that_a_strategy_uses_again_is_read_as_it_was():
     class Alternating:
         def __init__(self):
-            self.ladder = []
+            self.ladder, self.reasons = [], []
 
         def decide(self, task, classification, menu):
-            self.ladder[:] = [Rung(task.subject)]
-            return Decision(classification, self.ladder, 0.5, "alternating", ruled_out=[*menu.ruled_out])
+            self.ladder[:], self.reasons[:] = [Rung(task.subject)], [f"{task.subject} was named"]
+            ruled_out = [*menu.ruled_out]
+            return Decision(
+                classification, self.ladder, 0.5, "odd", reasons=self.reasons, ruled_out=ruled_out
+            )
 
     router = router_of(lambda call: "ok", strategy=Alternating())
     outcomes = [router.run("hi", subject=name) for name in ("mini", "other", "mini")]
@@ -359,6 +365,9 @@ def test_a_list_that_a_strategy_uses_again_is_read_as_it_was():
         (Rung(name),) for name in ("mini", "other", "mini")
     ]
     assert [event.ladder for event in router.config.sink.captured] == [("mini",), ("other",), ("mini",)]
+    assert [outcome.decision.reasons for outcome in outcomes] == [
+        (f"{name} was named",) for name in ("mini", "other", "mini")
+    ]
 
 
 def test_what_a_strategy_says_while_it_breaks_is_not_repeated():
