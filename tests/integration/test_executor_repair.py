@@ -118,8 +118,18 @@ def test_a_router_mends_when_it_is_asked_to():
 
 
 @pytest.mark.parametrize("shape", [{"type": "json_object"}, SHAPE])
-def test_a_fence_around_the_json_is_taken_off_and_costs_no_second_call(shape):
-    executor = executor_of({"mini": ['```json\n{"age": 40}\n```']})
+@pytest.mark.parametrize(
+    "fenced",
+    [
+        '```json\n{"age": 40}\n```',
+        '```\n{"age": 40}```',
+        '```json {"age": 40}```',
+        '```JSON{"age": 40}\n```',
+        '```{"age": 40}```',
+    ],
+)
+def test_a_fence_around_the_json_is_taken_off_and_costs_no_second_call(shape, fenced):
+    executor = executor_of({"mini": [fenced]})
     assert executor.execute_sync("How old?", response_format=shape)["result"] == '{"age": 40}'
     assert purposes(executor) == [("mini", "answer")]
 
