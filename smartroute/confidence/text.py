@@ -22,6 +22,7 @@ from smartroute.confidence.phrases import (
     REFUSALS,
 )
 from smartroute.confidence.reported import unfenced
+from smartroute.parameters import well_formed
 from smartroute.records import Confidence, Probe, Reply, Task
 
 SCORES: Mapping[str, float] = {
@@ -308,7 +309,7 @@ def _in_linear_time(validator: Any) -> Any:
 
     def pattern(validator: Any, wanted: Any, text: Any, schema: Any) -> Iterator[ValidationError]:
         matcher = _matcher(wanted) if isinstance(text, str) else None
-        if matcher is not None and not matcher.isinstance_python(text):
+        if matcher is not None and not matcher.isinstance_python(well_formed(text)):
             yield ValidationError("the text does not match")
 
     return validators.extend(validator, {"uniqueItems": unique, "pattern": pattern})

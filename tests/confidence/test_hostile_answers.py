@@ -121,6 +121,7 @@ def test_a_schemas_pattern_is_matched_in_linear_time_or_not_at_all(
         (r"^\d{4}-\d{2}$", "November", "text:schema"),
         ("^(?!Oslo)", "Oslo", "text"),
         ("(", "Oslo", "text"),
+        ("slo", "\ud800slo", "text"),
     ],
 )
 def test_an_answer_is_held_against_a_pattern_that_can_be_matched_safely(
