@@ -102,7 +102,7 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
             raise TaskError(f"there is no option {name!r}; did you mean {meant}?")
         if value is not None:
             _tell_if_misspelt(name)
-            found[name] = value
+            found[well_formed(name)] = value
     if found.get("stream"):
         raise TaskError(
             "stream=True is not supported yet: leave it out, the whole answer is returned at once"

@@ -111,13 +111,14 @@ def _message(message: object, index: int) -> Mapping[str, Any]:
     elif isinstance(content, Sequence) and all(isinstance(part, Mapping) for part in content):
         for part in content:
             _check_part(part, f"messages[{index}].content")
+        message = {**message, "content": list(content)}
     elif content is not None:
         raise TaskError(
             f"messages[{index}].content must be a string, a list of parts or None, "
             f"got {type(content).__name__}"
         )
     try:
-        return {name: well_formed_in(value) for name, value in message.items()}
+        return dict(well_formed_in(message))
     except RecursionError:
         raise TaskError(f"messages[{index}] is nested too deeply to be sent") from None
 

@@ -1,6 +1,7 @@
 """Whatever comes in: a typed error that names the value, or a sensible default; never a lost ledger."""
 
 import math
+from collections import UserList
 
 import pytest
 from hypothesis import given, settings
@@ -17,6 +18,7 @@ from smartroute import (
 )
 from smartroute.errors import NoEligibleModelError
 from smartroute.records import Task
+from smartroute.routing.eligibility import required_abilities
 from smartroute.routing.strategies import CostOptimised
 from smartroute.testing import CapturingSink, ScriptedProvider
 
@@ -230,13 +232,13 @@ def holding(text):
     asked = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": text}}
     picture = {"type": "image_url", "image_url": {"url": text}}
     messages = [
-        {"role": "user", "content": text, "name": text},
+        {"role": "user", "content": text, "name": text, text: 1},
         {"role": "assistant", "content": None, "tool_calls": [asked]},
         {"role": "tool", "tool_call_id": "call_1", "content": text},
         {"role": "user", "content": [{"type": "text", "text": text}, picture]},
     ]
     tools = [{"type": "function", "function": function}]
-    return messages, {"tools": tools, "user": text, "stop": [text], "extra_body": {text: [text, 1]}}
+    return messages, {"tools": tools, "user": text, "stop": [text], "extra_body": {text: [text, 1]}, text: 2}
 
 
 def test_half_of_a_pair_is_mended_wherever_it_stands_since_no_request_could_carry_it():
@@ -254,6 +256,13 @@ def test_what_is_well_formed_is_passed_on_as_it_is():
     messages, params = holding(PAIR)
     ModelRouter(catalogue=ABLE, provider=provider, sink=False).run(messages=messages, **params)
     assert (list(provider.calls[0].messages), provider.calls[0].params) == (messages, params)
+
+
+def test_parts_in_a_sequence_of_the_callers_own_are_read_like_a_list():
+    picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
+    task = Task.of([{"role": "user", "content": UserList([picture])}])
+    assert task.messages[0]["content"] == [picture]
+    assert required_abilities(task) == {"images"}
 
 
 def test_a_message_that_is_nested_too_deeply_is_refused_by_its_place(router):
