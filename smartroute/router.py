@@ -1,4 +1,4 @@
-"""Route requests: `ModelRouter`, its two live drivers, and the familiar methods of the system it replaces."""
+"""Route requests: `ModelRouter`, and the familiar methods of the system it replaces."""
 
 from __future__ import annotations
 

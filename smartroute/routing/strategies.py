@@ -218,7 +218,7 @@ def _with_effort(rung: object) -> tuple[str, str | None]:
             return model, effort
     raise ConfigError(
         "the rungs of a FixedLadder are given one by one, each a name or (name, effort), "
-        f'such as FixedLadder("gpt-4o-mini", ("o1", "high")), got {shown(rung)}'
+        f'such as FixedLadder("gpt-4o", ("gpt-6-astra", "high")), got {shown(rung)}'
     )
 
 
