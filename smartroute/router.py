@@ -463,7 +463,7 @@ class ModelRouter:
         score = {"simple": 0.0, "medium": 0.5, "complex": 1.0}[task.complexity_override.value]
         seen = Classification(task.complexity_override, score, (Signal("declared", score),), "caller")
         undeclared = replace(task, complexity_override=None)
-        return self._decider.decide(undeclared, seen, menu).ladder[0].model
+        return self._decider.decide(undeclared, seen, menu, hold_back=False).ladder[0].model
 
     async def route_and_execute(
         self, task: Mapping[str, Any], prompt: str, response_format: Any = None

@@ -54,11 +54,16 @@ class Decider:
         """Return the declared baseline model, or the default one."""
         return self._baseline_model or self._eligibility.baseline()
 
-    def decide(self, task: Task, classification: Classification, menu: Menu) -> Decision:
-        """Return the decision. Raises ConfigError when the strategy breaks, or offers what is barred."""
+    def decide(
+        self, task: Task, classification: Classification, menu: Menu, *, hold_back: bool = True
+    ) -> Decision:
+        """Return the decision. With `hold_back` False the baseline gets no share, and nothing is drawn.
+
+        Raises ConfigError when the strategy breaks, or offers what is barred.
+        """
         if not self._smart_routing:
             return self._rolled_back(task, classification, menu)
-        decision = self._chosen(task, classification, menu)
+        decision = self._chosen(task, classification, menu, hold_back)
         if menu.tied_to != UNKNOWN_PROVIDER:
             return decision
         # Whoever would be asked first keeps the conversation, with a ladder of that provider's models alone.
@@ -66,10 +71,10 @@ class Decider:
         at_home = staying_with(menu, home)
         if len(at_home.candidates) == len(menu.candidates):
             return decision
-        decision = self._chosen(task, classification, at_home)
+        decision = self._chosen(task, classification, at_home, hold_back)
         return replace(decision, reasons=(*decision.reasons, reason_to_stay(home)))
 
-    def _chosen(self, task: Task, classification: Classification, menu: Menu) -> Decision:
+    def _chosen(self, task: Task, classification: Classification, menu: Menu, hold_back: bool) -> Decision:
         if task.preferred_model is not None:
             return self._preferring(task, task.preferred_model, classification, menu)
         decision = self._ask_strategy(task, classification, menu)
@@ -79,7 +84,7 @@ class Decider:
                 overridden=True,
                 reasons=(f"complexity_override={task.complexity_override.value}", *decision.reasons),
             )
-        if self._holdback_share and menu.tied_to is None:
+        if hold_back and self._holdback_share and menu.tied_to is None:
             return self._hold_back(decision, menu)
         return decision
 

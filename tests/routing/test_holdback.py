@@ -48,6 +48,16 @@ def test_nothing_is_held_back_unless_asked_for():
     assert (event.holdback, event.holdback_share, event.action_propensity) == (None, None, 1.0)
 
 
+def test_asking_for_the_model_of_a_complexity_draws_nothing_and_gets_the_routers_own_choice():
+    asked, plain = router_of(holdback_share=0.5), router_of(holdback_share=0.5)
+    named, drawn = [], []
+    for _ in range(30):
+        named.append(asked.get_model_for_complexity("simple"))
+        drawn.append((asked.run("What is 2+2?").model, plain.run("What is 2+2?").model))
+    assert set(named) == {"mini"}
+    assert set(drawn) == {("mini", "mini"), ("base", "base")}
+
+
 @pytest.mark.parametrize(
     "options",
     [
