@@ -128,7 +128,7 @@ class Decider:
                 f"{self._strategy!r} returned ruled_out {shown(decision.ruled_out)}; "
                 "it must be a tuple of RuledOut, such as menu.ruled_out"
             )
-        if not _is_listing(decision.reasons) or not all(isinstance(why, str) for why in decision.reasons):
+        if not _is_listing(decision.reasons) or not _TEXTS.issuperset(map(type, decision.reasons)):
             raise ConfigError(
                 f"{self._strategy!r} returned reasons {shown(decision.reasons)}; it must be a tuple of texts"
             )
@@ -141,8 +141,7 @@ class Decider:
                 raise ConfigError(
                     f"{self._strategy!r} put {rung.model} on the ladder, which is ruled out: {reason}"
                 )
-        listings = (decision.ladder, decision.reasons, decision.ruled_out)
-        if all(isinstance(listing, tuple) for listing in listings):
+        if {type(decision.ladder), type(decision.reasons), type(decision.ruled_out)} == {tuple}:
             return decision
         # A list of the strategy's own may change while others read it.
         return replace(
@@ -192,6 +191,9 @@ class Decider:
             return name
         rank = self._catalogue.card(name).tier.rank
         return min(menu.candidates, key=lambda candidate: abs(candidate.tier.rank - rank)).model
+
+
+_TEXTS = frozenset({str})
 
 
 def _is_share(value: object) -> bool:
