@@ -12,6 +12,7 @@ from smartroute.locks import fork_safe_lock
 from smartroute.parameters import shown
 from smartroute.pricing import PriceTable
 from smartroute.records import Classification, Decision, Menu, RuledOut, Rung, Task
+from smartroute.remembering import by_identity
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
 from smartroute.routing.eligibility import Eligibility, split_effort
 from smartroute.routing.strategies import held_back, preferring, reason_to_stay, staying_with
@@ -132,7 +133,7 @@ class Decider:
             raise ConfigError(
                 f"{self._strategy!r} returned reasons {shown(decision.reasons)}; it must be a tuple of texts"
             )
-        offered = {candidate.model for candidate in menu.candidates}
+        offered = _offered(menu)
         for rung in decision.ladder:
             if not isinstance(rung, Rung):
                 raise ConfigError(f"{self._strategy!r} put {shown(rung)} on the ladder, which is no Rung")
@@ -191,6 +192,11 @@ class Decider:
             return name
         rank = self._catalogue.card(name).tier.rank
         return min(menu.candidates, key=lambda candidate: abs(candidate.tier.rank - rank)).model
+
+
+@by_identity
+def _offered(menu: Menu) -> frozenset[str]:
+    return frozenset(candidate.model for candidate in menu.candidates)
 
 
 _TEXTS = frozenset({str})
