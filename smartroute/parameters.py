@@ -76,8 +76,9 @@ LENGTHS = ("max_tokens", "max_completion_tokens")
 """What limits the length of an answer, everywhere."""
 GOOGLE_LENGTHS = ("max_output_tokens", "maxOutputTokens")
 """The same in Google's words, which win there and count for nothing elsewhere."""
-CHOICES = ("n", "candidate_count", "candidateCount")
+_CHOICES = frozenset({"n", "candidate_count", "candidateCount"})
 """What asks for several answers at once."""
+_COUNTS = frozenset({*LENGTHS, *GOOGLE_LENGTHS, *_CHOICES})
 
 
 def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -107,9 +108,8 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
         raise TaskError(
             "stream=True is not supported yet: leave it out, the whole answer is returned at once"
         )
-    for name in (*LENGTHS, *GOOGLE_LENGTHS, *CHOICES):
-        count = found.get(name)
-        if count is None:
+    for name, count in found.items():
+        if name not in _COUNTS:
             continue
         if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_TOKENS:
             raise TaskError(f"{name} must be a whole number from 1 to {_MOST_TOKENS:,}, got {shown(count)}")
@@ -121,7 +121,7 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def asked_choices(params: Mapping[str, Any]) -> int:
     """Return how many answers the caller asks for at once."""
-    return max(1, *(int(params.get(name) or 1) for name in CHOICES))
+    return max([1, *(int(params[name] or 1) for name in _CHOICES.intersection(params))])
 
 
 def shown(value: object) -> str:
