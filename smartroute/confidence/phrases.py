@@ -10,7 +10,8 @@ REFUSALS = (
     r"|discuss|continue|share|engage|complete)",
     r"\bi (?:must|have to) (?:decline|refuse)\b|\bi(?:['’]d| would) rather not (?:answer|say|discuss)\b",
     r"\bi(?:['’]m| am| do|) ?(?:not|n['’]t) (?:feel )?comfortable"
-    r" (?:answering|discussing|with th|helping|providing)",
+    r" (?:answering|discussing|helping|providing"
+    r"|with th(?:is|at|ese)(?: (?:kind|sort|type|line|request|question|topic|task)|[.,;!]|$))",
     r"\bas an ai\b.{0,80}\b(?:cannot|can['’]t|unable|not able)\b",
     r"(?:tut mir (?:sehr )?leid|entschuldigung|leider)\b.{0,60}\bkann ich\b.{0,40}\bnicht\b",
     r"\b(?:ich kann|kann ich)\b.{0,40}\bnicht (?:helfen|beantworten|weiterhelfen|unterstützen|erfüllen)\b",

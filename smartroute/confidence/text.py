@@ -147,10 +147,15 @@ def refuses(text: str, task: Task | None = None) -> bool:
 
 def _stands_in(task: Task, words: str) -> bool:
     return any(
-        words in content.casefold()
-        for message in task.messages
-        if isinstance(content := message.get("content"), str)
+        words in text.casefold() for message in task.messages for text in _texts(message.get("content"))
     )
+
+
+def _texts(content: object) -> Iterator[str]:
+    if isinstance(content, str):
+        yield content
+    elif isinstance(content, list):
+        yield from (text for part in content if isinstance(text := part.get("text"), str))
 
 
 def _doubt(text: str, task: Task) -> str | None:

@@ -125,6 +125,8 @@ REFUSALS = [
     "عذرًا، لا يمكنني المساعدة في ذلك.",
     "I'd rather not answer that.",
     "I do not feel comfortable answering this.",
+    "I'm not comfortable with that.",
+    "I am not comfortable with this kind of question.",
     "Leider darf ich dazu keine Auskunft geben.",
     "Je ne suis pas en mesure de répondre à cette question.",
     "Lo siento, no me es posible responder.",
@@ -155,6 +157,7 @@ def test_refusals_are_seen_in_every_language(text):
         "The waiter said: “I'm sorry, but I can't help with that.” It has a negative tone.",
         '"I cannot assist with this request" is a refusal.',
         "I can't help falling in love with you.",
+        "I'm not comfortable with this chair, since it is too low for the desk.",
         "The answer is B: 'I cannot help it' means that it is involuntary.",
         "```python\nprint(\"I'm sorry, I can't help\")\n```\nprints an apology.",
         "> I don't know\n\nThe quoted line says that the author has no answer.",
@@ -169,12 +172,16 @@ def test_right_answers_and_quotations_are_no_fault_and_no_fault_is_unknown(text)
     assert (found.value, found.source) == (None, "text")
 
 
+SAID = {"type": "text", "text": "What does B say? A: Where is it? B: I don't know."}
+
+
 @pytest.mark.parametrize(
     ("kind", "prompt", "text", "source"),
     [
         ("extract", "What does B say? A: Where is it? B: I don't know.", "I don't know", "text"),
         ("classify", "Label: sure, or I'm not sure?", "I'm not sure", "text"),
         ("extract", "提取回答：甲：在哪里？乙：我不知道。", "我不知道", "text"),
+        ("extract", [{"role": "user", "content": [SAID]}], "I don't know", "text"),
         ("extract", "Where is it?", "I don't know", "text:doubt"),
         ("general", 'Where is it? If you cannot tell, say "I don\'t know".', "I don't know", "text:doubt"),
     ],
