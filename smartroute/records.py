@@ -436,7 +436,7 @@ class Candidate(NamedTuple):
     """A model that may take this request, with the cost to expect of one call in USD (None: unpriced).
 
     That is at the effort that the caller asks for, `asked_effort`; `expected_output_usd` is the part of
-    it that an effort changes.
+    it that an effort changes, and `most_output_usd` what `max_tokens` holds it to (None: nothing).
     """
 
     model: str
@@ -446,6 +446,7 @@ class Candidate(NamedTuple):
     efforts: tuple[str, ...] = ()
     asked_effort: str | None = None
     expected_output_usd: float | None = None
+    most_output_usd: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

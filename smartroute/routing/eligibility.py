@@ -234,14 +234,15 @@ class Eligibility:
             tokens_out = round(tokens_out * effort_factor(effort))
         if asked_out is not None and asked_out < tokens_out:
             tokens_out = asked_out
-        if params:
-            tokens_out *= asked_choices(params)
+        choices = asked_choices(params) if params else 1
+        tokens_out *= choices
         request = _Request(
             needs=required_abilities(task),
             names=frozenset(params) if params else _NOTHING,
             effort=effort,
             room=tokens_in + (asked_out or 0),
             asked_out=asked_out,
+            most_out=None if asked_out is None else asked_out * choices,
             tied_to=tied_to,
             under_budget=under_budget,
             beyond=beyond_ceiling(params, task.messages) if under_budget else None,
@@ -270,7 +271,7 @@ class Eligibility:
         tokens_out: int,
         accept_at: float,
     ) -> Menu:
-        candidates: list[tuple[float, _Entry, float | None, float | None]] = []
+        candidates: list[tuple[float, _Entry, float | None, float | None, float | None]] = []
         refused: list[RuledOut] = []
         for entry in entries:
             reason = request.reason_against(entry)
@@ -279,10 +280,13 @@ class Eligibility:
                 continue
             price = entry.price
             if price is None:
-                candidates.append((_UNPRICED, entry, None, None))
+                candidates.append((_UNPRICED, entry, None, None, None))
                 continue
-            usd = price.plain_cost(tokens_in, tokens_out)
-            candidates.append((usd, entry, usd, usd - price.plain_cost(tokens_in, 0)))
+            usd, input_usd = price.plain_cost(tokens_in, tokens_out), price.plain_cost(tokens_in, 0)
+            most_usd = None
+            if request.most_out is not None:
+                most_usd = price.plain_cost(tokens_in, request.most_out) - input_usd
+            candidates.append((usd, entry, usd, usd - input_usd, most_usd))
         if not candidates:
             self._complain_of_keys((*ruled_out, *refused))
         candidates.sort(key=lambda candidate: (candidate[0], candidate[1].position))
@@ -296,8 +300,9 @@ class Eligibility:
                     entry.card.efforts,
                     request.effort,
                     output_usd,
+                    most_usd,
                 )
-                for _, entry, usd, output_usd in candidates
+                for _, entry, usd, output_usd, most_usd in candidates
             ),
             ruled_out=(*ruled_out, *refused),
             expected_input_tokens=tokens_in,
@@ -371,6 +376,7 @@ class _Request(NamedTuple):
     effort: str | None
     room: int
     asked_out: int | None
+    most_out: int | None
     tied_to: str | None
     under_budget: bool
     beyond: str | None = None

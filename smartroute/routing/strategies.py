@@ -68,8 +68,11 @@ def _storey(candidates: Sequence[Candidate], tier: Tier) -> list[Rung]:
 def _rung(candidate: Candidate, effort: str | None = None, *, standin: bool = False) -> Rung:
     usd = candidate.expected_usd
     if usd is not None and effort is not None and candidate.expected_output_usd is not None:
-        growth = effort_factor(effort) / effort_factor(candidate.asked_effort) - 1.0
-        usd += candidate.expected_output_usd * growth
+        output_usd = candidate.expected_output_usd
+        longer_usd = output_usd * effort_factor(effort) / effort_factor(candidate.asked_effort)
+        if candidate.most_output_usd is not None:
+            longer_usd = min(longer_usd, candidate.most_output_usd)
+        usd += longer_usd - output_usd
     return Rung(candidate.model, effort, candidate.tier, usd, standin)
 
 

@@ -180,6 +180,15 @@ def test_an_effort_makes_the_output_dearer_and_not_the_input():
     assert capped[0].expected_usd - plain[0].expected_usd == pytest.approx(100 * 20e-6)
 
 
+@pytest.mark.parametrize("options", [{}, {"max_tokens": 400}, {"max_tokens": 400, "n": 3}])
+def test_an_effort_costs_the_same_however_it_is_asked_for(options):
+    asked = only_rung({}, reasoning_effort="high", **options)
+    named = only_rung({}, preferred_model="x-standard@high", **options)
+    laid = only_rung({"strategy": FixedLadder(("x-standard", "high"))}, **options)
+    assert named.expected_usd == pytest.approx(asked.expected_usd, rel=1e-12)
+    assert laid.expected_usd == pytest.approx(asked.expected_usd, rel=1e-12)
+
+
 def test_several_answers_at_once_are_foretold_at_the_cost_of_each():
     one, capped = only_rung({}).expected_usd, only_rung({}, max_tokens=10).expected_usd
     assert only_rung({}, n=3).expected_usd - one == pytest.approx(2 * (one - capped) * 300 / 290, rel=1e-9)
