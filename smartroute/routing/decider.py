@@ -11,7 +11,7 @@ from smartroute.errors import ConfigError, SmartRouteError, TaskError, fault
 from smartroute.locks import fork_safe_lock
 from smartroute.parameters import shown
 from smartroute.pricing import PriceTable
-from smartroute.records import Classification, Decision, Menu, RuledOut, Rung, Task
+from smartroute.records import Classification, Decision, Menu, RuledOut, Rung, Task, Tier
 from smartroute.remembering import by_identity
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
 from smartroute.routing.eligibility import Eligibility, split_effort
@@ -118,10 +118,9 @@ class Decider:
             raise ConfigError(f"{self._strategy!r} returned no Decision with a ladder, but {shown(decision)}")
         if not isinstance(decision.classification, Classification):
             raise ConfigError(f"{self._strategy!r} returned a Decision without a Classification")
-        if not _is_share(decision.accept_at):
-            raise ConfigError(
-                f"{self._strategy!r} returned accept_at {shown(decision.accept_at)}; it must lie in [0, 1]"
-            )
+        for name in ("accept_at", "arm_propensity", "action_propensity"):
+            if not _is_share(share := getattr(decision, name)):
+                raise ConfigError(f"{self._strategy!r} returned {name} {shown(share)}; it must lie in [0, 1]")
         if decision.ruled_out is not menu.ruled_out and not (
             _is_listing(decision.ruled_out) and all(isinstance(out, RuledOut) for out in decision.ruled_out)
         ):
@@ -135,7 +134,7 @@ class Decider:
             )
         offered = _offered(menu)
         for rung in decision.ladder:
-            if not isinstance(rung, Rung):
+            if not isinstance(rung, Rung) or not isinstance(rung.model, str) or type(rung.tier) is not Tier:
                 raise ConfigError(f"{self._strategy!r} put {shown(rung)} on the ladder, which is no Rung")
             if rung.model not in offered:
                 reason = next((out.reason for out in menu.ruled_out if out.model == rung.model), "unknown")

@@ -327,6 +327,10 @@ def test_a_classification_of_plain_words_is_taken_and_a_wrong_one_is_replaced():
     [
         ({"accept_at": None}, "accept_at None"),
         ({"accept_at": math.nan}, "accept_at nan"),
+        ({"arm_propensity": None}, r"arm_propensity None; it must lie in \[0, 1\]"),
+        ({"action_propensity": 1.5}, "action_propensity 1.5"),
+        ({"ladder": (Rung(["mini"]),)}, r"put Rung\(.*'mini'.* on the ladder, which is no Rung"),
+        ({"ladder": (Rung("mini", None, "mini"),)}, r"put Rung\(.*, which is no Rung"),
         ({"classification": None}, "without a Classification"),
         ({"ladder": (rung for rung in [Rung("mini")])}, "no Decision with a ladder"),
         ({"ladder": []}, "no Decision with a ladder"),
