@@ -121,7 +121,8 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
 
 def asked_choices(params: Mapping[str, Any]) -> int:
     """Return how many answers the caller asks for at once."""
-    return max([1, *(int(params[name] or 1) for name in _CHOICES.intersection(params))])
+    asked = _CHOICES.intersection(params)
+    return max([int(params[name] or 1) for name in asked]) if asked else 1
 
 
 def shown(value: object) -> str:

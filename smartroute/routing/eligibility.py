@@ -240,23 +240,27 @@ class Eligibility:
             needs=required_abilities(task),
             names=frozenset(params) if params else _NOTHING,
             effort=effort,
-            room=tokens_in + (asked_out or 0),
             asked_out=asked_out,
             most_out=None if asked_out is None else asked_out * choices,
             tied_to=tied_to,
             under_budget=under_budget,
             beyond=beyond_ceiling(params, task.messages) if under_budget else None,
         )
+        room = tokens_in + (asked_out or 0)
         tokens_in = _rounded(tokens_in)
         if task.preferred_model is not None:
             entries, ruled_out = self._with_preferred(task.preferred_model, offer)
-            return self._make_menu(entries, ruled_out, request, tokens_in, tokens_out, accept_at)
-        if request.room > offer.smallest_context_tokens:
-            return self._make_menu(offer.open, offer.ruled_out, request, tokens_in, tokens_out, accept_at)
-        key = (request._replace(room=0), tokens_in, tokens_out, accept_at)
+            return self._make_menu(entries, ruled_out, request, room, tokens_in, tokens_out, accept_at)
+        if room > offer.smallest_context_tokens:
+            return self._make_menu(
+                offer.open, offer.ruled_out, request, room, tokens_in, tokens_out, accept_at
+            )
+        key = (request, tokens_in, tokens_out, accept_at)
         menu = offer.menus.get(key)
         if menu is None:
-            menu = self._make_menu(offer.open, offer.ruled_out, request, tokens_in, tokens_out, accept_at)
+            menu = self._make_menu(
+                offer.open, offer.ruled_out, request, room, tokens_in, tokens_out, accept_at
+            )
             if len(offer.menus) >= _MENUS_KEPT:
                 offer.menus.clear()
             offer.menus[key] = menu
@@ -267,6 +271,7 @@ class Eligibility:
         entries: tuple[_Entry, ...],
         ruled_out: tuple[RuledOut, ...],
         request: _Request,
+        room: int,
         tokens_in: int,
         tokens_out: int,
         accept_at: float,
@@ -274,7 +279,7 @@ class Eligibility:
         candidates: list[tuple[float, _Entry, float | None, float | None, float | None]] = []
         refused: list[RuledOut] = []
         for entry in entries:
-            reason = request.reason_against(entry)
+            reason = request.reason_against(entry, room)
             if reason is not None:
                 refused.append(RuledOut(entry.name, reason))
                 continue
@@ -374,20 +379,19 @@ class _Request(NamedTuple):
     needs: frozenset[str]
     names: frozenset[str]
     effort: str | None
-    room: int
     asked_out: int | None
     most_out: int | None
     tied_to: str | None
     under_budget: bool
     beyond: str | None = None
 
-    def reason_against(self, entry: _Entry) -> str | None:
-        """Return why a model cannot take this request, None when it can."""
+    def reason_against(self, entry: _Entry, room: int) -> str | None:
+        """Return why a model cannot take this request, in a context of so many tokens; None when it can."""
         card = entry.card
         if not self.needs <= card.abilities:
             return f"cannot take {', '.join(sorted(self.needs - card.abilities))}"
-        if self.room > entry.context_tokens:
-            return f"context of {card.context_tokens} tokens is too small for about {self.room}"
+        if room > entry.context_tokens:
+            return f"context of {card.context_tokens} tokens is too small for about {room}"
         cap = card.max_output_tokens
         if self.asked_out is not None and cap is not None and self.asked_out > cap:
             return f"output cap of {cap} tokens is below the {self.asked_out} asked for"
