@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -118,6 +119,6 @@ class Emitter:
 def _surface(features: Features) -> dict[str, Any]:
     """Return the surface features that are not 0, with their version."""
     named = zip(Features._fields, features, strict=True)
-    found: dict[str, Any] = {name: value for name, value in named if value}
+    found: dict[str, Any] = dict(itertools.compress(named, features))
     found["features_version"] = FEATURES_VERSION
     return found

@@ -9,7 +9,7 @@ import json
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from smartroute.errors import ConfigError
@@ -183,9 +183,7 @@ class Ledger:
         """Note the confidence in an attempt's answer, found out after it was entered."""
         for index in range(len(self._attempts) - 1, -1, -1):
             if self._attempts[index] is attempt:
-                self._attempts[index] = replace(
-                    attempt, confidence=confidence.value, confidence_source=confidence.source
-                )
+                self._attempts[index] = attempt.believed(confidence)
                 return
 
 

@@ -339,6 +339,8 @@ def surcharge(params: Mapping[str, Any]) -> str | None:
     A service tier, speed or region with rates of its own, or a tool that the provider runs and bills by the
     call. None when tokens at the plain rates are the whole price. What stands in `extra_body` counts as well.
     """
+    if _CHARGED_APART.isdisjoint(params):
+        return None
     for place in (params, params.get("extra_body")):
         if not isinstance(place, Mapping):
             continue
@@ -369,6 +371,7 @@ _PLAIN_MODES = {
     "speed": ("", "standard"),
     "inference_geo": ("", "global", "not_available"),
 }
+_CHARGED_APART = frozenset({*_PLAIN_MODES, "web_search_options", "tools", "extra_body"})
 _BILLED_TOOLS = (
     "websearch",
     "filesearch",

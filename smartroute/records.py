@@ -534,6 +534,26 @@ class Attempt:
     confidence_source: str | None = None
     failure: Failure | None = None
 
+    def believed(self, confidence: Confidence) -> Attempt:
+        """Return this attempt with how far its answer may be believed."""
+        # In the order of the fields: `dataclasses.replace` takes three times as long, for each request.
+        return Attempt(
+            self.model,
+            self.purpose,
+            self.cost_usd,
+            self.latency_s,
+            self.started_at,
+            self.provider,
+            self.effort,
+            self.rung,
+            self.number,
+            self.usage,
+            self.finish_reason,
+            confidence.value,
+            confidence.source,
+            self.failure,
+        )
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Outcome:

@@ -37,18 +37,20 @@ class RunningTotals:
         """Count one outcome."""
         cost_usd = outcome.cost_usd
         unpriced = outcome.unpriced_attempts
+        model = outcome.model
+        confidence = outcome.confidence
         with self._lock:
             self._requests += 1
             self._escalations += outcome.escalated
             self._by_complexity[outcome.complexity.value] += 1
             self._cost_usd += cost_usd
             self._unpriced_attempts += unpriced
-            if outcome.model is None:
+            if model is None:
                 self._failures += 1
             else:
-                self._by_model[outcome.model] += 1
-            if outcome.confidence is not None:
-                self._confidence_sum += outcome.confidence
+                self._by_model[model] += 1
+            if confidence is not None:
+                self._confidence_sum += confidence
                 self._confidence_count += 1
             if outcome.answer is None:
                 self._compared_cost_usd += cost_usd

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import math
 import threading
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from smartroute.errors import ConfigError
 from smartroute.ledger import Budget, Ledger, input_ceiling_tokens, output_ceiling_tokens
-from smartroute.records import Call, Confidence, Failure, Reply, Timed, Usage
+from smartroute.records import Attempt, Call, Confidence, Failure, Reply, Timed, Usage
 
 
 def price(model, usage):
@@ -175,3 +176,10 @@ def test_the_output_ceiling_is_the_asked_or_the_capped_length_times_the_choices(
     assert output_ceiling_tokens({"max_completion_tokens": 70, "n": 3}, None) == 210
     assert output_ceiling_tokens({}, 4_096) == 4_096
     assert output_ceiling_tokens({}, None) is None
+
+
+def test_an_attempt_whose_answer_is_believed_keeps_all_else():
+    filled = {field.name: object() for field in dataclasses.fields(Attempt)}
+    believed = Attempt(**filled).believed(Confidence(0.75, "judge"))
+    kept = {name: getattr(believed, name) for name in filled}
+    assert kept == {**filled, "confidence": 0.75, "confidence_source": "judge"}

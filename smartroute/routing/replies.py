@@ -10,6 +10,7 @@ from smartroute.records import Failure, Reply, Usage
 
 _log = logging.getLogger("smartroute")
 _MOST_TOKENS = 10**12
+_WHOLE = frozenset({int})
 
 
 def usable(result: Reply | Failure) -> Reply | Failure:
@@ -62,4 +63,4 @@ def _is_sound(usage: object) -> bool:
     )
     if usage.surcharge is not None and not isinstance(usage.surcharge, str):
         return False
-    return all(type(count) is int and 0 <= count <= _MOST_TOKENS for count in counts)
+    return _WHOLE.issuperset(map(type, counts)) and min(counts) >= 0 and max(counts) <= _MOST_TOKENS
