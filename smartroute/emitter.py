@@ -31,7 +31,7 @@ class Emitter:
         self._sink: Sink | None = None
         self._ready = False
         self._hash_key: bytes | None = None
-        self._event: type[Event] | None = None
+        self._event_class: type[Event] | None = None
         self._lost = 0
 
     def emit(self, outcome: Outcome, features: Features) -> None:
@@ -58,11 +58,11 @@ class Emitter:
                 )
 
     def _event_of(self, outcome: Outcome, features: Features) -> Event:
-        if self._event is None:
+        if self._event_class is None:
             from smartroute.events import Event
 
-            self._event = Event
-        return self._event.of(
+            self._event_class = Event
+        return self._event_class.of(
             outcome,
             hash_key=self._hash_key,
             features=_surface(features),

@@ -15,8 +15,8 @@ from typing import Any
 from smartroute.errors import ConfigError
 from smartroute.locks import fork_safe_lock
 from smartroute.parameters import GOOGLE_LENGTHS, LENGTHS, asked_choices
-from smartroute.pricing import LONG_CACHE, cached_for_long, surcharge
 from smartroute.records import Attempt, Call, Confidence, Failure, Message, Timed, Usage
+from smartroute.surcharges import LONG_CACHE, cached_for_long, surcharge
 
 _log = logging.getLogger("smartroute")
 _PICO = 10**12
@@ -257,7 +257,7 @@ def _json_bytes(value: object) -> int:
     except Exception:  # noqa: BLE001  somebody else's object, or one nested too deeply
         try:
             text = repr(value)
-        except Exception:  # noqa: BLE001
+        except Exception:  # noqa: BLE001  and has no repr either
             return _BEYOND_MEASURE
     return len(text.encode("utf-8", "replace"))
 
