@@ -7,6 +7,8 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, TypeAlias
 
+from smartroute.surrogates import well_formed
+
 Scalar: TypeAlias = int | float | str | bool | None
 
 is_finite = math.isfinite
@@ -91,7 +93,7 @@ def _scalar(value: object) -> Scalar:
     if type(value) is int:
         return as_count(value)
     if isinstance(value, str):
-        return utf8_text(str(value))
+        return well_formed(str(value))
     try:
         return as_number(float(value))  # type: ignore[arg-type]
     except Exception:  # noqa: BLE001  somebody else's object
@@ -107,7 +109,7 @@ def clean(value: Any, depth: int = 0, budget: Iterator[int] | None = None) -> An
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, str):
-        return utf8_text(value)
+        return well_formed(value)
     if isinstance(value, int):
         return int(value) if value.bit_length() <= _MOST_BITS else None
     if isinstance(value, float):
@@ -133,12 +135,6 @@ _DEEPEST, _MOST_CLEANED, _MOST_BITS = 64, 100_000, 1_023
 def said(value: object) -> str:
     """Return the text of anything; of what has none, its type."""
     try:
-        return utf8_text(value if type(value) is str else str(value))
+        return well_formed(value if type(value) is str else str(value))
     except Exception:  # noqa: BLE001  somebody else's __str__
         return type(value).__name__
-
-
-def utf8_text(value: str) -> str:
-    if value.isascii():
-        return value
-    return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

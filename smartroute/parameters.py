@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smartroute.errors import TaskError
+from smartroute.surrogates import well_formed, well_formed_in
 
 _log = logging.getLogger("smartroute")
 _MOST_TOKENS = 1_000_000_000
@@ -203,28 +204,6 @@ def _make_sendable(params: dict[str, Any]) -> None:
 
 _ESCAPED_SURROGATE = "\\ud"
 """What every surrogate is written with in JSON of ASCII, those of a pair too."""
-
-
-def well_formed(text: str) -> str:
-    """Return the text with lone surrogates as U+FFFD, since no request could carry them."""
-    if text.isascii():
-        return text
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text
-
-
-def well_formed_in(value: Any) -> Any:
-    """Return a value of dicts and lists in which every text is well formed. Raises RecursionError."""
-    if isinstance(value, str):
-        return well_formed(value)
-    if isinstance(value, Mapping):
-        return {well_formed_in(name): well_formed_in(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [well_formed_in(inner) for inner in value]
-    return value
 
 
 def _as_json(value: object) -> object:

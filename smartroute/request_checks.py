@@ -7,7 +7,8 @@ from enum import StrEnum
 from typing import Any
 
 from smartroute.errors import TaskError
-from smartroute.parameters import shown, well_formed, well_formed_in
+from smartroute.parameters import shown
+from smartroute.surrogates import well_formed, well_formed_in
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 

@@ -22,8 +22,8 @@ from smartroute.confidence.phrases import (
     REFUSALS,
 )
 from smartroute.confidence.reported import unfenced
-from smartroute.parameters import well_formed
 from smartroute.records import Confidence, Probe, Reply, Task
+from smartroute.surrogates import well_formed
 
 SCORES: Mapping[str, float] = {
     "empty": 0.0,

@@ -14,11 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
 from smartroute.errors import ConfigError, SinkError
-from smartroute.event_values import utf8_text
 from smartroute.events import Event
 from smartroute.sinks.jsonl_source import recover
 from smartroute.sinks.losses import Losses
 from smartroute.sinks.sql_schema import COLUMNS, Schema, engine_for, printable_url
+from smartroute.surrogates import well_formed
 
 _log = logging.getLogger("smartroute")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
@@ -296,7 +296,7 @@ def _row(event: Event) -> dict[str, Any]:
     row["line"] = event.to_line().decode().rstrip("\n")
     # PostgreSQL's text holds no NUL; in the line JSON writes one as an escape.
     return {
-        name: utf8_text(value).replace("\0", "\ufffd") if isinstance(value, str) else value
+        name: well_formed(value).replace("\0", "\ufffd") if isinstance(value, str) else value
         for name, value in row.items()
     }
 
