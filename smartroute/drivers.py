@@ -172,7 +172,14 @@ def _start(provider: Provider, call: Call) -> Future[_Sent]:
     context = copy_context()
 
     def work() -> None:
-        future.set_result(context.run(_send, provider, call))
+        try:
+            sent = context.run(_send, provider, call)
+        except BaseException as error:  # noqa: BLE001  whatever it is, nobody may wait for ever
+            sent = (
+                Timed(Failure("unknown", f"the call ended in {type(error).__name__}", error=error), 0.0),
+                None,
+            )
+        future.set_result(sent)
 
     threading.Thread(target=work, name="smartroute-call", daemon=True).start()
     return future

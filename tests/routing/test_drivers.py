@@ -8,7 +8,7 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from smartroute import Catalogue, Confidence, ModelCard, ModelRouter, Price, SmartRouteError
+from smartroute import Catalogue, Confidence, ModelCard, ModelRouter, Price, SmartRouteError, drivers
 from smartroute.classify import LLMClassifier
 from smartroute.clock import Clock
 from smartroute.drivers import Driven, LiveDriver
@@ -23,7 +23,7 @@ from smartroute.errors import (
 )
 from smartroute.evaluation.replay import ReplayClock, replay
 from smartroute.ledger import Ledger
-from smartroute.records import Failure, Probe, Task, Timed, Usage, Wait
+from smartroute.records import Call, Calls, Failure, Probe, Task, Timed, Usage, Wait
 from smartroute.routing.retries import RetryPolicy
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
 
@@ -568,3 +568,14 @@ def test_the_overspending_check_catches_a_router_that_reserves_nothing():
     )
     router._budget.reserve = lambda usd: True
     assert spent_beyond(1e-3, [None] * 10, router)
+
+
+def test_a_call_in_a_thread_that_ends_outside_of_all_records_is_waited_for_no_longer(monkeypatch):
+    def escaping(provider, call):
+        raise MemoryError
+
+    monkeypatch.setattr(drivers, "_send", escaping)
+    call = Call(model="a", target="x/a", provider="x", messages=({"role": "user", "content": "hi"},))
+    replies, cut = drivers._send_in_threads(ScriptedProvider([]), Calls((call, call), 5.0))
+    assert [timed.result.kind for timed in replies] == ["unknown", "unknown"]
+    assert cut is None
