@@ -3,6 +3,9 @@
 Python raises an audit event before every connection and every look-up of a name, whoever asks and in whatever
 thread, so one audit hook sees them all. Audit hooks cannot be taken out again; outside a `no_network` block
 ours returns at once. Child processes, and event loops that bypass Python's sockets (uvloop), are not seen.
+
+With an audit hook and a tracer (coverage, a debugger) in one process, Python 3.11 may, rarely, kill a new
+thread ("Cannot install a trace function while another trace function is being installed").
 """
 
 from __future__ import annotations

@@ -7,15 +7,17 @@ take a fifth longer. The third driver, which performs them from a recording, is 
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
+from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from smartroute.clock import Clock
 from smartroute.errors import MalformedReplyError, ProviderTimeoutError
 from smartroute.records import Call, Calls, Failure, Outcome, Reply, Timed, Wait
 from smartroute.routing.escalation import Replies, Steps
+from smartroute.threads import apart
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -143,17 +145,20 @@ def _send_in_threads(provider: Provider, step: Calls) -> tuple[Replies, BaseExce
     from concurrent.futures import wait
 
     started = time.perf_counter()
-    pending = [_start(provider, call) for call in step.calls]
+    pending: list[Future[_Sent]] = []
     interruption: BaseException | None = None
     try:
+        for call in step.calls:
+            pending.append(_begun(provider, call))
         wait(pending, None if step.within_s is None else step.within_s + _GRACE_S)
     except BaseException as error:  # noqa: BLE001  a Ctrl-C; it is raised again when the ledger is whole
         interruption = error
     waited_s = time.perf_counter() - started
     settled: list[_Sent] = []
-    for call, future in zip(step.calls, pending, strict=True):
-        if future.done():
-            settled.append(future.result())
+    for call, future in zip_longest(step.calls, pending):
+        if future is not None and future.done():
+            failed = future.exception()
+            settled.append(future.result() if failed is None else (Timed(Failure.of(failed), waited_s), None))
         elif interruption is not None:
             settled.append((Timed(Failure.cancelled(), waited_s), None))
         else:
@@ -164,25 +169,16 @@ def _send_in_threads(provider: Provider, step: Calls) -> tuple[Replies, BaseExce
     )
 
 
-def _start(provider: Provider, call: Call) -> Future[_Sent]:
+def _begun(provider: Provider, call: Call) -> Future[_Sent]:
     from concurrent.futures import Future
-    from contextvars import copy_context
 
-    future: Future[_Sent] = Future()
-    context = copy_context()
-
-    def work() -> None:
-        try:
-            sent = context.run(_send, provider, call)
-        except BaseException as error:  # noqa: BLE001  whatever it is, nobody may wait for ever
-            sent = (
-                Timed(Failure("unknown", f"the call ended in {type(error).__name__}", error=error), 0.0),
-                None,
-            )
-        future.set_result(sent)
-
-    threading.Thread(target=work, name="smartroute-call", daemon=True).start()
-    return future
+    try:
+        return apart(partial(_send, provider, call), "smartroute-call")
+    except RuntimeError as error:  # no more threads, or the interpreter is ending
+        not_made = Failure("unknown", "no thread could be begun for the call", generated=False, error=error)
+        future: Future[_Sent] = Future()
+        future.set_result((Timed(not_made, 0.0), None))
+        return future
 
 
 def _send(provider: Provider, call: Call) -> _Sent:

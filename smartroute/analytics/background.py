@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from smartroute.errors import ConfigError, SinkError
+from smartroute.threads import begin
 
 _log = logging.getLogger("smartroute")
 _AT_EXIT_S = 10.0
@@ -102,13 +103,10 @@ class Background(Generic[T]):
         self._changed.notify_all()
         if self._thread is None or not self._thread.is_alive() or self._closing:
             self._closing = False
-            thread = threading.Thread(target=self._work, name=self._name, daemon=True)
             try:
-                thread.start()
+                self._thread = begin(self._work, self._name)
             except RuntimeError as error:  # no more threads, or the interpreter is ending: the items wait
                 _log.warning("%s cannot begin: %s", self._name, error)
-            else:
-                self._thread = thread
 
     def _work(self) -> None:
         while True:

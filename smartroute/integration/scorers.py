@@ -16,9 +16,9 @@ from smartroute.errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from smartroute.integration.apart import apart
 from smartroute.records import Call, Reply, Usage
 from smartroute.routing.escalation import SCORER
+from smartroute.threads import apart
 
 if TYPE_CHECKING:
     from smartroute.protocols import Provider

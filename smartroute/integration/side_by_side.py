@@ -12,9 +12,9 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from smartroute.integration.apart import apart
 from smartroute.locks import fork_safe_lock
 from smartroute.stats.intervals import Interval, wilson
+from smartroute.threads import apart
 
 if TYPE_CHECKING:
     import asyncio

@@ -19,6 +19,7 @@ from smartroute.sinks.jsonl_source import recover
 from smartroute.sinks.losses import Losses
 from smartroute.sinks.sql_schema import COLUMNS, Schema, engine_for, printable_url
 from smartroute.surrogates import well_formed
+from smartroute.threads import begin
 
 _log = logging.getLogger("smartroute")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0
@@ -85,8 +86,7 @@ class SqlSink:
                 self._changed.notify_all()
             if self._thread is None or not self._thread.is_alive():
                 self._closing = False
-                self._thread = threading.Thread(target=self._work, name="smartroute-sql", daemon=True)
-                self._thread.start()
+                self._thread = begin(self._work, "smartroute-sql")
                 _catch_sigterm()
 
     @property

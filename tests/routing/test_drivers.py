@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import threading
 from dataclasses import replace
 
 import pytest
@@ -570,7 +571,7 @@ def test_the_overspending_check_catches_a_router_that_reserves_nothing():
     assert spent_beyond(1e-3, [None] * 10, router)
 
 
-def test_a_call_in_a_thread_that_ends_outside_of_all_records_is_waited_for_no_longer(monkeypatch):
+def test_a_call_in_a_thread_that_ends_outside_of_all_records_is_a_failure(monkeypatch):
     def escaping(provider, call):
         raise MemoryError
 
@@ -579,3 +580,42 @@ def test_a_call_in_a_thread_that_ends_outside_of_all_records_is_waited_for_no_lo
     replies, cut = drivers._send_in_threads(ScriptedProvider([]), Calls((call, call), 5.0))
     assert [timed.result.kind for timed in replies] == ["unknown", "unknown"]
     assert cut is None
+
+
+def test_a_call_for_which_no_thread_can_be_begun_costs_nothing_and_ends_no_task(monkeypatch):
+    def full(thread):
+        raise RuntimeError("can't start new thread")
+
+    router = router_of([reply("good")], FrozenClock())
+    monkeypatch.setattr(threading.Thread, "start", full)
+    outcome = router.run("What is 2+2?", complexity_override="simple")
+    assert outcome.text == "good"
+    probing = [attempt for attempt in outcome.attempts if attempt.purpose != "answer"]
+    assert [(a.cost_usd, a.failure.message) for a in probing] == [
+        (0.0, "no thread could be begun for the call")
+    ] * 2
+    assert len(router.provider.calls) == 1
+
+    with pytest.raises(SmartRouteError) as told:
+        router.run("What is 2+2?", complexity_override="simple", timeout_s=5.0)
+    assert {a.failure.message for a in told.value.attempts} == {"no thread could be begun for the call"}
+    assert told.value.outcome.cost_usd == 0.0
+    assert len(router.provider.calls) == 1
+
+
+def test_an_interruption_while_threads_are_begun_leaves_a_whole_ledger(monkeypatch):
+    begun = []
+
+    def interrupted(thread, start=threading.Thread.start):
+        begun.append(thread)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        start(thread)
+
+    router = router_of([reply("good")], FrozenClock())
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        router.run("What is 2+2?", complexity_override="simple")
+    (event,) = router.config.sink.captured
+    assert [a["purpose"] for a in event.attempts] == ["answer", "sample", "judge"]
+    assert (event.attempts[2]["failure"], event.attempts[2]["cost_usd"]) == ("cancelled", None)
