@@ -62,21 +62,34 @@ class Background(Generic[T]):
             self._lose(item, f"{self._pending} others are waiting")
 
     def flush(self, timeout_s: float = 30.0) -> None:
-        """Wait until everything is done. Raises SinkError when that takes longer, or cannot be."""
+        """Wait until everything is done. Raises SinkError when that takes longer.
+
+        Where no thread can be begun (Python 3.12 and later begin none at exit) it is done in this one.
+        """
         ends = time.monotonic() + timeout_s
+        if self._thread is threading.current_thread():
+            return
         with self._changed:
-            if self._thread is threading.current_thread():
-                return
             if self._waiting:
                 self._wake()
-            while self._waiting or self._busy:
+        while True:
+            with self._changed:
+                if not self._waiting and not self._busy:
+                    return
                 left_s = ends - time.monotonic()
-                if left_s <= 0 or self._thread is None or not self._thread.is_alive():
+                if left_s <= 0:
                     raise SinkError(
                         f"{len(self._waiting) + self._busy} still wait for {self._name}, which has had "
-                        f"{timeout_s:g} s or cannot run"
+                        f"{timeout_s:g} s"
                     )
-                self._changed.wait(left_s)
+                if self._busy or self._works():
+                    self._changed.wait(left_s)
+                    continue
+                self._thread = threading.current_thread()
+                item = self._next()
+            self._do(item)
+            with self._changed:
+                self._thread = None
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Do what waits, and end the thread. The next item begins another. Raises as `flush` does."""
@@ -101,12 +114,16 @@ class Background(Generic[T]):
     def _wake(self) -> None:
         self._awake = True
         self._changed.notify_all()
-        if self._thread is None or not self._thread.is_alive() or self._closing:
-            self._closing = False
-            try:
-                self._thread = begin(self._work, self._name)
-            except RuntimeError as error:  # no more threads, or the interpreter is ending: the items wait
-                _log.warning("%s cannot begin: %s", self._name, error)
+        if self._works():
+            return
+        self._closing = False
+        try:
+            self._thread = begin(self._work, self._name)
+        except RuntimeError as error:  # no more threads, or the interpreter is ending: the items wait
+            _log.warning("%s has no thread, and works at a flush or at exit: %s", self._name, error)
+
+    def _works(self) -> bool:
+        return self._thread is not None and self._thread.is_alive() and not self._closing
 
     def _work(self) -> None:
         while True:
@@ -118,16 +135,22 @@ class Background(Generic[T]):
                 if not self._waiting:
                     self._awake = False
                     continue
-                item = self._waiting.popleft()
-                self._busy += 1
-            try:
-                self._act(item)
-            except BaseException as error:  # noqa: BLE001  the thread must outlive any one item, a SystemExit too
-                self._lose(item, str(error) if isinstance(error, SinkError) else type(error).__name__)
-            finally:
-                with self._changed:
-                    self._busy -= 1
-                    self._changed.notify_all()
+                item = self._next()
+            self._do(item)
+
+    def _next(self) -> T:
+        self._busy += 1
+        return self._waiting.popleft()
+
+    def _do(self, item: T) -> None:
+        try:
+            self._act(item)
+        except BaseException as error:  # noqa: BLE001  the thread must outlive any one item, a SystemExit too
+            self._lose(item, str(error) if isinstance(error, SinkError) else type(error).__name__)
+        finally:
+            with self._changed:
+                self._busy -= 1
+                self._changed.notify_all()
 
     def _leaving(self) -> bool:
         """Return whether this thread is done for: the queue is closed, or another thread has taken over."""

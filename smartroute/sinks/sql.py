@@ -84,9 +84,12 @@ class SqlSink:
             self._pending.append(event)
             if len(self._pending) == 1 or len(self._pending) >= self._batch:
                 self._changed.notify_all()
-            if self._thread is None or not self._thread.is_alive():
+            if not self._works():
                 self._closing = False
-                self._thread = begin(self._work, "smartroute-sql")
+                try:
+                    self._thread = begin(self._work, "smartroute-sql")
+                except RuntimeError as error:  # no more threads, or the interpreter is ending: a flush writes
+                    _log.warning("no thread writes: events wait for a flush or the exit: %s", error)
                 _catch_sigterm()
 
     @property
@@ -95,20 +98,43 @@ class SqlSink:
         return self._losses.count
 
     def flush(self, timeout_s: float = 30.0) -> None:
-        """Wait until every event is committed. Raises SinkError when it takes longer, or some were lost."""
+        """Wait until every event is committed. Raises SinkError when it takes longer, or some were lost.
+
+        Where no thread writes (Python 3.12 and later begin none at exit) this one does, and a batch that
+        fails is an error at once.
+        """
         ends = time.monotonic() + timeout_s
         with self._changed:
             self._hurried = True
             self._changed.notify_all()
-            while self._pending:
-                left = ends - time.monotonic()
-                if left <= 0 or self._thread is None or not self._thread.is_alive():
-                    raise SinkError(
-                        f"{len(self._pending)} events still wait for {printable_url(self._engine)}"
-                        f"{self._waits_because}"
-                    )
-                self._changed.wait(min(left, 0.5))
-            self._losses.report()
+        while True:
+            with self._changed:
+                if not self._pending:
+                    self._losses.report()
+                    return
+                left_s = ends - time.monotonic()
+                if left_s <= 0:
+                    raise self._waiting()
+                if self._works():
+                    self._changed.wait(min(left_s, 0.5))
+                    continue
+                self._thread = threading.current_thread()
+                batch = self._next_batch()
+            try:
+                self._settle(len(batch), self._write(batch))
+            except Exception as error:  # noqa: BLE001  whatever a driver raises
+                self._waits_because = f": {_reason(error)}"
+                raise self._waiting() from None
+            finally:
+                self._thread = None
+
+    def _works(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def _waiting(self) -> SinkError:
+        return SinkError(
+            f"{len(self._pending)} events still wait for {printable_url(self._engine)}{self._waits_because}"
+        )
 
     def close(self) -> None:
         """Write what waits, and let the connection go. The next event opens it again."""
@@ -135,8 +161,7 @@ class SqlSink:
                 strangers = self._write(batch)
             except Exception as error:  # noqa: BLE001  whatever a driver raises; the events wait for it to pass
                 self._ready = False  # it may come back without its tables
-                # Only our own words: a driver's may hold a password.
-                reason = str(error) if isinstance(error, SinkError) else type(error).__name__
+                reason = _reason(error)
                 if pause_s == _FIRST_PAUSE_S:
                     _log.warning("events wait: %s (%s)", printable_url(self._engine), reason)
                 with self._changed:
@@ -289,6 +314,11 @@ class SqlSource:
     def address(self) -> str:
         """Where the database is, without a password."""
         return printable_url(self._engine)
+
+
+def _reason(error: Exception) -> str:
+    """Return why a batch was not written, in our own words: a driver's may hold a password."""
+    return str(error) if isinstance(error, SinkError) else type(error).__name__
 
 
 def _row(event: Event) -> dict[str, Any]:

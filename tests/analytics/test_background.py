@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+from unittest.mock import Mock
 
 import pytest
 
@@ -90,22 +92,55 @@ def test_a_flush_that_takes_too_long_says_how_many_wait():
     queue.flush()
 
 
-def test_a_thread_that_cannot_begin_is_said_and_not_waited_for(monkeypatch, caplog):
-    """As when the interpreter is ending."""
+@pytest.fixture
+def no_threads(monkeypatch):
+    """As when the interpreter is ending, from Python 3.12 on."""
 
     def refuse(thread):
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    done = []
-    queue = made(done.append)
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_where_no_thread_can_begin_a_flush_does_what_waits(caplog):
+    done, lost = [], []
+    queue = made(lambda item: (queue.flush(600), done.append(1 // item)), lost=lost)
+    for number in (1, 0, 1):
+        queue.put(number)
+    assert "a test has no thread, and works at a flush or at exit: can't create new thread" in caplog.text
+    assert done == []
+    queue.flush(600)
+    assert (done, lost, queue.idle) == ([1, 1], [(0, "ZeroDivisionError")], True)
+
+
+def test_two_that_flush_without_a_thread_do_each_item_once_and_the_next_item_begins_one(monkeypatch):
+    done, go = [], threading.Event()
+    queue = made(lambda item: (go.wait(10), done.append(item)))
     with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        queue.put(1)
-        with pytest.raises(SinkError, match="cannot run"):
-            queue.flush(600)
-    assert "a test cannot begin: can't create new thread" in caplog.text
+        patch.setattr("smartroute.analytics.background.begin", Mock(side_effect=RuntimeError("no more")))
+        for number in range(20):
+            queue.put(number)
+        flushing = [threading.Thread(target=queue.flush) for _ in range(2)]
+        for thread in flushing:
+            thread.start()
+        go.set()
+        for thread in flushing:
+            thread.join(30)
+        assert sorted(done) == list(range(20))
+    queue.put(20)
     queue.flush()
-    assert done == [1]
+    assert done[-1] == 20
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_a_flush_without_a_thread_begins_no_item_when_time_is_up():
+    queue = made(lambda item: time.sleep(0.1))
+    for number in range(3):
+        queue.put(number)
+    with pytest.raises(SinkError, match="2 still wait for a test"):
+        queue.flush(0.05)
+    queue.flush()
 
 
 def test_a_flush_from_within_does_not_wait_for_itself():

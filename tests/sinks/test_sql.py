@@ -15,6 +15,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from typer.testing import CliRunner
@@ -562,6 +563,42 @@ for name in "abc":
     )
     assert done.returncode == 0
     assert re.search("at exit: 3 events still wait for .*: OperationalError", done.stderr)
+
+
+def test_what_comes_when_no_thread_can_begin_is_written_by_a_flush(url, monkeypatch, caplog):
+    """As at the end of a process, from Python 3.12 on."""
+    sink = SqlSink(url, batch=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+        for name in "abc":
+            sink.emit(an_event(name))
+        assert "events wait for a flush or the exit: can't start new thread" in caplog.text
+        sink.flush()
+    assert ids(url) == ["a", "b", "c"]
+    sink.emit(an_event("d"))
+    sink.close()
+    assert ids(url) == ["a", "b", "c", "d"]
+
+
+def test_without_a_thread_a_database_that_is_away_is_an_error_at_once(monkeypatch):
+    monkeypatch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+    sink = SqlSink("postgresql://nobody@127.0.0.1:9/nothing")
+    sink.emit(an_event("a"))
+    for _ in range(2):
+        with pytest.raises(SinkError, match=r"1 events still wait for .*: OperationalError"):
+            sink.flush(600)
+
+
+def test_an_event_of_the_processes_last_moment_is_written(url):
+    program = f"""
+import atexit
+import smartroute.sinks.sql as sql
+from smartroute.events import Event
+sink = sql.SqlSink({url!r})
+atexit.register(lambda: sink.emit(Event(2, "outcome", "a", "a", {_NOON!r}, False)))
+"""
+    subprocess.run([sys.executable, "-c", program], timeout=60, check=True)
+    assert ids(url) == ["a"]
 
 
 def test_emitting_never_waits_for_a_server_that_says_nothing():
