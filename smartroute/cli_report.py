@@ -190,7 +190,9 @@ def _bar(*, in_bytes: bool) -> Iterator[Progress]:
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeRemainingColumn())
     least = _WORTH_A_BAR_BYTES if in_bytes else _WORTH_A_BAR_EVENTS
     quiet = not console.is_terminal or console.is_dumb_terminal
-    with Bar(*columns, console=console, transient=True, disable=quiet) as bar:
+    bar = Bar(*columns, console=console, transient=True, disable=quiet)
+    # Not even entered where it is disabled: up to rich 14.2 it would end with an empty line.
+    with contextlib.nullcontext() if quiet else bar:
         task: TaskID | None = None
 
         def progress(done: int, whole: int) -> None:
