@@ -467,41 +467,43 @@ def test_a_writer_that_is_killed_loses_nothing_that_was_acknowledged(url):
 
 
 _ENDS = {
-    # The last lines of a program, what it does to handlers before the sink and after it, and how it ends.
-    "return": ("", "", "", 0),
-    "exit": ("sys.exit(0)", "", "", 0),
-    "an exception": ("raise SystemExit(3)", "", "", 3),
+    # The last lines of a program, what it does to handlers before the sink and after it, and how it may end.
+    "return": ("", "", "", {0}),
+    "exit": ("sys.exit(0)", "", "", {0}),
+    "an exception": ("raise SystemExit(3)", "", "", {3}),
     "Ctrl-C": (
         "os.kill(os.getpid(), signal.SIGINT); time.sleep(30)",
         # A shell that runs us in the background has it ignored, and children inherit that.
         "signal.signal(signal.SIGINT, signal.default_int_handler)",
         "",
-        -signal.SIGINT,
+        # CPython forgets that it was a Ctrl-C when anything calls eval or exec with text after it, as
+        # SQLAlchemy may for its first statement: then it is 1.
+        {-signal.SIGINT, 1},
     ),
-    "SIGTERM": ("terminate()", "", "", -signal.SIGTERM),
-    "SIGTERM, a handler before": ("terminate()", "signal.signal(signal.SIGTERM, go)", "", 7),
-    "SIGTERM, a handler after": ("terminate()", "", "signal.signal(signal.SIGTERM, go)", 7),
+    "SIGTERM": ("terminate()", "", "", {-signal.SIGTERM}),
+    "SIGTERM, a handler before": ("terminate()", "signal.signal(signal.SIGTERM, go)", "", {7}),
+    "SIGTERM, a handler after": ("terminate()", "", "signal.signal(signal.SIGTERM, go)", {7}),
     "SIGTERM, a handler that goes on to the one before": (
         "terminate()",
         "",
         "was = signal.getsignal(signal.SIGTERM); told = []\n"
         "def chain(*args): told.append(1); assert len(told) == 1; was(*args)\n"
         "signal.signal(signal.SIGTERM, chain)",
-        -signal.SIGTERM,
+        {-signal.SIGTERM},
     ),
     "SIGTERM, ignored": (
         "terminate(0.1); sys.exit(5)",
         "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
         "",
-        5,
+        {5},
     ),
     "SIGTERM to an event loop": (
         "asyncio.run(serve())",
         "",
         "",
-        6,
+        {6},
     ),
-    "SIGTERM, other threads emit": ("terminate()", "emit = in_a_thread", "", -signal.SIGTERM),
+    "SIGTERM, other threads emit": ("terminate()", "emit = in_a_thread", "", {-signal.SIGTERM}),
 }
 
 
@@ -509,7 +511,7 @@ _ENDS = {
 def test_what_waits_is_written_when_the_process_ends(tmp_path, end):
     """With a linger of an hour nothing is written before the end."""
     url = f"sqlite:///{tmp_path / 'events.sqlite'}"
-    last, before, after, code = _ENDS[end]
+    last, before, after, codes = _ENDS[end]
     program = f"""
 import asyncio, os, signal, sys, threading, time
 from smartroute.events import Event
@@ -545,7 +547,7 @@ for name in "abc":
 {last}
 """
     done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False, capture_output=True)
-    assert done.returncode == code, done.stderr.decode()
+    assert done.returncode in codes, done.stderr.decode()
     assert ids(url) == ["a", "b", "c"]
 
 
