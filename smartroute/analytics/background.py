@@ -64,7 +64,7 @@ class Background(Generic[T]):
     def flush(self, timeout_s: float = 30.0) -> None:
         """Wait until everything is done. Raises SinkError when that takes longer.
 
-        Where no thread can be begun (Python 3.12 and later begin none at exit) it is done in this one.
+        Where no thread can be begun (Python 3.12 begins none at exit) it is done in this one.
         """
         ends = time.monotonic() + timeout_s
         if self._thread is threading.current_thread():

@@ -100,8 +100,8 @@ class SqlSink:
     def flush(self, timeout_s: float = 30.0) -> None:
         """Wait until every event is committed. Raises SinkError when it takes longer, or some were lost.
 
-        Where no thread writes (Python 3.12 and later begin none at exit) this one does, and a batch that
-        fails is an error at once.
+        Where no thread writes (Python 3.12 begins none at exit) this one does, and a batch that fails is an
+        error at once.
         """
         ends = time.monotonic() + timeout_s
         with self._changed:

@@ -94,7 +94,7 @@ def test_a_flush_that_takes_too_long_says_how_many_wait():
 
 @pytest.fixture
 def no_threads(monkeypatch):
-    """As when the interpreter is ending, from Python 3.12 on."""
+    """As when the interpreter of Python 3.12 is ending."""
 
     def refuse(thread):
         raise RuntimeError("can't create new thread at interpreter shutdown")

@@ -568,7 +568,7 @@ for name in "abc":
 
 
 def test_what_comes_when_no_thread_can_begin_is_written_by_a_flush(url, monkeypatch, caplog):
-    """As at the end of a process, from Python 3.12 on."""
+    """As at the end of a process on Python 3.12."""
     sink = SqlSink(url, batch=2)
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
