@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import logging
 import os
 import threading
@@ -45,7 +46,7 @@ class Background(Generic[T]):
         self._changed = threading.Condition()
         self._waiting: deque[T] = deque()
         self._thread: threading.Thread | None = None
-        self._awake = self._closing = False
+        self._awake = self._closing = self._told = False
         self._busy = 0
         self.lost = 0
         self._reported = 0
@@ -87,9 +88,11 @@ class Background(Generic[T]):
                     continue
                 self._thread = threading.current_thread()
                 item = self._next()
-            self._do(item)
-            with self._changed:
-                self._thread = None
+            try:
+                self._do(item)
+            finally:
+                with self._changed:
+                    self._thread = None
 
     def close(self, timeout_s: float = 30.0) -> None:
         """Do what waits, and end the thread. The next item begins another. Raises as `flush` does."""
@@ -120,7 +123,11 @@ class Background(Generic[T]):
         try:
             self._thread = begin(self._work, self._name)
         except RuntimeError as error:  # no more threads, or the interpreter is ending: the items wait
-            _log.warning("%s has no thread, and works at a flush or at exit: %s", self._name, error)
+            if not self._told:
+                _log.warning("%s has no thread, and works at a flush or at exit: %s", self._name, error)
+            self._told = True
+        else:
+            self._told = False
 
     def _works(self) -> bool:
         return self._thread is not None and self._thread.is_alive() and not self._closing
@@ -136,7 +143,9 @@ class Background(Generic[T]):
                     self._awake = False
                     continue
                 item = self._next()
-            self._do(item)
+            # The thread must outlive any one item.
+            with contextlib.suppress(KeyboardInterrupt):
+                self._do(item)
 
     def _next(self) -> T:
         self._busy += 1
@@ -145,8 +154,10 @@ class Background(Generic[T]):
     def _do(self, item: T) -> None:
         try:
             self._act(item)
-        except BaseException as error:  # noqa: BLE001  the thread must outlive any one item, a SystemExit too
+        except BaseException as error:
             self._lose(item, str(error) if isinstance(error, SinkError) else type(error).__name__)
+            if isinstance(error, KeyboardInterrupt):  # whoever flushes in the main thread may be interrupted
+                raise
         finally:
             with self._changed:
                 self._busy -= 1

@@ -89,7 +89,9 @@ class SqlSink:
                 try:
                     self._thread = begin(self._work, "smartroute-sql")
                 except RuntimeError as error:  # no more threads, or the interpreter is ending: a flush writes
-                    _log.warning("no thread writes: events wait for a flush or the exit: %s", error)
+                    if not self._waits_because:
+                        _log.warning("no thread writes: events wait for a flush or the exit: %s", error)
+                    self._waits_because = ": no thread writes"
                 _catch_sigterm()
 
     @property
@@ -119,12 +121,15 @@ class SqlSink:
                     self._changed.wait(min(left_s, 0.5))
                     continue
                 self._thread = threading.current_thread()
+                self._hurried = True
                 batch = self._next_batch()
             try:
-                self._settle(len(batch), self._write(batch))
+                strangers = self._write(batch)
             except Exception as error:  # noqa: BLE001  whatever a driver raises
-                self._waits_because = f": {_reason(error)}"
+                self._failed(error)
                 raise self._waiting() from None
+            else:
+                self._settle(len(batch), strangers)
             finally:
                 self._thread = None
 
@@ -160,19 +165,16 @@ class SqlSink:
             try:
                 strangers = self._write(batch)
             except Exception as error:  # noqa: BLE001  whatever a driver raises; the events wait for it to pass
-                self._ready = False  # it may come back without its tables
-                reason = _reason(error)
+                reason = self._failed(error)
                 if pause_s == _FIRST_PAUSE_S:
                     _log.warning("events wait: %s (%s)", printable_url(self._engine), reason)
                 with self._changed:
-                    self._waits_because = f": {reason}"
                     if self._closing:
                         return
                     self._changed.wait(pause_s)
                 pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
             else:
                 pause_s = _FIRST_PAUSE_S
-                self._waits_because = ""
                 self._settle(len(batch), strangers)
 
     def _next_batch(self) -> list[Event]:
@@ -189,9 +191,17 @@ class SqlSink:
                 self._changed.wait(left_s)
             return [self._pending[place] for place in range(min(self._batch, len(self._pending)))]
 
+    def _failed(self, error: Exception) -> str:
+        """Note and return why a batch was not written, in our words: a driver's may hold a password."""
+        self._ready = False  # the database may come back without its tables
+        reason = str(error) if isinstance(error, SinkError) else type(error).__name__
+        self._waits_because = f": {reason}"
+        return reason
+
     def _settle(self, n: int, strangers: int) -> None:
         """Take the written events off the queue, and count those that the log does not take."""
         with self._changed:
+            self._waits_because = ""
             for _ in range(n):
                 self._pending.popleft()
             for _ in range(strangers):
@@ -314,11 +324,6 @@ class SqlSource:
     def address(self) -> str:
         """Where the database is, without a password."""
         return printable_url(self._engine)
-
-
-def _reason(error: Exception) -> str:
-    """Return why a batch was not written, in our own words: a driver's may hold a password."""
-    return str(error) if isinstance(error, SinkError) else type(error).__name__
 
 
 def _row(event: Event) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 import threading
-import time
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import pytest
@@ -134,13 +134,46 @@ def test_two_that_flush_without_a_thread_do_each_item_once_and_the_next_item_beg
 
 
 @pytest.mark.usefixtures("no_threads")
-def test_a_flush_without_a_thread_begins_no_item_when_time_is_up():
-    queue = made(lambda item: time.sleep(0.1))
+def test_a_flush_without_a_thread_begins_no_item_when_time_is_up(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr("smartroute.analytics.background.time", SimpleNamespace(monotonic=lambda: now[0]))
+    queue = made(lambda item: now.append(now.pop() + 10.0))
     for number in range(3):
         queue.put(number)
-    with pytest.raises(SinkError, match="2 still wait for a test"):
-        queue.flush(0.05)
+    with pytest.raises(SinkError, match="1 still wait for a test, which has had 15 s"):
+        queue.flush(15.0)
     queue.flush()
+    assert (queue.idle, now) == (True, [30.0])
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_a_flush_in_ones_own_thread_can_be_interrupted_and_loses_one_item(caplog):
+    def interrupted(item):
+        if item == 1:
+            raise KeyboardInterrupt
+
+    lost = []
+    queue = made(interrupted, lost=lost)
+    for number in range(3):
+        queue.put(number)
+    assert caplog.text.count("has no thread") == 1
+    with pytest.raises(KeyboardInterrupt):
+        queue.flush()
+    queue.flush()
+    assert (lost, queue.idle) == ([(1, "KeyboardInterrupt")], True)
+
+
+def test_a_thread_outlives_an_item_that_is_interrupted():
+    def interrupted(item):
+        raise KeyboardInterrupt
+
+    lost = []
+    queue = made(interrupted, lost=lost)
+    for number in range(2):
+        queue.put(number)
+        queue.flush()
+    assert lost == [(0, "KeyboardInterrupt"), (1, "KeyboardInterrupt")]
+    assert queue._thread.is_alive()
 
 
 def test_a_flush_from_within_does_not_wait_for_itself():

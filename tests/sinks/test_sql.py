@@ -574,7 +574,7 @@ def test_what_comes_when_no_thread_can_begin_is_written_by_a_flush(url, monkeypa
         patch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
         for name in "abc":
             sink.emit(an_event(name))
-        assert "events wait for a flush or the exit: can't start new thread" in caplog.text
+        assert caplog.text.count("events wait for a flush or the exit: can't start new thread") == 1
         sink.flush()
     assert ids(url) == ["a", "b", "c"]
     sink.emit(an_event("d"))
