@@ -26,7 +26,7 @@ from event_write import KEY, an_outcome
 from rounds import interleave, paired
 
 from smartroute.analytics import Analytics, Filter
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import SqlSink, SqlSource
 from smartroute.sinks.sql import _row
 from smartroute.sinks.sql_schema import COLUMNS

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from smartroute.events import Event, encode_json, encoder
+from smartroute.events.event import Event, encode_json, encoder
 from smartroute.records import (
     Attempt,
     Classification,

@@ -71,7 +71,7 @@ async def measure(rounds: int, calls: Mapping[int, int], folder: Path) -> dict[s
     import litellm
 
     decision = plain.decide(PROMPT, kind="score", **PARAMETERS)
-    target = plain.catalogue.card(decision.ladder[0].model).target
+    target = plain.catalog.card(decision.ladder[0].model).target
     messages = [{"role": "user", "content": PROMPT}]
     made = 0
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from event_write import KEY, an_outcome
 
-from smartroute.events import Event, encode_json
+from smartroute.events.event import Event, encode_json
 from smartroute.sinks.jsonl_source import MARKER
 
 START_S = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from smartroute import Catalogue, ModelCard, ModelRouter, Price, PriceTable
+from smartroute import Catalog, ModelCard, ModelRouter, Price, PriceTable
 from smartroute.sinks import MemorySink
 from smartroute.testing import ScriptedProvider, reply
 
@@ -14,8 +14,8 @@ else:
     print("No key is set, so a script stands for the models: answers and figures are simulated.")
 provider = None if keys else ScriptedProvider(lambda call: reply("82", input_tokens=30, output_tokens=1))
 
-own = Catalogue.from_file(Path(__file__).with_name("models.toml"))
-catalogue = Catalogue.default().with_cards(
+own = Catalog.from_file(Path(__file__).with_name("models.toml"))
+catalog = Catalog.default().with_cards(
     *own,
     ModelCard(
         "laptop-qwen",
@@ -29,7 +29,7 @@ catalogue = Catalogue.default().with_cards(
 contract = PriceTable({"gpt-6-luna": Price(0.08, 0.4, source="our contract", as_of="2026-11-01")})
 
 log = MemorySink()  # the default log is for traffic of your own
-with ModelRouter(catalogue=catalogue, prices=contract, provider=provider, sink=log, max_usd=0.25) as router:
+with ModelRouter(catalog=catalog, prices=contract, provider=provider, sink=log, max_usd=0.25) as router:
     print("\nUSD per million tokens in and out, and where the figure is from:")
     for name in ("gpt-4o", "team-llama", "laptop-qwen", "gpt-6-luna", "claude-haiku-5-5"):
         price = router.prices.price(name)

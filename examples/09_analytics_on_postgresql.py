@@ -14,8 +14,8 @@ from pathlib import Path
 
 from smartroute import ModelRouter, RouterConfig
 from smartroute.analytics import Analytics, compose
-from smartroute.catalogue import Catalogue
-from smartroute.dashboard.report_forms import markdown
+from smartroute.catalog import Catalog
+from smartroute.dashboard.report_formats import markdown
 from smartroute.errors import ConfigError, SinkError
 from smartroute.records import Call, Reply
 from smartroute.sinks import SqlSource
@@ -96,7 +96,7 @@ with tempfile.TemporaryDirectory() as folder:
         requests = f"{figures.requests} requests, ${figures.cost_usd:.6f}"
         print(f"  {model:17} {tenant}  {requests}, thought {quality:.0%} good")
 
-    report = compose(analytics, prices=Catalogue.default().prices(), group_by=("model", "tenant"))
+    report = compose(analytics, prices=Catalog.default().prices(), group_by=("model", "tenant"))
     print(f"\n{markdown(report)}")
     log.close()
 

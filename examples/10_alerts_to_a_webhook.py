@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from smartroute import ModelRouter
 from smartroute.analytics import DEFAULT_RULES, AlertSink, Watch, Webhook, budget_rule
-from smartroute.analytics.webhook import KEY, SIGNATURE, verify
+from smartroute.analytics.alerts.webhook import KEY, SIGNATURE, verify
 from smartroute.clock import Clock
 from smartroute.errors import LedgerError, ProviderUnavailableError
 from smartroute.records import Call, Reply

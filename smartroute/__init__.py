@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from smartroute._moved import forward_old_paths, missing_name
 from smartroute.errors import (
     AllModelsFailedError,
     BudgetExceededError,
@@ -32,16 +33,18 @@ from smartroute.records import (
 )
 
 if TYPE_CHECKING:
-    from smartroute.catalogue import Catalogue, ModelCard
+    from smartroute.catalog import Catalog, ModelCard
     from smartroute.config import RouterConfig
-    from smartroute.pricing import Price, PriceTable
+    from smartroute.pricing.price import Price, PriceTable
     from smartroute.router import ModelRouter
 
 __version__ = "0.1.0"
 
+forward_old_paths()
+
 _LAZY = {
-    "Catalogue": "catalogue",
-    "ModelCard": "catalogue",
+    "Catalog": "catalog",
+    "ModelCard": "catalog",
     "RouterConfig": "config",
     "Price": "pricing",
     "PriceTable": "pricing",
@@ -52,7 +55,7 @@ __all__ = [
     "AllModelsFailedError",
     "Attempt",
     "BudgetExceededError",
-    "Catalogue",
+    "Catalog",
     "Classification",
     "Confidence",
     "ConfigError",
@@ -81,7 +84,7 @@ if not TYPE_CHECKING:  # else a type checker believes that every name is to be h
     def __getattr__(name: str) -> Any:
         module = _LAZY.get(name)
         if module is None:
-            raise AttributeError(f"module 'smartroute' has no attribute {name!r}")
+            raise missing_name("smartroute", name)
         from importlib import import_module
 
         value = getattr(import_module(f"smartroute.{module}"), name)

@@ -18,7 +18,7 @@ def main() -> None:
             f'the smartroute command needs typer and rich ({error}): pip install "smartroute[cli]"\n'
         )
         raise SystemExit(1) from None
-    from smartroute.cli import app
+    from smartroute.cli.app import app
 
     try:
         app(prog_name="smartroute")

@@ -12,10 +12,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from smartroute.catalogue import Catalogue
+from smartroute.catalog import Catalog
 from smartroute.clock import Clock
 from smartroute.errors import ConfigError
-from smartroute.pricing import PriceTable
+from smartroute.pricing.price import PriceTable
 from smartroute.routing.retries import RetryPolicy
 from smartroute.sinks.locations import is_database, log_place
 
@@ -35,7 +35,7 @@ class RouterConfig(BaseModel):
     """Confidence from which an answer is accepted; below it the next rung is asked."""
     escalate: bool = True
     """False: no answer is doubted, the ladder only replaces rungs that fail."""
-    cost_optimisation: bool = True
+    cost_optimization: bool = True
     """False: quality first, one tier higher."""
     smart_routing: bool = True
     """False: everything goes to the baseline model."""
@@ -52,10 +52,10 @@ class RouterConfig(BaseModel):
     """The model that savings are measured against; by default the cheapest standard one with a key."""
     providers: tuple[str, ...] | None = None
     """The providers that may be called; None means all."""
-    catalogue: Catalogue | str | Path | None = None
-    """The models; a path is read as TOML or JSON and added to the default catalogue."""
+    catalog: Catalog | str | Path | None = None
+    """The models; a path is read as TOML or JSON and added to the default catalog."""
     prices: PriceTable | None = None
-    """Prices that win over the catalogue's."""
+    """Prices that win over the catalog's."""
     classifier: Any = None
     strategy: Any = None
     estimator: Any = None
@@ -106,13 +106,11 @@ class RouterConfig(BaseModel):
             raise ValueError(f"must be a list of names, such as [{value!r}]")
         return tuple(value) if isinstance(value, list | set | frozenset) else value
 
-    @field_validator("catalogue", mode="before")
+    @field_validator("catalog", mode="before")
     @classmethod
     def _models(cls, value: Any) -> Any:
-        if value is not None and (not isinstance(value, Catalogue | str | Path) or value == ""):
-            raise ValueError(
-                "must be a Catalogue, such as Catalogue.of([ModelCard(...)]), or the path of a file"
-            )
+        if value is not None and (not isinstance(value, Catalog | str | Path) or value == ""):
+            raise ValueError("must be a Catalog, such as Catalog.of([ModelCard(...)]), or the path of a file")
         return value
 
     @field_validator("prices", mode="before")
@@ -236,14 +234,14 @@ class RouterConfig(BaseModel):
     def from_file(cls, path: str | Path, **settings: Any) -> RouterConfig:
         """Return the configuration in a TOML file: settings at the top level or under [smartroute].
 
-        Keyword settings win over the file. A relative `catalogue` or `log_path` is relative to the file.
+        Keyword settings win over the file. A relative `catalog` or `log_path` is relative to the file.
         """
         found = settings_in(path)
         file = Path(path)
         found.pop("alerts", None)  # the thresholds of whoever watches the log: see rules_from_file
         if isinstance(found.get("retry"), Mapping):
             found["retry"] = _retry(found["retry"], file)
-        for name in ("catalogue", "log_path"):
+        for name in ("catalog", "log_path"):
             text = found.get(name)
             if isinstance(text, str) and text.strip() and not is_database(text):
                 found[name] = file.parent / Path(text).expanduser()
@@ -322,7 +320,7 @@ _DATABASES = ("postgresql", "postgres:", "sqlite")
 _VARIABLES: Mapping[str, tuple[str, Any]] = {
     "ROUTER_ESCALATION_THRESHOLD": ("accept_at", _number),
     "ROUTER_ENABLE_ESCALATION": ("escalate", _flag),
-    "ROUTER_COST_OPTIMIZATION": ("cost_optimisation", _flag),
+    "ROUTER_COST_OPTIMIZATION": ("cost_optimization", _flag),
     "ENABLE_SMART_ROUTING": ("smart_routing", _flag),
     "ROUTING_ANALYTICS_PATH": ("log_path", str),
 }

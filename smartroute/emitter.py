@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from smartroute.classify import FEATURES_VERSION, Features
+from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.config import RouterConfig
-from smartroute.locks import fork_safe_lock
 from smartroute.parameters import shown
 from smartroute.records import Outcome
 
 if TYPE_CHECKING:
-    from smartroute.events import Event
+    from smartroute.events.event import Event
     from smartroute.protocols import Sink
 
 _log = logging.getLogger("smartroute")
@@ -59,7 +59,7 @@ class Emitter:
 
     def _event_of(self, outcome: Outcome, features: Features) -> Event:
         if self._event_class is None:
-            from smartroute.events import Event
+            from smartroute.events.event import Event
 
             self._event_class = Event
         return self._event_class.of(

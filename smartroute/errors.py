@@ -5,7 +5,7 @@ SmartRouteError  .outcome                where a task had begun: what it paid
     MissingKeyError                     set one of .variables, or run `smartroute demo`
   TaskError (ValueError)                mend the request
     NoEligibleModelError                no model can take it: .ruled_out says why, model by model
-  UnknownModelError (LookupError)       name a model of the catalogue, or add a ModelCard
+  UnknownModelError (LookupError)       name a model of the catalog, or add a ModelCard
   ProviderError  .model .attempt .retry_after_s
     TransientError                      wait and retry
       RateLimitError  ProviderTimeoutError  ProviderUnavailableError
@@ -63,7 +63,7 @@ def _rebuild(cls: type[SmartRouteError], args: tuple[Any, ...]) -> SmartRouteErr
 
 
 class ConfigError(SmartRouteError, ValueError):
-    """A setting is misspelt, out of range or contradicts another."""
+    """A setting is misspelled, out of range or contradicts another."""
 
 
 class MissingKeyError(ConfigError):
@@ -79,7 +79,7 @@ class TaskError(SmartRouteError, ValueError):
 
 
 class NoEligibleModelError(TaskError):
-    """Every model of the catalogue was ruled out for this request."""
+    """Every model of the catalog was ruled out for this request."""
 
     def __init__(self, message: str, *, ruled_out: tuple[RuledOut, ...] = ()) -> None:
         super().__init__(message)
@@ -87,7 +87,7 @@ class NoEligibleModelError(TaskError):
 
 
 class UnknownModelError(SmartRouteError, LookupError):
-    """The catalogue has no model of that name."""
+    """The catalog has no model of that name."""
 
 
 class ProviderError(SmartRouteError):

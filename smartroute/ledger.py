@@ -12,11 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.errors import ConfigError
-from smartroute.locks import fork_safe_lock
 from smartroute.parameters import GOOGLE_LENGTHS, LENGTHS, asked_choices
+from smartroute.pricing.surcharges import LONG_CACHE, cached_for_long, surcharge
 from smartroute.records import Attempt, Call, Confidence, Failure, Message, Timed, Usage
-from smartroute.surcharges import LONG_CACHE, cached_for_long, surcharge
 
 _log = logging.getLogger("smartroute")
 _PICO = 10**12

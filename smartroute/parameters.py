@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smartroute.errors import TaskError
-from smartroute.surrogates import well_formed, well_formed_in
+from smartroute.unicode import well_formed, well_formed_in
 
 _log = logging.getLogger("smartroute")
 _MOST_TOKENS = 1_000_000_000
@@ -59,7 +59,7 @@ _OPTIONS = (
     "timeout_s",
     "repair",
 )
-"""What a task takes beside the provider's parameters: one misspelt would be lost among these."""
+"""What a task takes beside the provider's parameters: one misspelled would be lost among these."""
 _PARAMETERS = (
     *("temperature", "top_p", "n", "seed", "stop", "max_tokens", "max_completion_tokens"),
     *("presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs"),
@@ -70,7 +70,7 @@ _PARAMETERS = (
 )
 """What OpenAI's chat completions take, and litellm beside them. Providers take many more of their own."""
 _OF_PROVIDERS = frozenset({"speed", "log_probs"})
-"""Those of their own that look like one of these misspelt."""
+"""Those of their own that look like one of these misspelled."""
 _ALIKE = 0.85
 _NOT_MISSPELT = frozenset({"conversation"})
 LENGTHS = ("max_tokens", "max_completion_tokens")
@@ -100,10 +100,10 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
             raise TaskError(f"{name} cannot be passed through: {_RESERVED[name]}")
         if name in _OPTIONS:
             raise TaskError(f"{name} is no parameter of the provider's; pass it beside params, not in it")
-        if (meant := _misspelt_option(name)) is not None:
+        if (meant := _misspelled_option(name)) is not None:
             raise TaskError(f"there is no option {name!r}; did you mean {meant}?")
         if value is not None:
-            _tell_if_misspelt(name)
+            _tell_if_misspelled(name)
             found[well_formed(name)] = value
     if found.get("stream"):
         raise TaskError(
@@ -135,7 +135,7 @@ def shown(value: object) -> str:
 
 
 @functools.lru_cache(maxsize=1_000)
-def _misspelt_option(name: str) -> str | None:
+def _misspelled_option(name: str) -> str | None:
     """Return the option that a name was meant for: a limit nobody keeps would be found out too late."""
     if name in _NOT_MISSPELT:
         return None
@@ -143,15 +143,15 @@ def _misspelt_option(name: str) -> str | None:
 
 
 @functools.lru_cache(maxsize=1_000)
-def _tell_if_misspelt(name: str) -> None:
-    """Log once that a name looks like a parameter misspelt: many a provider ignores what it does not know.
+def _tell_if_misspelled(name: str) -> None:
+    """Log once that a name looks like a parameter misspelled: many a provider ignores what it does not know.
 
     It is passed on all the same, for it may be a parameter of that provider's own.
     """
     if name in _PARAMETERS or name in _OF_PROVIDERS:
         return
     for meant in difflib.get_close_matches(name, _PARAMETERS, n=1, cutoff=_ALIKE):
-        _log.warning("%s is passed on as it is, and looks like %s misspelt", shown(name), meant)
+        _log.warning("%s is passed on as it is, and looks like %s misspelled", shown(name), meant)
 
 
 def _check_types(params: Mapping[str, Any]) -> None:

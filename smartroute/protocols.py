@@ -18,7 +18,7 @@ from smartroute.records import (
 )
 
 if TYPE_CHECKING:
-    from smartroute.events import Event
+    from smartroute.events.event import Event
 
 Asking: TypeAlias = Generator[tuple[Probe, ...], tuple[Reply | Failure, ...], Classification]
 """A classification in steps: yields probes to call, receives their replies in order, returns the result."""

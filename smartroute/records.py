@@ -321,7 +321,7 @@ def _said_by(error: BaseException) -> str:
 class Call:
     """One call for a provider to make.
 
-    `model` is the catalogue's name and `target` the provider's (litellm's `provider/model`).
+    `model` is the catalog's name and `target` the provider's (litellm's `provider/model`).
     `options` are connection settings of the model's card (api_base, api_key_env, headers).
     `number` counts the calls of the same rung for the same purpose, from 1.
     """
@@ -375,7 +375,7 @@ class Timed(NamedTuple):
 class Probe:
     """An extra call that a classifier or an estimator asks for.
 
-    `model` is a name of the catalogue; None means the model and effort that gave the answer.
+    `model` is a name of the catalog; None means the model and effort that gave the answer.
     `params` None means the parameters of the task itself.
     """
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from smartroute.errors import TaskError
 from smartroute.parameters import shown
-from smartroute.surrogates import well_formed, well_formed_in
+from smartroute.unicode import well_formed, well_formed_in
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})
 

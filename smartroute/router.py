@@ -12,18 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 
-from smartroute.catalogue import Catalogue
+from smartroute.catalog import Catalog
 from smartroute.classify import Features, RuleClassifier, as_classifier, measure
 from smartroute.clock import Clock
+from smartroute.compat import familiar_result, familiar_task
 from smartroute.config import RouterConfig
-from smartroute.drivers import LiveDriver
 from smartroute.emitter import Emitter
 from smartroute.errors import ConfigError, TaskError, UnknownModelError
-from smartroute.familiar import familiar_result, familiar_task
-from smartroute.feedback import FeedbackSource, feedback_about
+from smartroute.events.feedback import FeedbackSource, feedback_about
 from smartroute.ledger import Budget
 from smartroute.parameters import shown
-from smartroute.pricing import PriceTable
+from smartroute.pricing.price import PriceTable
 from smartroute.records import (
     Classification,
     Decision,
@@ -38,9 +37,10 @@ from smartroute.records import (
 from smartroute.routing.breaker import Breaker
 from smartroute.routing.continuity import OpenConversations
 from smartroute.routing.decider import Decider
+from smartroute.routing.drivers import LiveDriver
 from smartroute.routing.eligibility import Eligibility
 from smartroute.routing.escalation import Handles, Run, Steps, classify_without_calls, route
-from smartroute.routing.strategies import CostOptimised, QualityFirst
+from smartroute.routing.strategies import CostOptimized, QualityFirst
 from smartroute.totals import RunningTotals
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class ModelRouter:
         familiar = (
             ("accept_at", "escalation_threshold", escalation_threshold),
             ("escalate", "enable_escalation", enable_escalation),
-            ("cost_optimisation", "cost_optimization_mode", cost_optimization_mode),
+            ("cost_optimization", "cost_optimization_mode", cost_optimization_mode),
         )
         for name, other, value in familiar:
             if value is not None and name in settings:
@@ -111,10 +111,10 @@ class ModelRouter:
         elif settings:
             config = RouterConfig(**{**_fields(config), **settings})
         self.config = config
-        self.catalogue = _catalogue(config)
-        catalogue_prices = self.catalogue.prices()
+        self.catalog = _catalog(config)
+        catalog_prices = self.catalog.prices()
         self.prices: PriceTable = (
-            catalogue_prices if config.prices is None else catalogue_prices.merged(config.prices)
+            catalog_prices if config.prices is None else catalog_prices.merged(config.prices)
         )
         self.provider: Provider = config.provider if config.provider is not None else _litellm()
         self.simulated = bool(getattr(self.provider, "simulated", False))
@@ -124,22 +124,22 @@ class ModelRouter:
             else as_classifier(config.classifier)
         )
         self._strategy: Strategy = config.strategy or (
-            CostOptimised() if config.cost_optimisation else QualityFirst()
+            CostOptimized() if config.cost_optimization else QualityFirst()
         )
-        _check_named_models(config, self.catalogue)
+        _check_named_models(config, self.catalog)
         self._eligibility = Eligibility(
-            self.catalogue,
+            self.catalog,
             self.prices,
             providers=config.providers,
             named=_models_of(self._strategy),
             needs_keys=bool(getattr(self.provider, "needs_keys", False)),
         )
         self._conversations = OpenConversations()
-        self._providers = {card.name: card.provider for card in self.catalogue}
+        self._providers = {card.name: card.provider for card in self.catalog}
         self._budget = None if config.max_usd is None else Budget(config.max_usd)
         self._stats = RunningTotals()
         self._decider = Decider(
-            self.catalogue,
+            self.catalog,
             self.prices,
             self._eligibility,
             self._strategy,
@@ -157,7 +157,7 @@ class ModelRouter:
 
         config = self.config
         return Handles(
-            catalogue=self.catalogue,
+            catalog=self.catalog,
             prices=self.prices,
             estimator=(
                 default_estimator(asked=config.ask_confidence)
@@ -384,8 +384,8 @@ class ModelRouter:
         return self._give(feedback_about("", conversation_id, quality, label, source, comment))
 
     def _give(self, given: Mapping[str, Any]) -> str:
-        from smartroute.event_prompts import redacted
-        from smartroute.events import Event
+        from smartroute.events.event import Event
+        from smartroute.events.prompts import redacted
 
         event_id = _new_id()
         now_s = self.config.clock.now()
@@ -483,16 +483,16 @@ class ModelRouter:
         self._stats.reset()
 
 
-def _catalogue(config: RouterConfig) -> Catalogue:
-    if config.catalogue is None:
-        return Catalogue.default()
-    if isinstance(config.catalogue, str | Path):
-        return Catalogue.default().with_file(config.catalogue)
-    return config.catalogue
+def _catalog(config: RouterConfig) -> Catalog:
+    if config.catalog is None:
+        return Catalog.default()
+    if isinstance(config.catalog, str | Path):
+        return Catalog.default().with_file(config.catalog)
+    return config.catalog
 
 
-def _check_named_models(config: RouterConfig, catalogue: Catalogue) -> None:
-    """Raise UnknownModelError, naming the setting, for a model of the settings that the catalogue lacks."""
+def _check_named_models(config: RouterConfig, catalog: Catalog) -> None:
+    """Raise UnknownModelError, naming the setting, for a model of the settings that the catalog lacks."""
     named: Mapping[str, tuple[str, ...]] = {
         "baseline_model": () if config.baseline_model is None else (config.baseline_model,),
         "classifier": _models_of(config.classifier),
@@ -502,7 +502,7 @@ def _check_named_models(config: RouterConfig, catalogue: Catalogue) -> None:
     for setting, models in named.items():
         for model in models:
             try:
-                catalogue.card(model)
+                catalog.card(model)
             except UnknownModelError as error:
                 raise UnknownModelError(f"{setting}: {error}") from None
 

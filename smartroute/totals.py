@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from smartroute.locks import fork_safe_lock
+from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.records import Outcome, TaskComplexity
 
 

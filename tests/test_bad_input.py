@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smartroute import (
-    Catalogue,
+    Catalog,
     ConfigError,
     ModelCard,
     ModelRouter,
@@ -19,10 +19,10 @@ from smartroute import (
 from smartroute.errors import NoEligibleModelError
 from smartroute.records import Task
 from smartroute.routing.eligibility import required_abilities
-from smartroute.routing.strategies import CostOptimised
+from smartroute.routing.strategies import CostOptimized
 from smartroute.testing import CapturingSink, ScriptedProvider
 
-ABLE = Catalogue.of([ModelCard("able", "x/able", abilities=("tools", "images"))])
+ABLE = Catalog.of([ModelCard("able", "x/able", abilities=("tools", "images"))])
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +103,7 @@ def test_an_option_out_of_range_is_told_by_name_and_value(router, options, error
 
 
 @pytest.mark.parametrize(
-    ("misspelt", "meant"),
+    ("misspelled", "meant"),
     [
         ("prefered_model", "preferred_model"),
         ("max_uds", "max_usd"),
@@ -112,9 +112,9 @@ def test_an_option_out_of_range_is_told_by_name_and_value(router, options, error
         ("message", "messages"),
     ],
 )
-def test_a_misspelt_option_is_not_taken_for_a_parameter_of_the_provider(router, misspelt, meant):
-    with pytest.raises(TaskError, match=f"no option '{misspelt}'; did you mean {meant}"):
-        router.run("hi", **{misspelt: "x"})
+def test_a_misspelled_option_is_not_taken_for_a_parameter_of_the_provider(router, misspelled, meant):
+    with pytest.raises(TaskError, match=f"no option '{misspelled}'; did you mean {meant}"):
+        router.run("hi", **{misspelled: "x"})
 
 
 def test_every_option_of_the_router_is_looked_out_for():
@@ -142,18 +142,18 @@ def known_to_litellm():
     return known
 
 
-def test_no_parameter_that_litellm_knows_is_taken_for_another_misspelt(caplog):
-    from smartroute.parameters import _RESERVED, _tell_if_misspelt, checked_params
+def test_no_parameter_that_litellm_knows_is_taken_for_another_misspelled(caplog):
+    from smartroute.parameters import _RESERVED, _tell_if_misspelled, checked_params
 
     for name in known_to_litellm():
-        _tell_if_misspelt(name)
+        _tell_if_misspelled(name)
         if name not in {*_RESERVED, "messages", "stream"}:
             checked_params({name: None})
     assert not caplog.records
 
 
 @pytest.mark.parametrize(
-    ("misspelt", "meant"),
+    ("misspelled", "meant"),
     [
         ("temprature", "temperature"),
         ("max_token", "max_tokens"),
@@ -163,17 +163,17 @@ def test_no_parameter_that_litellm_knows_is_taken_for_another_misspelt(caplog):
         ("frequency_penality", "frequency_penalty"),
     ],
 )
-def test_a_misspelt_parameter_is_told_once_and_passed_on(caplog, misspelt, meant):
-    from smartroute.parameters import _tell_if_misspelt
+def test_a_misspelled_parameter_is_told_once_and_passed_on(caplog, misspelled, meant):
+    from smartroute.parameters import _tell_if_misspelled
 
-    _tell_if_misspelt.cache_clear()
+    _tell_if_misspelled.cache_clear()
     provider = ScriptedProvider(lambda call: "ok")
     router = ModelRouter(provider=provider, sink=False)
     for _ in range(2):
-        router.run("hi", **{misspelt: 1})
+        router.run("hi", **{misspelled: 1})
     told = [record.getMessage() for record in caplog.records if record.name == "smartroute"]
-    assert told == [f"{misspelt!r} is passed on as it is, and looks like {meant} misspelt"]
-    assert [call.params[misspelt] for call in provider.calls] == [1, 1]
+    assert told == [f"{misspelled!r} is passed on as it is, and looks like {meant} misspelled"]
+    assert [call.params[misspelled] for call in provider.calls] == [1, 1]
 
 
 PROVIDERS_OWN = (
@@ -243,7 +243,7 @@ def holding(text):
 
 def test_half_of_a_pair_is_mended_wherever_it_stands_since_no_request_could_carry_it():
     provider = ScriptedProvider(lambda call: "ok")
-    router = ModelRouter(catalogue=ABLE, provider=provider, sink=False)
+    router = ModelRouter(catalog=ABLE, provider=provider, sink=False)
     messages, params = holding(HALF)
     router.run(messages=messages, **params)
     (call,) = provider.calls
@@ -254,7 +254,7 @@ def test_half_of_a_pair_is_mended_wherever_it_stands_since_no_request_could_carr
 def test_what_is_well_formed_is_passed_on_as_it_is():
     provider = ScriptedProvider(lambda call: "ok")
     messages, params = holding(PAIR)
-    ModelRouter(catalogue=ABLE, provider=provider, sink=False).run(messages=messages, **params)
+    ModelRouter(catalog=ABLE, provider=provider, sink=False).run(messages=messages, **params)
     assert (list(provider.calls[0].messages), provider.calls[0].params) == (messages, params)
 
 
@@ -367,7 +367,7 @@ def test_what_is_no_task_is_refused_where_a_task_is_taken(router, method):
 def test_ten_megabytes_reach_a_model_of_unknown_context_and_become_one_event():
     sink = CapturingSink()
     big = ModelRouter(
-        catalogue=Catalogue.of([ModelCard("big", "ollama/big")]),
+        catalog=Catalog.of([ModelCard("big", "ollama/big")]),
         provider=ScriptedProvider(lambda call: "ok"),
         sink=sink,
     )
@@ -391,7 +391,7 @@ class Awaited:
 @pytest.mark.parametrize(
     ("setting", "told"),
     [
-        ({"strategy": CostOptimised}, "strategy.*not the class"),
+        ({"strategy": CostOptimized}, "strategy.*not the class"),
         ({"provider": ScriptedProvider}, "provider.*not the class"),
         ({"sink": CapturingSink}, "sink.*not the class"),
         ({"sink": Awaited()}, "sink.*must not have an async emit"),

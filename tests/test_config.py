@@ -11,7 +11,7 @@ class SendOnly:
 
 def test_the_defaults_are_the_documented_ones():
     config = RouterConfig()
-    assert (config.accept_at, config.escalate, config.cost_optimisation, config.smart_routing) == (
+    assert (config.accept_at, config.escalate, config.cost_optimization, config.smart_routing) == (
         0.7,
         True,
         True,
@@ -61,7 +61,7 @@ def test_a_configuration_cannot_be_changed_afterwards():
         ({"acept_at": 0.5}, "acept_at.*did you mean accept_at"),
         ({"zzz": 1}, "zzz.*known: "),
         ({"providers": "openai"}, r"^providers: must be a list of names, such as \['openai'\]"),
-        ({"catalogue": {"a": 1}}, r"^catalogue: must be a Catalogue, .*got \{'a': 1\}$"),
+        ({"catalog": {"a": 1}}, r"^catalog: must be a Catalog, .*got \{'a': 1\}$"),
         ({"prices": {"a": (1, 2)}}, r"^prices: must be a PriceTable, .*got \{'a': \(1, 2\)\}$"),
         ({"retry": 3}, r"^retry: must be a RetryPolicy, such as RetryPolicy\(calls=3\), got 3$"),
         ({"log_path": 3}, "^log_path: must be a path, .*got 3$"),
@@ -96,7 +96,7 @@ def test_every_mistake_is_told_at_once():
     [
         ("ROUTER_ESCALATION_THRESHOLD", "0.85", "accept_at", 0.85),
         ("ROUTER_ENABLE_ESCALATION", "false", "escalate", False),
-        ("ROUTER_COST_OPTIMIZATION", "0", "cost_optimisation", False),
+        ("ROUTER_COST_OPTIMIZATION", "0", "cost_optimization", False),
         ("ENABLE_SMART_ROUTING", "No", "smart_routing", False),
         ("ROUTING_ANALYTICS_PATH", "/somewhere/log.jsonl", "log_path", "/somewhere/log.jsonl"),
         ("ROUTER_ESCALATION_THRESHOLD", "  ", "accept_at", 0.7),
@@ -149,8 +149,8 @@ def test_code_wins_over_the_environment(monkeypatch):
         ),
         ({"enable_escalation": True, "escalate": False}, "enable_escalation and escalate are one setting"),
         (
-            {"cost_optimization_mode": True, "cost_optimisation": True},
-            "cost_optimization_mode and cost_optimisation are one setting",
+            {"cost_optimization_mode": True, "cost_optimization": True},
+            "cost_optimization_mode and cost_optimization are one setting",
         ),
     ],
 )
@@ -181,7 +181,7 @@ def test_a_file_is_read_with_paths_relative_to_it(tmp_path):
         ('[retry]\ncalls = "x"', "retry calls must be a whole number"),
         ("smartroute = 5", "smartroute must be a table of settings, got 5"),
         ('log_path = ""', "log_path: must be a path"),
-        ('catalogue = ""', "catalogue: must be a Catalogue"),
+        ('catalog = ""', "catalog: must be a Catalog"),
     ],
 )
 def test_a_mistake_in_a_file_names_the_file(tmp_path, text, told):

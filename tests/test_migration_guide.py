@@ -118,7 +118,7 @@ def judged(call: Call) -> Reply:
 def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedProvider]:
     """Let the ready instances begin anew, with a script for a model, in an empty folder."""
     from smartroute.integration import smart_council, smart_executor
-    from smartroute.integration.account import Account
+    from smartroute.integration.owned_router import Account
 
     provider = ScriptedProvider(judged)
     monkeypatch.setattr("smartroute.router._litellm", lambda: provider)

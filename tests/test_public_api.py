@@ -15,7 +15,7 @@ NAMES = {
     "AllModelsFailedError",
     "Attempt",
     "BudgetExceededError",
-    "Catalogue",
+    "Catalog",
     "Classification",
     "Confidence",
     "ConfigError",

@@ -4,13 +4,13 @@ import threading
 
 import pytest
 
-from smartroute import Catalogue, ModelCard, ModelRouter, Price, SmartRouteError, TaskError
+from smartroute import Catalog, ModelCard, ModelRouter, Price, SmartRouteError, TaskError
 from smartroute.classify import LLMClassifier
 from smartroute.errors import NoEligibleModelError
 from smartroute.sinks import JsonlSource
 from smartroute.testing import CapturingSink, ScriptedProvider, reply
 
-CATALOGUE = Catalogue.of(
+CATALOG = Catalog.of(
     [
         ModelCard(
             tier,
@@ -28,7 +28,7 @@ CATALOGUE = Catalogue.of(
 def router_of(script=lambda call: "ok", **settings):
     settings.setdefault("sink", CapturingSink())
     return ModelRouter(
-        catalogue=CATALOGUE, provider=ScriptedProvider(script), estimator=lambda task, answer: 0.9, **settings
+        catalog=CATALOG, provider=ScriptedProvider(script), estimator=lambda task, answer: 0.9, **settings
     )
 
 
@@ -209,7 +209,7 @@ def test_200_concurrent_tasks_from_two_loops_and_threads_add_up(tmp_path):
             return self.send(call)
 
     router = ModelRouter(
-        catalogue=CATALOGUE,
+        catalog=CATALOG,
         provider=Pausing(script),
         estimator=lambda task, answer: 0.9,
         log_path=tmp_path / "log",
@@ -269,9 +269,9 @@ def test_decide_explains_itself():
 
 
 def test_the_bill_says_when_it_is_incomplete_and_no_repr_shows_the_prompt():
-    catalogue = CATALOGUE.with_cards(ModelCard("dark", tier="mini", target="zz/dark", price=None))
+    catalog = CATALOG.with_cards(ModelCard("dark", tier="mini", target="zz/dark", price=None))
     secret = "the launch code is 0000"
-    router = ModelRouter(catalogue=catalogue, provider=ScriptedProvider(lambda call: secret), sink=False)
+    router = ModelRouter(catalog=catalog, provider=ScriptedProvider(lambda call: secret), sink=False)
     dark = router.run(secret, preferred_model="dark")
     assert dark.bill == "at least $0.000000 (1 attempt of unknown cost)"
     priced = router.run(secret, preferred_model="mini")
@@ -292,7 +292,7 @@ def test_losses_are_remembered_when_the_router_is_closed(tmp_path):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_child_forked_while_every_lock_is_held_still_answers(tmp_path):
-    from smartroute import locks
+    from smartroute.concurrency import locks
 
     router = router_of(sink=None, log_path=tmp_path / "log", max_usd=1.0)
     held = [lock for lock in list(locks._locks) if lock.acquire(blocking=False)]

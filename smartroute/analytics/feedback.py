@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from smartroute.events import Event
+    from smartroute.events.event import Event
 
 
 class Feedback:

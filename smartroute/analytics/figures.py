@@ -12,7 +12,7 @@ from smartroute.analytics.sums import NO_TOKENS, Joint, LogHistogram, Paired, To
 from smartroute.stats.moments import Moments
 
 if TYPE_CHECKING:
-    from smartroute.events import Event
+    from smartroute.events.event import Event
 
 CONFIDENCE_BINS = 10
 JUDGE = "judge"

@@ -10,19 +10,19 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from smartroute.analytics.cells import DAY, HOUR, UserSums, of_user
 from smartroute.analytics.feedback import Feedback
 from smartroute.analytics.figures import Figures, measure
-from smartroute.analytics.filters import Filter
-from smartroute.analytics.rolled import Rolled
-from smartroute.analytics.rollup_queries import can_answer, can_answer_users, several, users
+from smartroute.analytics.filter import Filter
+from smartroute.analytics.rollup.cells import DAY, HOUR, UserSums, of_user
+from smartroute.analytics.rollup.queries import can_answer, can_answer_users, several, users
+from smartroute.analytics.rollup.reader import Rolled
 from smartroute.errors import ConfigError
 from smartroute.records import TaskComplexity
 from smartroute.sinks import open_log
 
 if TYPE_CHECKING:
-    from smartroute.analytics.rollup import Progress
-    from smartroute.events import Event
+    from smartroute.analytics.rollup.file_rollup import Progress
+    from smartroute.events.event import Event
     from smartroute.protocols import EventSource
 
 DIMENSIONS = (
@@ -156,7 +156,7 @@ class Analytics:
         return found
 
     def unmet(self, where: Filter) -> list[str]:
-        """Return, in words, the names in a filter that no request of the whole log has: misspelt, perhaps."""
+        """Return in words the names in a filter that no request of the whole log has: perhaps misspelled."""
         found = []
         for name in ("kind", "model", "tenant", "strategy"):
             wanted = getattr(where, name)

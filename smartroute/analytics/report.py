@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from smartroute.analytics.figures import CONFIDENCE_BINS, COUNCIL, JUDGE, Figures, Labels
-from smartroute.analytics.filters import Filter
+from smartroute.analytics.filter import Filter
 from smartroute.analytics.insights import GROUPINGS, Evidence, Insight, insights_in
 from smartroute.analytics.query import Analytics
 from smartroute.analytics.readings import moment
@@ -23,8 +23,8 @@ from smartroute.analytics.savings import (
     fixed_models,
     measured,
 )
-from smartroute.catalogue import Catalogue
-from smartroute.pricing import PriceTable
+from smartroute.catalog import Catalog
+from smartroute.pricing.price import PriceTable
 from smartroute.stats.intervals import Interval, wilson
 from smartroute.stats.moments import Moments
 from smartroute.stats.prediction_powered import (
@@ -140,20 +140,20 @@ def compose(
     where: Filter | None = None,
     *,
     prices: PriceTable | None = None,
-    catalogue: Catalogue | None = None,
+    catalog: Catalog | None = None,
     group_by: Sequence[str] | str = ("model", "complexity", "kind"),
     label_source: str = "user",
 ) -> Report:
     """Return the report on the outcomes that count.
 
-    With `prices` (by default those of the `catalogue`) the models of the log are repriced, for the dearest,
+    With `prices` (by default those of the `catalog`) the models of the log are repriced, for the dearest,
     the best fixed one and the mix. The best fixed model is the one whose answers `label_source` thought
-    best: without such labels there is none. With a `catalogue` the insights may propose models of it.
+    best: without such labels there is none. With a `catalog` the insights may propose models of it.
     `group_by` names dimensions, or several that are joined, as "kind+model".
     """
     where = where or Filter()
-    if prices is None and catalogue is not None:
-        prices = catalogue.prices()
+    if prices is None and catalog is not None:
+        prices = catalog.prices()
     asked = (group_by,) if isinstance(group_by, str) else group_by
     groupings = {name: tuple(name.split("+")) for name in asked}
     wanted = dict.fromkeys((*GROUPINGS, ("baseline",), ("simulated",), *groupings.values()))
@@ -167,7 +167,7 @@ def compose(
         for kind, _, model in tables["kind", "complexity", "model"]
         if model is not None and kind != COUNCIL
     }
-    fixed = _fixed(figures, prices, catalogue, tables["model",], singles, label_source)
+    fixed = _fixed(figures, prices, catalog, tables["model",], singles, label_source)
     best = _best(fixed)
     said = figures.labels.get(label_source, Labels())
     declared, holdback = against_declared(figures, span.baseline), measured(figures)
@@ -193,7 +193,7 @@ def compose(
         holdback=holdback,
         latency_s={f"p{round(100 * q)}": figures.latencies.quantile(q) for q in (0.5, 0.95, 0.99)},
         quality=tuple(_quality(source, figures) for source in sorted(figures.labels)),
-        insights=insights_in(Evidence(tables, prices, catalogue, label_source)),
+        insights=insights_in(Evidence(tables, prices, catalog, label_source)),
         rows={
             name: tuple(
                 _row(key, each, figures, label_source) for key, each in _ordered(names, tables[names])
@@ -243,7 +243,7 @@ def _before(analytics: Analytics, where: Filter, first: str | None, last: str | 
 def _fixed(
     figures: Figures,
     prices: PriceTable | None,
-    catalogue: Catalogue | None,
+    catalog: Catalog | None,
     by_model: Mapping[tuple[str | None, ...], Figures],
     singles: Set[str],
     label_source: str,
@@ -255,7 +255,7 @@ def _fixed(
         for key, group in by_model.items()
         if key[0] is not None and label_source in group.labels
     }
-    return fixed_models(figures, prices, sorted(singles), quality, catalogue=catalogue)
+    return fixed_models(figures, prices, sorted(singles), quality, catalog=catalog)
 
 
 def _best(fixed: Sequence[FixedModel]) -> FixedModel | None:
@@ -458,7 +458,7 @@ def _notes(
         more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
         notes.append(
             f"no price is known for {', '.join(unknown[:_NAMED])}{more}: no comparison has them, until a "
-            "catalogue gives them one (--models)"
+            "catalog gives them one (--models)"
         )
     if fixed and best is None:
         notes.append(

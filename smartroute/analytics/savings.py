@@ -9,8 +9,8 @@ from statistics import NormalDist
 
 from smartroute.analytics.figures import Figures
 from smartroute.analytics.sums import Paired
-from smartroute.catalogue import Catalogue
-from smartroute.pricing import Price, PriceTable
+from smartroute.catalog import Catalog
+from smartroute.pricing.price import Price, PriceTable
 from smartroute.stats.frontier import Lottery, concave_frontier, lottery_of_cost
 from smartroute.stats.intervals import Interval, sum_of_mean_scores
 from smartroute.stats.means import difference_from_moments, ratio_from_moments
@@ -155,14 +155,14 @@ class FixedModel:
         return self.saving.baseline_usd
 
 
-def rates_of(model: str, price: Price, catalogue: Catalogue | None) -> tuple[float, ...]:
+def rates_of(model: str, price: Price, catalog: Catalog | None) -> tuple[float, ...]:
     """Return what a model would charge in USD a token, in the order of Tokens.
 
     One that does not reason would not have written, or charged for, the tokens of reasoning, as with
-    `Outcome.baseline_cost_usd`. Without a `catalogue` that is not known, and they are charged.
+    `Outcome.baseline_cost_usd`. Without a `catalog` that is not known, and they are charged.
     """
     *rates, reasoning = price.rates()
-    silent = catalogue is not None and model in catalogue and "effort" not in catalogue.card(model).abilities
+    silent = catalog is not None and model in catalog and "effort" not in catalog.card(model).abilities
     return (*rates, 0.0 if silent else reasoning)
 
 
@@ -173,13 +173,13 @@ def fixed_models(
     quality: Mapping[str, Moments],
     level: float = 0.95,
     *,
-    catalogue: Catalogue | None = None,
+    catalog: Catalog | None = None,
 ) -> tuple[FixedModel, ...]:
     """Return what each of the models would have cost for the tokens of all answers.
 
     From the sums of tokens, their squares and products, so that the interval is that of `against_declared`.
     Every prompt is priced as below a model's long-context threshold; where there are longer ones the note
-    counts them, and the model's cost is too low by the surcharge. With a `catalogue` a model that does not
+    counts them, and the model's cost is too low by the surcharge. With a `catalog` a model that does not
     reason is not charged for reasoning.
     """
     found = []
@@ -190,7 +190,7 @@ def fixed_models(
             nothing = Saving(model, "repriced", None, None, figures.tokens.sums[0], None, 0, "price unknown")
             found.append(FixedModel(model, nothing, said))
             continue
-        pairs = figures.tokens.repriced(rates_of(model, price, catalogue))
+        pairs = figures.tokens.repriced(rates_of(model, price, catalog))
         notes = ["the answers' tokens at its prices"]
         if price.long_context is not None and figures.long:
             notes.append(f"{figures.long} long prompts at the rates for short ones")

@@ -1,8 +1,8 @@
 """Say how hard a task is: by rules unless told otherwise, by a model or a user's own function on request."""
 
-from smartroute.classify.asking import LLMClassifier
 from smartroute.classify.custom import FunctionClassifier, as_classifier
 from smartroute.classify.features import FEATURES_VERSION, SCAN_CHARS, Features, estimate_tokens, measure
+from smartroute.classify.llm import LLMClassifier
 from smartroute.classify.rules import COMPLEX_FROM, SIMPLE_BELOW, RuleClassifier, complexity_of
 
 __all__ = [

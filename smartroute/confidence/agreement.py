@@ -15,7 +15,7 @@ _NOT_SAMPLED = frozenset({"seed", "n", "logprobs", "top_logprobs"})
 class AgreementConfidence:
     """Ask again, and count who agrees: `samples` more draws of the same model, or one answer of another.
 
-    `model` names a second, cheap model of the catalogue; without it the model that answered is sampled
+    `model` names a second, cheap model of the catalog; without it the model that answered is sampled
     again at `temperature`. Answers are compared after `extract`; where the first answer has nothing
     to compare (long free text), no call is made and the confidence is unknown. A failed call counts as
     absent, as do a sample without an answer and code that is merely written differently; tool calls

@@ -23,7 +23,7 @@ from smartroute.confidence.phrases import (
 )
 from smartroute.confidence.reported import unfenced
 from smartroute.records import Confidence, Probe, Reply, Task
-from smartroute.surrogates import well_formed
+from smartroute.unicode import well_formed
 
 SCORES: Mapping[str, float] = {
     "empty": 0.0,

@@ -4,13 +4,13 @@
 their first call.
 """
 
-from smartroute.integration.audits import Audit, AuditReport, Margin
-from smartroute.integration.council import SmartEnsembleEvaluator
+from smartroute.integration.council.evaluator import SmartEnsembleEvaluator
+from smartroute.integration.council.members import DEFAULT_COUNCIL, CouncilMember
+from smartroute.integration.council.metadata import comparison_in
+from smartroute.integration.council.scorers import ClickThroughScorer, Scorer
+from smartroute.integration.council.screen_audits import Audit, AuditReport, Margin
+from smartroute.integration.council.shadow import Comparison
 from smartroute.integration.executor import SmartSingleModelExecutor
-from smartroute.integration.members import DEFAULT_COUNCIL, CouncilMember
-from smartroute.integration.scorers import ClickThroughScorer, Scorer
-from smartroute.integration.side_by_side import Comparison
-from smartroute.integration.traces import comparison_in
 
 smart_council = SmartEnsembleEvaluator()
 smart_executor = SmartSingleModelExecutor()

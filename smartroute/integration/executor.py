@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any, Self
 
+from smartroute.compat import familiar_result, familiar_unit
 from smartroute.errors import TaskError
-from smartroute.familiar import familiar_result, familiar_unit
-from smartroute.integration.account import Account
+from smartroute.integration.owned_router import Account
 from smartroute.records import Task, TaskComplexity
 from smartroute.router import ModelRouter
 

@@ -27,9 +27,9 @@ from smartroute.errors import (
     RefusedError,
 )
 from smartroute.parameters import BEHIND_THE_LEDGER
+from smartroute.pricing.surcharges import LONG_CACHE, dear_mode
 from smartroute.providers.litellm_errors import cause_of, failure_of
 from smartroute.records import Call, Reply, Usage
-from smartroute.surcharges import LONG_CACHE, dear_mode
 
 _NO_KEY = "no-key-needed"
 _OURS = frozenset({"stream", *BEHIND_THE_LEDGER})

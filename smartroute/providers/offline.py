@@ -18,9 +18,9 @@ from collections.abc import Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
-from smartroute.catalogue import Catalogue, ModelCard
+from smartroute.catalog import Catalog, ModelCard
 from smartroute.errors import ConfigError, InvalidRequestError
-from smartroute.pricing import Price
+from smartroute.pricing.price import Price
 from smartroute.records import Call, Reply, Tier, Usage
 
 
@@ -114,7 +114,7 @@ def chance_right(model: str, difficulty: float, skill: Mapping[str, Skill] = SKI
 
 
 class OfflineProvider:
-    """A provider that simulates the models of `OfflineProvider.catalogue()` and says so in every reply.
+    """A provider that simulates the models of `OfflineProvider.catalog()` and says so in every reply.
 
     Equal seeds and calls give equal replies; further samples of one prompt are told apart by their number.
     Log-probabilities come when asked for. Tools are accepted and never called; an instruction to
@@ -133,9 +133,9 @@ class OfflineProvider:
         self._skill = dict(skill)
 
     @staticmethod
-    def catalogue() -> Catalogue:
+    def catalog() -> Catalog:
         """Return the simulated models: sim-mini, sim-standard and sim-premium, of the provider sim."""
-        return Catalogue.of(
+        return Catalog.of(
             ModelCard(
                 name,
                 f"sim/{name}",
@@ -156,7 +156,7 @@ class OfflineProvider:
         if model not in _TIERS:
             raise InvalidRequestError(
                 f"the simulated pool has no model {call.target!r}, only {', '.join(_TIERS)}; "
-                "use OfflineProvider with catalogue=OfflineProvider.catalogue()",
+                "use OfflineProvider with catalog=OfflineProvider.catalog()",
                 model=call.model,
             )
         said = self._say(model, call)

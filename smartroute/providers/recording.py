@@ -20,8 +20,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.errors import SmartRouteError
-from smartroute.locks import fork_safe_lock
 from smartroute.records import Call, Failure, Reply, Timed, Usage
 
 if TYPE_CHECKING:

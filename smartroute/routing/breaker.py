@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from smartroute.clock import Clock
+from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.errors import ConfigError
-from smartroute.locks import fork_safe_lock
 from smartroute.records import Failure
 
 _BLAMELESS = frozenset({"invalid_request", "context_too_long", "refused", "cancelled", "empty"})

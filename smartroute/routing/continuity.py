@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from smartroute.locks import fork_safe_lock
+from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.records import Message
 
 UNKNOWN_PROVIDER = "?"

@@ -6,13 +6,13 @@ import random
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from smartroute.catalogue import Catalogue
+from smartroute.catalog import Catalog
+from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.errors import ConfigError, SmartRouteError, TaskError, fault
-from smartroute.locks import fork_safe_lock
+from smartroute.identity_cache import by_identity
 from smartroute.parameters import shown
-from smartroute.pricing import PriceTable
+from smartroute.pricing.price import PriceTable
 from smartroute.records import Classification, Decision, Menu, RuledOut, Rung, Task, Tier
-from smartroute.remembering import by_identity
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
 from smartroute.routing.eligibility import Eligibility, split_effort
 from smartroute.routing.strategies import held_back, preferring, reason_to_stay, staying_with
@@ -31,7 +31,7 @@ class Decider:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalog: Catalog,
         prices: PriceTable,
         eligibility: Eligibility,
         strategy: Strategy,
@@ -41,7 +41,7 @@ class Decider:
         holdback_share: float = 0.0,
         seed: int | None = None,
     ) -> None:
-        self._catalogue = catalogue
+        self._catalog = catalog
         self._prices = prices
         self._eligibility = eligibility
         self._strategy = strategy
@@ -68,7 +68,7 @@ class Decider:
         if menu.tied_to != UNKNOWN_PROVIDER:
             return decision
         # Whoever would be asked first keeps the conversation, with a ladder of that provider's models alone.
-        home = self._catalogue.card(decision.ladder[0].model).provider
+        home = self._catalog.card(decision.ladder[0].model).provider
         at_home = staying_with(menu, home)
         if len(at_home.candidates) == len(menu.candidates):
             return decision
@@ -90,13 +90,13 @@ class Decider:
         return decision
 
     def _preferring(self, task: Task, model: str, classification: Classification, menu: Menu) -> Decision:
-        name, effort = split_effort(model, self._catalogue)
+        name, effort = split_effort(model, self._catalog)
         if effort is not None and task.params.get("reasoning_effort", effort) != effort:
             raise TaskError(
                 f"preferred_model={model!r} and "
                 f"reasoning_effort={task.params['reasoning_effort']!r} contradict each other; give one"
             )
-        return preferring(classification, menu, self._catalogue.card(name).name, effort)
+        return preferring(classification, menu, self._catalog.card(name).name, effort)
 
     def _hold_back(self, decision: Decision, menu: Menu) -> Decision:
         baseline = self.baseline()
@@ -105,7 +105,7 @@ class Decider:
         share = self._holdback_share
         with self._lock:
             held = self._draws.random() < share
-        return held_back(decision, menu, self._catalogue.card(baseline).name, share, held=held)
+        return held_back(decision, menu, self._catalog.card(baseline).name, share, held=held)
 
     def _ask_strategy(self, task: Task, classification: Classification, menu: Menu) -> Decision:
         try:
@@ -160,12 +160,12 @@ class Decider:
         if name is not None and menu.tied_to not in (
             None,
             UNKNOWN_PROVIDER,
-            self._catalogue.card(name).provider,
+            self._catalog.card(name).provider,
         ):
-            name = self._nearest(self._catalogue.card(name).name, menu)
+            name = self._nearest(self._catalog.card(name).name, menu)
         if name is None:
             raise ConfigError("smart routing is off and there is no baseline model; set baseline_model")
-        card = self._catalogue.card(name)
+        card = self._catalog.card(name)
         if (reason := self._eligibility.barred(card.name)) is not None:
             raise ConfigError(f"smart routing is off and the baseline model {card.name} is barred: {reason}")
         price = self._prices.price(card.name)
@@ -189,7 +189,7 @@ class Decider:
         """Return the candidate of this name, or else the cheapest whose tier is nearest to its tier."""
         if not menu.candidates or any(c.model == name for c in menu.candidates):
             return name
-        rank = self._catalogue.card(name).tier.rank
+        rank = self._catalog.card(name).tier.rank
         return min(menu.candidates, key=lambda candidate: abs(candidate.tier.rank - rank)).model
 
 

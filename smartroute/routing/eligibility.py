@@ -9,12 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from smartroute.catalogue import Catalogue, ModelCard, provider_name
+from smartroute.catalog import Catalog, ModelCard, provider_name
 from smartroute.classify import estimate_tokens
 from smartroute.errors import ConfigError, MissingKeyError
 from smartroute.ledger import beyond_ceiling
 from smartroute.parameters import LENGTHS, asked_choices
-from smartroute.pricing import Price, PriceTable
+from smartroute.pricing.price import Price, PriceTable
 from smartroute.records import Candidate, Menu, RuledOut, Task, Tier
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
 
@@ -118,7 +118,7 @@ class _Offer:
 
 
 class Eligibility:
-    """Who may take a request, given a catalogue, prices, the allow-list and the keys that are set.
+    """Who may take a request, given a catalog, prices, the allow-list and the keys that are set.
 
     `named` are models that the strategy asks for by name: on offer even when the default ladder leaves them
     out. `needs_keys` is False for providers that reach no real API. The environment is read again for keys
@@ -127,20 +127,20 @@ class Eligibility:
 
     def __init__(
         self,
-        catalogue: Catalogue,
+        catalog: Catalog,
         prices: PriceTable,
         *,
         providers: Iterable[str] | None = None,
         named: Iterable[str] = (),
         needs_keys: bool = True,
     ) -> None:
-        self._catalogue = catalogue
-        self._named = frozenset(catalogue.card(name).name for name in named)
+        self._catalog = catalog
+        self._named = frozenset(catalog.card(name).name for name in named)
         self._prices = prices
         self._allowed = None if providers is None else frozenset(provider_name(name) for name in providers)
         self._needs_keys = needs_keys
         self._variables = tuple(
-            dict.fromkeys(variable for card in catalogue for variable in card.key_variables)
+            dict.fromkeys(variable for card in catalog for variable in card.key_variables)
         )
         self._offers: dict[tuple[bool, ...], _Offer] = {}
         self._current: _Offer | None = None
@@ -150,8 +150,8 @@ class Eligibility:
             raise ConfigError("providers is an empty allow-list; name at least one, or leave it out")
 
     def _check_allowed(self) -> None:
-        """Raise ConfigError for an allowed provider that looks misspelt; one without models here may pass."""
-        known = {card.provider for card in self._catalogue}
+        """Raise ConfigError for an allowed provider that looks misspelled; one without models may pass."""
+        known = {card.provider for card in self._catalog}
         for name in sorted((self._allowed or frozenset()) - known):
             if close := difflib.get_close_matches(name, known, n=1, cutoff=0.7):
                 raise ConfigError(f"providers names {name!r}; did you mean {close[0]!r}?")
@@ -176,7 +176,7 @@ class Eligibility:
         entries: list[_Entry] = []
         by_name_only: list[_Entry] = []
         ruled_out: list[RuledOut] = []
-        for position, card in enumerate(self._catalogue):
+        for position, card in enumerate(self._catalog):
             reason = self._static_reason(card)
             if reason is not None:
                 ruled_out.append(RuledOut(card.name, reason))
@@ -199,7 +199,7 @@ class Eligibility:
         return _Offer(tuple(entries), tuple(ruled_out), tuple(by_name_only), _baseline_of(entries), smallest)
 
     def _static_reason(self, card: ModelCard) -> str | None:
-        if card.retired(self._catalogue.as_of):
+        if card.retired(self._catalog.as_of):
             return f"retired on {card.retired_on}"
         if self._allowed is not None and card.provider not in self._allowed:
             return f"provider {card.provider} is not in the allow-list {sorted(self._allowed)}"
@@ -209,7 +209,7 @@ class Eligibility:
 
     def barred(self, name: str) -> str | None:
         """Return why a model may not be called at all (retired, allow-list, no key); None when it may."""
-        return self._static_reason(self._catalogue.card(name))
+        return self._static_reason(self._catalog.card(name))
 
     def menu(
         self,
@@ -317,7 +317,7 @@ class Eligibility:
         )
 
     def _with_preferred(self, name: str, offer: _Offer) -> tuple[tuple[_Entry, ...], tuple[RuledOut, ...]]:
-        card = self._catalogue.card(split_effort(name, self._catalogue)[0])
+        card = self._catalog.card(split_effort(name, self._catalog)[0])
         asked_for = tuple(entry for entry in offer.by_name_only if entry.card is card)
         if not asked_for:
             return offer.open, offer.ruled_out
@@ -331,14 +331,14 @@ class Eligibility:
             return
         allowed = [
             variable
-            for card in self._catalogue
+            for card in self._catalog
             if any(out.model == card.name for out in keyless)
             for variable in card.key_variables
         ]
         variables = tuple(dict.fromkeys(allowed))
         raise MissingKeyError(
             f"no provider has a key: set {', '.join(variables[:-1])}{' or ' if variables[:-1] else ''}"
-            f"{variables[-1]} in the environment, or add a model of your own to the catalogue. "
+            f"{variables[-1]} in the environment, or add a model of your own to the catalog. "
             "`smartroute demo` needs no key.",
             variables=variables,
         )
@@ -362,12 +362,12 @@ def _baseline_of(entries: Iterable[_Entry]) -> str | None:
     return min(priced)[-1] if priced else None
 
 
-def split_effort(name: str, catalogue: Catalogue) -> tuple[str, str | None]:
+def split_effort(name: str, catalog: Catalog) -> tuple[str, str | None]:
     """Return the model and effort of a name such as "gpt-6-astra@high"."""
     model, at, effort = name.rpartition("@")
     if not at:
         return name, None
-    card = catalogue.card(model)
+    card = catalog.card(model)
     if effort not in card.efforts:
         raise ConfigError(f"{model} has no effort {effort!r}; it takes {list(card.efforts) or 'none'}")
     return model, effort

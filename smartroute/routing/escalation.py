@@ -17,7 +17,7 @@ from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from smartroute.catalogue import Catalogue, ModelCard
+from smartroute.catalog import Catalog, ModelCard
 from smartroute.classify import RuleClassifier
 from smartroute.clock import Clock
 from smartroute.confidence import bare_json, format_fault, same_answer, without_report
@@ -36,7 +36,7 @@ from smartroute.ledger import (
     input_ceiling_tokens,
     output_ceiling_tokens,
 )
-from smartroute.pricing import PriceTable
+from smartroute.pricing.price import PriceTable
 from smartroute.protocols import Classifier, ConfidenceEstimator
 from smartroute.records import (
     UNKNOWN_CONFIDENCE,
@@ -75,7 +75,7 @@ Steps: TypeAlias = Generator[Calls | Wait, Replies, Outcome]
 class Handles:
     """What escalation needs from outside, all of it replaceable in tests."""
 
-    catalogue: Catalogue
+    catalog: Catalog
     prices: PriceTable
     estimator: ConfidenceEstimator
     breaker: Breaker
@@ -219,7 +219,7 @@ class Run:
             for place, rung in enumerate(decision.ladder):
                 if rung.standin and not after_failure:
                     continue
-                card = self.handles.catalogue.card(rung.model)
+                card = self.handles.catalog.card(rung.model)
                 if too_small is not None and (card.context_tokens or too_small + 1) <= too_small:
                     continue
                 if rung.model in without_access:
@@ -567,7 +567,7 @@ class Run:
         name = probe.model or (answer.model if answer is not None else None)
         if name is None:
             raise SmartRouteError(f"a {probe.purpose} probe without a model needs an answer to sample again")
-        return self.handles.catalogue.card(name)
+        return self.handles.catalog.card(name)
 
     def _probe_call(self, probe: Probe, card: ModelCard, answer: Call | None, number: int) -> Call:
         params: Mapping[str, Any] = self.task.params if probe.params is None else probe.params
@@ -641,7 +641,7 @@ class Run:
         if baseline is None or best is None or best.reply.usage is None:
             return None
         usage = best.reply.usage
-        if usage.reasoning_tokens and "effort" not in self.handles.catalogue.card(baseline).abilities:
+        if usage.reasoning_tokens and "effort" not in self.handles.catalog.card(baseline).abilities:
             # A model that does not reason would not have written, or charged for, these.
             written = max(0, usage.output_tokens - usage.reasoning_tokens)
             usage = replace(usage, output_tokens=written, reasoning_tokens=0)

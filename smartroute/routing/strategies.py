@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
 
+from smartroute._moved import missing_name
 from smartroute.errors import ConfigError, NoEligibleModelError
+from smartroute.identity_cache import by_identity
 from smartroute.parameters import shown
 from smartroute.records import (
     Candidate,
@@ -18,7 +21,6 @@ from smartroute.records import (
     TaskComplexity,
     Tier,
 )
-from smartroute.remembering import by_identity
 from smartroute.routing.eligibility import asked_output, effort_factor, has_room_to_think
 
 _TIERS = (Tier.MINI, Tier.STANDARD, Tier.PREMIUM)
@@ -106,7 +108,7 @@ def _decision(
 ) -> Decision:
     if not ladder:
         raise NoEligibleModelError(
-            "no model can take this request: " + (_in_short(menu.ruled_out) or "the catalogue is empty"),
+            "no model can take this request: " + (_in_short(menu.ruled_out) or "the catalog is empty"),
             ruled_out=menu.ruled_out,
         )
     return Decision(
@@ -120,10 +122,10 @@ def _decision(
 
 
 @dataclass(frozen=True, slots=True)
-class CostOptimised:
+class CostOptimized:
     """Start at the tier that fits the complexity, with its cheapest model, and climb from there."""
 
-    name: str = "cost_optimised"
+    name: str = "cost_optimized"
 
     def decide(self, task: Task, classification: Classification, menu: Menu) -> Decision:
         """Return the ladder: simple starts at mini, medium at standard, complex at premium."""
@@ -139,7 +141,7 @@ class CostOptimised:
 class QualityFirst:
     """Start one tier higher than the complexity asks for, and end at the top model's highest effort.
 
-    Within a tier the cheapest model is taken: a tier is the catalogue's statement on quality, and a
+    Within a tier the cheapest model is taken: a tier is the catalog's statement on quality, and a
     higher price is not.
     """
 
@@ -184,7 +186,7 @@ DEFAULT_PREFERENCES: Mapping[str, Preference] = {
 
 @dataclass(frozen=True, slots=True)
 class TaskType:
-    """Start where the declared kind says; a kind without a preference starts as CostOptimised does."""
+    """Start where the declared kind says; a kind without a preference starts as CostOptimized does."""
 
     preferences: Mapping[str, Preference] = field(default_factory=lambda: DEFAULT_PREFERENCES)
     name: str = "task_type_optimized"
@@ -193,7 +195,7 @@ class TaskType:
         """Return the ladder that the kind's preference begins."""
         preference = self.preferences.get(task.kind)
         if preference is None or task.complexity_override is not None:
-            return replace(CostOptimised().decide(task, classification, menu), strategy=self.name)
+            return replace(CostOptimized().decide(task, classification, menu), strategy=self.name)
         ladder = climb(menu, preference.tier)
         reason = f"kind {task.kind} starts at the {preference.tier.value} tier"
         liked = next(
@@ -327,3 +329,9 @@ def staying_with(menu: Menu, provider: str) -> Menu:
 def reason_to_stay(provider: str) -> str:
     """Return why a conversation of unknown origin is not moved from one provider to another."""
     return f"the conversation has open tool calls or signed thinking and stays with {provider}"
+
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name: str) -> Any:
+        raise missing_name(__name__, name)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.errors import ConfigError, SinkError
-from smartroute.locks import fork_safe_lock
 
 if TYPE_CHECKING:
-    from smartroute.events import Event
+    from smartroute.events.event import Event
     from smartroute.protocols import Sink
 
 _log = logging.getLogger("smartroute")

@@ -23,7 +23,7 @@ from typing import Self
 
 from smartroute.clock import Clock
 from smartroute.errors import ConfigError
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks.jsonl_source import MARKER, first_traffic, marked_traffic, traffic_at
 from smartroute.sinks.locations import (
     default_log_path,

@@ -14,7 +14,7 @@ from operator import attrgetter
 from pathlib import Path
 
 from smartroute.errors import ConfigError, SinkError
-from smartroute.events import RECORD_START, Event
+from smartroute.events.event import RECORD_START, Event
 from smartroute.sinks.locations import is_single_file, log_place, read_small
 from smartroute.sinks.segments import COMPRESSED
 

@@ -6,12 +6,12 @@ from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.errors import ConfigError
-from smartroute.locks import fork_safe_lock
 from smartroute.sinks.losses import Losses
 
 if TYPE_CHECKING:
-    from smartroute.events import Event
+    from smartroute.events.event import Event
 
 
 class MemorySink:

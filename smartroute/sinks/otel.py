@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from smartroute.events import AttemptRecord, Event
+    from smartroute.events.event import AttemptRecord, Event
 
 _PROVIDERS = {
     "azure": "azure.ai.openai",

@@ -13,13 +13,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
+from smartroute.concurrency.threads import begin
 from smartroute.errors import ConfigError, SinkError
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks.jsonl_source import recover
 from smartroute.sinks.losses import Losses
 from smartroute.sinks.sql_schema import COLUMNS, Schema, engine_for, printable_url
-from smartroute.surrogates import well_formed
-from smartroute.threads import begin
+from smartroute.unicode import well_formed
 
 _log = logging.getLogger("smartroute")
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.2, 10.0

@@ -9,7 +9,7 @@ import pytest
 
 from smartroute.analytics import Analytics, Filter
 from smartroute.analytics.query import DIMENSIONS
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import JsonlSource, open_sink
 
 TENANTS = (

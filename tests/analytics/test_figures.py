@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from smartroute.analytics import Analytics, Filter
 from smartroute.errors import ConfigError, SinkError
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import JsonlSink, JsonlSource, MemorySink, open_sink
 
 money = st.floats(0, 10).map(lambda usd: round(usd, 9))
@@ -251,17 +251,17 @@ def test_series_go_on_over_the_ends_of_days_months_and_years(tmp_path, first, na
 
 
 def test_the_summary_speaks_as_get_stats_does(tmp_path):
-    from smartroute import Catalogue, ModelCard, ModelRouter, Price
+    from smartroute import Catalog, ModelCard, ModelRouter, Price
     from smartroute.testing import ScriptedProvider
 
-    catalogue = Catalogue.of(
+    catalog = Catalog.of(
         [
             ModelCard("mini", tier="mini", target="x/mini", price=Price(1.0, 2.0)),
             ModelCard("mid", tier="standard", target="x/mid", price=Price(5.0, 9.0)),
         ]
     )
     with ModelRouter(
-        catalogue=catalogue,
+        catalog=catalog,
         provider=ScriptedProvider(lambda call: "82"),
         sink=JsonlSink(tmp_path / "log", simulated=True),
     ) as router:

@@ -5,22 +5,22 @@ import math
 import numpy as np
 import pytest
 
-from smartroute import Catalogue, ModelCard, Price
+from smartroute import Catalog, ModelCard, Price
 from smartroute.analytics import Analytics, Figures, compose, find_insights
 from smartroute.analytics.figures import Labels
 from smartroute.analytics.insights import GROUPINGS, RATE, Evidence
 from smartroute.analytics.insights.confidence import confidence_predicts_nothing
 from smartroute.analytics.insights.escalations import escalations_cost_too_much, escalations_never_change
-from smartroute.analytics.insights.moves import price_moved, quality_moved
+from smartroute.analytics.insights.shifts import price_moved, quality_moved
 from smartroute.analytics.insights.spending import (
     cheaper_worth_trying,
     model_dominated,
     simple_on_dear_models,
 )
 from smartroute.analytics.sums import Joint
-from smartroute.dashboard.report_forms import markdown
-from smartroute.events import Event
-from smartroute.pricing import PriceTable
+from smartroute.dashboard.report_formats import markdown
+from smartroute.events.event import Event
+from smartroute.pricing.price import PriceTable
 from smartroute.sinks import MemorySink
 from smartroute.stats.intervals import clopper_pearson
 from smartroute.stats.means import mean_from_moments
@@ -126,7 +126,7 @@ def test_what_a_better_model_gains_is_that_of_the_same_complexity_by_hand():
 
     By their labels as they come, it gains nothing: 0.75 against 0.75.
     """
-    from smartroute.analytics.insights.strata import compared
+    from smartroute.analytics.insights.stratified import compared
 
     quality = {
         ("simple", "mini"): [1] * 80 + [0] * 20, ("simple", "top"): [1] * 18 + [0] * 2,
@@ -309,7 +309,7 @@ def a_card(name, tier, price, **fields):
 
 def test_a_cheaper_model_of_the_tier_is_proposed_with_the_labels_that_an_experiment_needs():
     """Half the price on 1,000 answers at $0.002. Labels: 2 (1.6449 + 0.8416)^2 0.25 / 0.05^2 = 1236.5."""
-    catalogue = Catalogue.of(
+    catalog = Catalog.of(
         [
             a_card("top", "standard", 10),
             a_card("half", "standard", 5),
@@ -319,7 +319,7 @@ def test_a_cheaper_model_of_the_tier_is_proposed_with_the_labels_that_an_experim
         ]
     )
     evidence = evidence_of(
-        {("model",): {("top",): of_model("top", 1_000)}}, prices=catalogue.prices(), catalogue=catalogue
+        {("model",): {("top",): of_model("top", 1_000)}}, prices=catalog.prices(), catalog=catalog
     )
     told = only(cheaper_worth_trying(evidence))
     assert "half (standard) would have charged 50% less than top" in told.claim
@@ -328,11 +328,9 @@ def test_a_cheaper_model_of_the_tier_is_proposed_with_the_labels_that_an_experim
 
 
 def proposals(*cards):
-    catalogue = Catalogue.of(
-        [a_card("top", "standard", 10, abilities=["images"], context_tokens=1_000), *cards]
-    )
+    catalog = Catalog.of([a_card("top", "standard", 10, abilities=["images"], context_tokens=1_000), *cards])
     evidence = evidence_of(
-        {("model",): {("top",): of_model("top", 1_000)}}, prices=catalogue.prices(), catalogue=catalogue
+        {("model",): {("top",): of_model("top", 1_000)}}, prices=catalog.prices(), catalog=catalog
     )
     return list(cheaper_worth_trying(evidence))
 
@@ -542,9 +540,7 @@ def log_of(events):
     return sink
 
 
-EQUAL = Catalogue.of(
-    [a_card("one", "standard", 1), a_card("two", "standard", 1), a_card("new", "standard", 1)]
-)
+EQUAL = Catalog.of([a_card("one", "standard", 1), a_card("two", "standard", 1), a_card("new", "standard", 1)])
 
 
 @pytest.mark.slow
@@ -555,7 +551,7 @@ def test_on_traffic_in_which_nothing_is_wrong_no_insight_fires_oftener_than_its_
     runs = 40
     names = []
     for _ in range(runs):
-        names += [i.name for i in find_insights(Analytics(log_of(traffic(rng))), catalogue=EQUAL)]
+        names += [i.name for i in find_insights(Analytics(log_of(traffic(rng))), catalog=EQUAL)]
     for name in set(names):
         assert names.count(name) / runs <= most(runs), name
 
@@ -563,10 +559,10 @@ def test_on_traffic_in_which_nothing_is_wrong_no_insight_fires_oftener_than_its_
 def test_the_report_shows_insights_or_says_that_there_are_none():
     rng = np.random.default_rng(1)
     events = list(traffic(rng, 200))
-    calm = compose(Analytics(log_of(events)), catalogue=EQUAL)
+    calm = compose(Analytics(log_of(events)), catalog=EQUAL)
     assert calm.insights == ()
     assert "nothing to act on that chance alone may not have done" in markdown(calm)
-    cheaper = Catalogue.of([a_card("one", "standard", 1), a_card("new", "standard", 0.5)])
-    found = compose(Analytics(log_of(events)), catalogue=cheaper)
+    cheaper = Catalog.of([a_card("one", "standard", 1), a_card("new", "standard", 0.5)])
+    found = compose(Analytics(log_of(events)), catalog=cheaper)
     assert [insight.name for insight in found.insights] == ["a cheaper model is worth an experiment"]
     assert "new (standard) would have charged 50% less than one" in markdown(found)

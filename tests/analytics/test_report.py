@@ -14,13 +14,13 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from smartroute.analytics import Analytics, Filter, Insight, compose
-from smartroute.cli import app
-from smartroute.dashboard.report_forms import comma_separated, html, markdown, show_report
-from smartroute.dashboard.report_pages import pages
+from smartroute.cli.app import app
+from smartroute.dashboard.report_content import pages
+from smartroute.dashboard.report_formats import comma_separated, html, markdown, show_report
 from smartroute.dashboard.terminal import console_on
 from smartroute.errors import ConfigError
-from smartroute.events import Event
-from smartroute.pricing import Price, PriceTable
+from smartroute.events.event import Event
+from smartroute.pricing.price import Price, PriceTable
 from smartroute.sinks import JsonlSink, MemorySink
 from smartroute.stats.prediction_powered import prediction_powered_mean
 
@@ -422,7 +422,7 @@ def test_models_of_ones_own_are_priced(folder, tmp_path):
     assert fixed["model"] == "mini" and fixed["saving"]["baseline_usd"] == pytest.approx(5 * 600e-6)
     assert typed("report", "--path", folder, "--models", tmp_path / "none.toml").exit_code == 2
     config = tmp_path / "router.toml"
-    config.write_text(f'log_path = "{folder}"\ncatalogue = "models.toml"\n')
+    config.write_text(f'log_path = "{folder}"\ncatalog = "models.toml"\n')
     assert json.loads(typed("report", "--config", config, "--json").stdout)["savings"] == document["savings"]
     assert typed("export", tmp_path / "report.csv", "--config", config).exit_code == 0
     assert typed("report", "--config", tmp_path / "none.toml").exit_code == 2

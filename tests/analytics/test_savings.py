@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from smartroute import Catalogue
+from smartroute import Catalog
 from smartroute.analytics import Figures
 from smartroute.analytics.figures import Labels
 from smartroute.analytics.savings import (
@@ -17,8 +17,8 @@ from smartroute.analytics.savings import (
     measured,
 )
 from smartroute.analytics.sums import Paired
-from smartroute.events import Event
-from smartroute.pricing import LongContext, Price, PriceTable
+from smartroute.events.event import Event
+from smartroute.pricing.price import LongContext, Price, PriceTable
 from smartroute.records import Usage
 from smartroute.stats.intervals import Interval
 from smartroute.stats.moments import Moments
@@ -280,13 +280,13 @@ def test_repricing_from_sums_is_repricing_each_request(seed):
 
 def test_a_model_that_does_not_reason_is_not_charged_for_reasoning():
     """Of 1,000 tokens written 900 are reasoning: 100 read at $0.15 and 100 written at $0.60 a million."""
-    catalogue = Catalogue.default()
+    catalog = Catalog.default()
     answer = an_answer("a", "o1", 100, cost_usd=1.0)
     tokens = {"output_tokens": 1_000, "reasoning_tokens": 900}
     figures = figures_from(Event(**{**answer.__dict__, **tokens}))
-    (mini,) = fixed_models(figures, catalogue.prices(), ["gpt-4o-mini"], {}, catalogue=catalogue)
+    (mini,) = fixed_models(figures, catalog.prices(), ["gpt-4o-mini"], {}, catalog=catalog)
     assert mini.cost_usd == pytest.approx(75e-6)
-    (charged,) = fixed_models(figures, catalogue.prices(), ["gpt-4o-mini"], {})
+    (charged,) = fixed_models(figures, catalog.prices(), ["gpt-4o-mini"], {})
     assert charged.cost_usd == pytest.approx(615e-6)
 
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartroute.classify import LLMClassifier, RuleClassifier, as_classifier
-from smartroute.classify.asking import read_verdict
+from smartroute.classify.llm import read_verdict
 from smartroute.errors import ConfigError
 from smartroute.protocols import Classifier
 from smartroute.records import Classification, Failure, Probe, Reply, Signal, Task, TaskComplexity

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from smartroute.errors import SinkError
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.protocols import EventSource, Sink
 from smartroute.router import ModelRouter
 from smartroute.sinks import FanOut, JsonlSink, JsonlSource, MemorySink

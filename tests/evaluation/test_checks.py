@@ -8,9 +8,9 @@ from collections import Counter
 
 import pytest
 
+from smartroute.demo.tasks import DemoTask, load_tasks
 from smartroute.errors import ConfigError
 from smartroute.evaluation.checks import CHECK_KINDS, normalise, numbers, passes, word_count
-from smartroute.evaluation.tasks import DemoTask, load_tasks
 
 TASKS = load_tasks()
 KINDS = {"extract", "classify", "score", "general", "creative", "reasoning"}
@@ -47,7 +47,7 @@ KINDS = {"extract", "classify", "score", "general", "creative", "reasoning"}
         ("not spam", {"kind": "choice", "value": "spam", "options": ["spam", "not spam"]}, False),
         ("这是差评", {"kind": "choice", "value": "差评", "options": ["好评", "差评"]}, True),
         ("the cat sat", {"kind": "contains", "all": ["cat", "sat"], "none": ["dog"]}, True),
-        ("the catalogue sat", {"kind": "contains", "all": ["cat"]}, False),
+        ("the catalog sat", {"kind": "contains", "all": ["cat"]}, False),
         ("the cat and a dog", {"kind": "contains", "all": ["cat"], "none": ["dog"]}, False),
         ("an owl", {"kind": "contains", "any": ["owl", "kite"]}, True),
         ("a wren", {"kind": "contains", "any": ["owl", "kite"]}, False),
@@ -108,7 +108,7 @@ def test_words_are_counted_in_scripts_with_and_without_spaces() -> None:
     assert word_count("바람이 분다") == 2
 
 
-def test_normalise_drops_case_width_space_and_edge_marks() -> None:
+def test_normalize_drops_case_width_space_and_edge_marks() -> None:
     assert normalise(" «Le  Jour» ! ") == "le jour"
 
 

@@ -10,8 +10,8 @@ from smartroute.errors import ProviderUnavailableError
 from smartroute.evaluation.council_pool import SimulatedCouncil
 from smartroute.evaluation.scripts import load_scripts
 from smartroute.integration import DEFAULT_COUNCIL, CouncilMember, SmartEnsembleEvaluator
-from smartroute.integration.ballot import member_messages, screen_format, screen_messages
-from smartroute.integration.members import THRESHOLDS
+from smartroute.integration.council.members import THRESHOLDS
+from smartroute.integration.council.prompts import member_messages, screen_format, screen_messages
 from smartroute.records import Call
 from smartroute.testing import CapturingSink
 

@@ -12,8 +12,8 @@ from typing import Any, Self
 
 from servers import Answer, AnthropicServer, GeminiServer, OpenAIServer, Received, WireServer, closed_port
 
-from smartroute.catalogue import Catalogue
-from smartroute.events import AttemptRecord
+from smartroute.catalog import Catalog
+from smartroute.events.event import AttemptRecord
 
 MEMBERS = ("gemini_3_pro", "claude_3_5", "gpt_4o")
 BREAKDOWN = (*MEMBERS, "deep_ctr")
@@ -157,7 +157,7 @@ class Panel:
 
 def assert_every_request_is_an_attempt(panel: Panel, attempts: Sequence[AttemptRecord]) -> None:
     """Assert that the attempts of an event are the requests on the wire: provider, model, kind, tokens."""
-    cards = {card.name: card for card in Catalogue.default()}
+    cards = {card.name: card for card in Catalog.default()}
 
     def on_the_wire() -> Iterator[tuple[Any, ...]]:
         for dialect, request in panel.received:
@@ -186,7 +186,7 @@ def assert_every_request_is_an_attempt(panel: Panel, attempts: Sequence[AttemptR
 
 def dollars(attempts: Iterable[AttemptRecord]) -> float:
     """Return the bill by hand: tokens times the list price, for each call that was answered."""
-    cards = {card.name: card for card in Catalogue.default()}
+    cards = {card.name: card for card in Catalog.default()}
     total = 0.0
     for attempt in attempts:
         price = cards[attempt["model"]].price

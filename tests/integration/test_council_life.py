@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from smartroute import (
-    Catalogue,
+    Catalog,
     ConfigError,
     Decision,
     MissingKeyError,
@@ -28,12 +28,12 @@ from smartroute.clock import Clock
 from smartroute.errors import InvalidRequestError, ProviderUnavailableError
 from smartroute.integration import ClickThroughScorer, CouncilMember, SmartEnsembleEvaluator
 from smartroute.routing.retries import RetryPolicy
-from smartroute.routing.strategies import CostOptimised
+from smartroute.routing.strategies import CostOptimized
 from smartroute.sinks import open_log
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
 
 MODES = ("full", "exact", "smart")
-CATALOGUE = Catalogue.of(
+CATALOG = Catalog.of(
     [
         ModelCard("small", tier="mini", target="x/small", price=Price(0.1, 0.5), abilities={"json_schema"}),
         ModelCard("a", target="x/a", price=Price(2.0, 10.0), abilities={"json_schema"}),
@@ -75,7 +75,7 @@ class Unhurried(ScriptedProvider):
 def council_of(mode="full", script=answer, **settings):
     settings = {
         "members": MEMBERS,
-        "catalogue": CATALOGUE,
+        "catalog": CATALOG,
         "provider": ScriptedProvider(script),
         "sink": CapturingSink(),
         "clock": FrozenClock(),
@@ -166,7 +166,7 @@ def test_who_waits_shares_the_error_too():
 
     class NoLadder:
         def decide(self, task, classification, menu):
-            return CostOptimised().decide(task, classification, menu)
+            return CostOptimized().decide(task, classification, menu)
 
     council = council_of(
         "full", members=(CouncilMember("m", 1.0, rubric="all", model="gone"),), strategy=NoLadder()
@@ -250,7 +250,7 @@ def test_the_cache_keeps_five_minutes_and_no_more_than_it_should():
 
 
 def test_the_cache_is_bounded():
-    from smartroute.integration.shared_answers import SharedAnswers
+    from smartroute.integration.council.answer_cache import SharedAnswers
 
     answers = SharedAnswers(300.0, most=3)
     for number in range(10):
@@ -271,7 +271,7 @@ class ByUser:
     """An experiment: users of odd length are in arm "whole", the others in arm "cheap"."""
 
     def decide(self, task, classification, menu):
-        decision = CostOptimised().decide(task, classification, menu)
+        decision = CostOptimized().decide(task, classification, menu)
         arm = "whole" if len(task.unit or "") % 2 else "cheap"
         fields = ("classification", "ladder", "accept_at", "reasons", "ruled_out")
         same = {name: getattr(decision, name) for name in fields}
@@ -430,9 +430,9 @@ def test_a_member_without_a_key_fails_by_name_and_the_others_vote(monkeypatch, c
     provider = ScriptedProvider(answer)
     provider.needs_keys = True
     open_cards = [
-        ModelCard(c.name, target=f"ollama/{c.name}", price=c.price) for c in CATALOGUE if c.name != "b"
+        ModelCard(c.name, target=f"ollama/{c.name}", price=c.price) for c in CATALOG if c.name != "b"
     ]
-    council = council_of("full", catalogue=Catalogue.of([*open_cards, locked]), provider=provider)
+    council = council_of("full", catalog=Catalog.of([*open_cards, locked]), provider=provider)
     found = asyncio.run(council.evaluate_script("script 90"))
     assert found["breakdown"] == {"first": 90.0, "second": 70.0}
     assert found["errors"] == ["second: b may not be called: no key: ZZ_API_KEY is not set"]
@@ -601,13 +601,11 @@ def wordy(call):
 
 def test_a_screen_does_not_stand_in_for_a_member_that_can_never_vote(monkeypatch):
     monkeypatch.delenv("ZZ_API_KEY", raising=False)
-    cards = [ModelCard(c.name, target=f"ollama/{c.name}", price=c.price) for c in CATALOGUE if c.name != "b"]
+    cards = [ModelCard(c.name, target=f"ollama/{c.name}", price=c.price) for c in CATALOG if c.name != "b"]
     locked = ModelCard("b", target="zz/b", price=Price(1.0, 1.0), api_key_env="ZZ_API_KEY")
     provider = ScriptedProvider(answer)
     provider.needs_keys = True
-    council = council_of(
-        "smart", catalogue=Catalogue.of([*cards, locked]), provider=provider, audit_share=0.0
-    )
+    council = council_of("smart", catalog=Catalog.of([*cards, locked]), provider=provider, audit_share=0.0)
     found = asyncio.run(council.evaluate_script("script 10"))
     assert found["_routing_metadata"]["decided_by"] == "screen"
     assert found["breakdown"] == {"first": 10.0, "second": 70.0}
@@ -639,7 +637,7 @@ def test_members_that_were_not_asked_are_in_the_baseline_at_an_estimate():
 def test_a_members_effort_reaches_the_call():
     thinker = ModelCard("t", target="x/t", price=Price(1.0, 1.0), efforts=("low", "high"))
     members = (CouncilMember("m", 1.0, rubric="all", model="t@high"),)
-    council = council_of("full", members=members, catalogue=Catalogue.of([thinker]))
+    council = council_of("full", members=members, catalog=Catalog.of([thinker]))
     asyncio.run(council.evaluate_script("script 10"))
     assert council.router.provider.calls[0].effort == "high"
 
@@ -798,7 +796,7 @@ def test_transient_failures_of_members_are_retried_together():
 
 
 def test_settings_may_come_as_a_config():
-    config = RouterConfig(catalogue=CATALOGUE, provider=ScriptedProvider(answer), sink=False)
+    config = RouterConfig(catalog=CATALOG, provider=ScriptedProvider(answer), sink=False)
     council = SmartEnsembleEvaluator(MEMBERS, mode="full", config=config)
     assert asyncio.run(council.evaluate_script("script 10"))["final_score"] == 10.0
 

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from smartroute import Catalogue, ModelCard, Price
+from smartroute import Catalog, ModelCard, Price
 from smartroute.errors import InvalidRequestError
 from smartroute.integration import CouncilMember, SmartEnsembleEvaluator
-from smartroute.integration.verdict import final_score, settled, verdict_of
+from smartroute.integration.council.verdict import final_score, settled, verdict_of
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider
 
 FAILS = "fails"
@@ -64,7 +64,7 @@ def council_of(drawn, threshold, mode):
         members,
         mode=mode,
         thresholds={"niche": threshold},
-        catalogue=Catalogue.of(cards),
+        catalog=Catalog.of(cards),
         provider=provider,
         sink=CapturingSink(),
         clock=FrozenClock(),

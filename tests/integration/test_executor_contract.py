@@ -17,7 +17,7 @@ from council_servers import Answer, Panel, texts_by_role
 from pydantic import BaseModel
 from replaced_system import ANSWER_KEYS
 
-from smartroute import AllModelsFailedError, Catalogue, ModelCard, Price, SmartRouteError, TaskComplexity
+from smartroute import AllModelsFailedError, Catalog, ModelCard, Price, SmartRouteError, TaskComplexity
 from smartroute.routing.retries import RetryPolicy
 from smartroute.routing.strategies import FixedLadder
 from smartroute.testing import CapturingSink, FrozenClock
@@ -25,7 +25,7 @@ from smartroute.testing import CapturingSink, FrozenClock
 pytestmark = pytest.mark.wire
 
 ABILITIES = ("json_schema", "tools")
-CATALOGUE = Catalogue.of(
+CATALOG = Catalog.of(
     [
         ModelCard(
             "gpt-4o-mini", "openai/gpt-4o-mini", tier="mini", price=Price(1.0, 4.0), abilities=ABILITIES
@@ -84,7 +84,7 @@ def build(panel: Panel, sink: CapturingSink, runner: asyncio.Runner) -> Iterator
     built: list[Any] = []
 
     def build(**settings: Any) -> Any:
-        settings = {"catalogue": CATALOGUE, "sink": sink, "retry": RetryPolicy(calls=1)} | settings
+        settings = {"catalog": CATALOG, "sink": sink, "retry": RetryPolicy(calls=1)} | settings
         built.append(SmartSingleModelExecutor(**settings))
         return built[-1]
 

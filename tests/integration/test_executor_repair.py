@@ -9,7 +9,7 @@ from replaced_system import ANSWER_KEYS
 
 from smartroute import (
     AllModelsFailedError,
-    Catalogue,
+    Catalog,
     ConfigError,
     ModelCard,
     ModelRouter,
@@ -21,7 +21,7 @@ from smartroute.integration import SmartSingleModelExecutor
 from smartroute.records import Task
 from smartroute.testing import CapturingSink, ScriptedProvider, reply
 
-CATALOGUE = Catalogue.of(
+CATALOG = Catalog.of(
     [
         ModelCard("mini", tier="mini", target="x/mini", price=Price(1.0, 2.0), abilities={"json_schema"}),
         ModelCard("top", tier="premium", target="x/top", price=Price(5.0, 10.0), abilities={"json_schema"}),
@@ -47,7 +47,7 @@ class Age(BaseModel):
 
 def executor_of(script, **settings):
     return SmartSingleModelExecutor(
-        catalogue=CATALOGUE, provider=ScriptedProvider(script), sink=CapturingSink(), **settings
+        catalog=CATALOG, provider=ScriptedProvider(script), sink=CapturingSink(), **settings
     )
 
 
@@ -111,7 +111,7 @@ def test_a_mending_call_that_fails_is_in_the_ledger_and_the_next_rung_answers():
 def test_a_router_mends_when_it_is_asked_to():
     for repair, calls in ((True, 2), (False, 2)):
         provider = ScriptedProvider({"mini": ["no", '{"age": 40}'], "top": ['{"age": 41}']})
-        router = ModelRouter(catalogue=CATALOGUE, provider=provider, sink=False)
+        router = ModelRouter(catalog=CATALOG, provider=provider, sink=False)
         outcome = router.run("How old?", kind="extract", response_format=SHAPE, repair=repair)
         assert outcome.parsed == {"age": 40 if repair else 41}
         assert len(provider.calls) == calls
@@ -136,7 +136,7 @@ def test_a_fence_around_the_json_is_taken_off_and_costs_no_second_call(shape, fe
 
 def test_a_router_takes_the_fence_off_as_well_and_only_where_json_was_asked_for():
     fenced = '```json\n{"age": 40}\n```'
-    router = ModelRouter(catalogue=CATALOGUE, provider=ScriptedProvider(lambda call: fenced), sink=False)
+    router = ModelRouter(catalog=CATALOG, provider=ScriptedProvider(lambda call: fenced), sink=False)
     outcome = router.run("How old?", kind="extract", response_format={"type": "json_object"})
     assert (outcome.text, outcome.parsed, outcome.escalated) == ('{"age": 40}', {"age": 40}, False)
     assert router.run("How old?", kind="extract").text == fenced
@@ -221,7 +221,7 @@ def test_a_router_and_its_settings_are_not_both_taken():
 
 
 def test_a_given_router_is_not_closed_by_the_executor():
-    router = ModelRouter(catalogue=CATALOGUE, provider=ScriptedProvider(lambda call: "ok"), sink=False)
+    router = ModelRouter(catalog=CATALOG, provider=ScriptedProvider(lambda call: "ok"), sink=False)
     with SmartSingleModelExecutor(router) as executor:
         assert executor.execute_sync("hi")["result"] == "ok"
     assert executor.router is router

@@ -12,9 +12,9 @@ import pytest
 
 from smartroute import ModelCard
 from smartroute.integration import CouncilMember
-from smartroute.integration.audits import Audit, Audits, Margin
-from smartroute.integration.convening import Council, Script, Seat, behind_a_screen
-from smartroute.integration.verdict import final_score, verdict_of
+from smartroute.integration.council.modes import Council, Script, Seat, behind_a_screen
+from smartroute.integration.council.screen_audits import Audit, Audits, Margin
+from smartroute.integration.council.verdict import final_score, verdict_of
 from smartroute.records import Reply
 from smartroute.stats.conformal import conformal_quantile
 

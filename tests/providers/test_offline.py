@@ -74,15 +74,15 @@ def test_it_is_a_provider_that_says_it_is_simulated() -> None:
     assert provider.needs_keys is False
 
 
-def test_catalogue_has_three_priced_tiers_of_one_provider() -> None:
-    cards = list(OfflineProvider.catalogue())
+def test_catalog_has_three_priced_tiers_of_one_provider() -> None:
+    cards = list(OfflineProvider.catalog())
     assert [card.name for card in cards] == list(MODELS)
     assert [card.tier for card in cards] == [Tier.MINI, Tier.STANDARD, Tier.PREMIUM]
     assert {card.provider for card in cards} == {"sim"}
     assert [card.target for card in cards] == [f"sim/{model}" for model in MODELS]
     assert all("simulated" in card.source and card.price is not None for card in cards)
     # A million tokens in and out at 4 and 20 USD.
-    assert OfflineProvider.catalogue().prices().cost("sim-premium", Usage(1_000_000, 1_000_000)) == 24.0
+    assert OfflineProvider.catalog().prices().cost("sim-premium", Usage(1_000_000, 1_000_000)) == 24.0
 
 
 def test_replies_do_not_depend_on_the_process_or_its_hash_seed() -> None:

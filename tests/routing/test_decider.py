@@ -4,15 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from smartroute.catalogue import Catalogue, ModelCard
+from smartroute.catalog import Catalog, ModelCard
 from smartroute.errors import ConfigError, TaskError
-from smartroute.pricing import Price
+from smartroute.pricing.price import Price
 from smartroute.records import Classification, Menu, Task, TaskComplexity
 from smartroute.routing.decider import Decider
 from smartroute.routing.eligibility import Eligibility
-from smartroute.routing.strategies import CostOptimised
+from smartroute.routing.strategies import CostOptimized
 
-CATALOGUE = Catalogue.of(
+CATALOG = Catalog.of(
     [
         ModelCard("small", tier="mini", target="acme/small", price=Price(1, 1)),
         ModelCard("middle", tier="standard", target="acme/middle", price=Price(10, 10)),
@@ -26,13 +26,13 @@ CATALOGUE = Catalogue.of(
         ),
     ]
 )
-PRICES = CATALOGUE.prices()
-ELIGIBILITY = Eligibility(CATALOGUE, PRICES, needs_keys=False)
+PRICES = CATALOG.prices()
+ELIGIBILITY = Eligibility(CATALOG, PRICES, needs_keys=False)
 SIMPLE = Classification(TaskComplexity.SIMPLE, 0.1)
 
 
 def decider(strategy=None, **settings):
-    return Decider(CATALOGUE, PRICES, ELIGIBILITY, strategy or CostOptimised(), **settings)
+    return Decider(CATALOG, PRICES, ELIGIBILITY, strategy or CostOptimized(), **settings)
 
 
 def decided(by, tied_to=None, **options):
@@ -93,7 +93,7 @@ def test_two_efforts_that_contradict_each_other_are_refused():
 
 
 def test_a_strategy_that_offers_what_is_ruled_out_is_told_why():
-    class Stale(CostOptimised):
+    class Stale(CostOptimized):
         def decide(self, task, classification, menu):
             everyone = ELIGIBILITY.menu(Task.of("hi"), accept_at=0.7)
             return super().decide(task, classification, everyone)

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from smartroute import Catalogue, ModelCard, ModelRouter, Price
+from smartroute import Catalog, ModelCard, ModelRouter, Price
 from smartroute.errors import BudgetExceededError
 from smartroute.ledger import Budget
 from smartroute.records import Usage
@@ -116,7 +116,7 @@ def spent_by_64_threads():
         def send(self, call):
             return answer(call)
 
-    router = ModelRouter(catalogue=Catalogue.of([card]), provider=Slow([]), sink=False, max_usd=LIMIT_USD)
+    router = ModelRouter(catalog=Catalog.of([card]), provider=Slow([]), sink=False, max_usd=LIMIT_USD)
     spent, refused, gate = [], [], threading.Barrier(64)
 
     def work(number):

@@ -9,10 +9,9 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from smartroute import Catalogue, Confidence, ModelCard, ModelRouter, Price, SmartRouteError, drivers
+from smartroute import Catalog, Confidence, ModelCard, ModelRouter, Price, SmartRouteError
 from smartroute.classify import LLMClassifier
 from smartroute.clock import Clock
-from smartroute.drivers import Driven, LiveDriver
 from smartroute.errors import (
     AuthenticationError,
     ContextTooLongError,
@@ -25,10 +24,12 @@ from smartroute.errors import (
 from smartroute.evaluation.replay import ReplayClock, replay
 from smartroute.ledger import Ledger
 from smartroute.records import Call, Calls, Failure, Probe, Task, Timed, Usage, Wait
+from smartroute.routing import drivers
+from smartroute.routing.drivers import Driven, LiveDriver
 from smartroute.routing.retries import RetryPolicy
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
 
-CATALOGUE = Catalogue.of(
+CATALOG = Catalog.of(
     [
         ModelCard("mini", tier="mini", target="x/mini", price=Price(1.0, 2.0), max_output_tokens=100),
         ModelCard("mini2", tier="mini", target="y/mini2", price=Price(2.0, 3.0), max_output_tokens=100),
@@ -86,7 +87,7 @@ class Script:
 
 def router_of(results, clock, **settings):
     return ModelRouter(
-        catalogue=CATALOGUE,
+        catalog=CATALOG,
         estimator=Checking(),
         retry=RetryPolicy(calls=2, initial_s=1, jitter=0.5),
         clock=clock,
@@ -182,7 +183,7 @@ def test_any_sequence_of_failures_ends_in_an_answer_or_a_typed_error_with_a_whol
 
 
 RATES = {"mini": (1.0, 2.0), "mini2": (2.0, 3.0), "premium": (9.0, 30.0)}
-"""The prices of CATALOGUE in USD per million tokens, written down once more."""
+"""The prices of CATALOG in USD per million tokens, written down once more."""
 
 
 def charged(results, calls):
@@ -526,7 +527,7 @@ def test_a_call_that_overruns_its_time_is_cut_short_in_async():
             return self.send(call)
 
     router = ModelRouter(
-        catalogue=CATALOGUE,
+        catalog=CATALOG,
         provider=Hanging(lambda call: "good"),
         estimator=lambda task, answer: 0.9,
         retry=RetryPolicy(calls=1),
@@ -557,7 +558,7 @@ def test_a_router_never_overspends_its_budget(limit, usages):
     queue = iter(usages * 20)
     provider = ScriptedProvider(lambda call: reply("good", usage=next(queue)))
     router = ModelRouter(
-        catalogue=CATALOGUE, provider=provider, estimator=lambda task, answer: 0.5, max_usd=limit, sink=False
+        catalog=CATALOG, provider=provider, estimator=lambda task, answer: 0.5, max_usd=limit, sink=False
     )
     assert not spent_beyond(limit, usages, router)
 
@@ -565,7 +566,7 @@ def test_a_router_never_overspends_its_budget(limit, usages):
 def test_the_overspending_check_catches_a_router_that_reserves_nothing():
     provider = ScriptedProvider(lambda call: reply("good", usage=Usage(60, 100)))
     router = ModelRouter(
-        catalogue=CATALOGUE, provider=provider, estimator=lambda task, answer: 0.5, max_usd=1e-3, sink=False
+        catalog=CATALOG, provider=provider, estimator=lambda task, answer: 0.5, max_usd=1e-3, sink=False
     )
     router._budget.reserve = lambda usd: True
     assert spent_beyond(1e-3, [None] * 10, router)

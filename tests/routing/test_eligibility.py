@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smartroute import (
-    Catalogue,
+    Catalog,
     ConfigError,
     MissingKeyError,
     ModelCard,
@@ -29,7 +29,7 @@ def card(name, tier="mini", provider="x", **fields):
 
 def router_of(*cards, **settings):
     settings.setdefault("provider", ScriptedProvider([]))
-    return ModelRouter(catalogue=Catalogue.of(cards), sink=False, **settings)
+    return ModelRouter(catalog=Catalog.of(cards), sink=False, **settings)
 
 
 def ruled_out(decision):
@@ -96,8 +96,8 @@ def test_a_refused_parameter_and_an_unknown_effort_rule_out():
 
 
 def test_retired_models_are_never_chosen():
-    catalogue = Catalogue.of([card("old", retired_on="2020-01-01"), card("new", tier="premium")])
-    router = ModelRouter(catalogue=catalogue, provider=ScriptedProvider([]), sink=False)
+    catalog = Catalog.of([card("old", retired_on="2020-01-01"), card("new", tier="premium")])
+    router = ModelRouter(catalog=catalog, provider=ScriptedProvider([]), sink=False)
     assert "retired on 2020-01-01" in ruled_out(router.decide("What is 2+2?"))["old"]
     with pytest.raises(NoEligibleModelError, match="retired"):
         router.decide("hi", preferred_model="old")
@@ -124,7 +124,7 @@ def test_what_the_request_asks_for_is_told_before_the_keys_that_are_missing(monk
     local = ModelCard("local", target="openai/l", price=Price(0, 0), api_base="http://127.0.0.1:1/v1")
     elsewhere = ModelCard("far", target="anthropic/far", price=Price(1, 1))
     router = ModelRouter(
-        catalogue=Catalogue.of([elsewhere, *keyless, local]),
+        catalog=Catalog.of([elsewhere, *keyless, local]),
         providers=["openai", local.provider],
         max_usd=1.0,
         sink=False,
@@ -168,7 +168,7 @@ def test_only_providers_with_a_key_are_on_the_ladder(monkeypatch):
     router = ModelRouter(provider=Keyed([]), sink=False)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "k")
     decision = router.decide("What is 2+2?")
-    assert {router.catalogue.card(rung.model).provider for rung in decision.ladder} == {"anthropic"}
+    assert {router.catalog.card(rung.model).provider for rung in decision.ladder} == {"anthropic"}
     assert "OPENAI_API_KEY is not set" in ruled_out(decision)["gpt-4o-mini"]
 
 
@@ -189,7 +189,7 @@ def test_a_self_hosted_model_needs_no_key():
     local = ModelCard(
         "llama", tier="mini", target="openai/llama", api_base="http://localhost:8000/v1", price=Price(0, 0)
     )
-    router = ModelRouter(catalogue=Catalogue.default().with_cards(local), provider=Keyed([]), sink=False)
+    router = ModelRouter(catalog=Catalog.default().with_cards(local), provider=Keyed([]), sink=False)
     assert [rung.model for rung in router.decide("What is 2+2?").ladder] == ["llama"]
 
 
@@ -247,6 +247,6 @@ def test_estimated_tokens_are_rounded_up_by_a_sixteenth_at_most(tokens):
     assert tokens <= _rounded(tokens) <= tokens * (1 + 1 / 16)
 
 
-def test_a_misspelt_provider_fails_when_the_router_is_built():
+def test_a_misspelled_provider_fails_when_the_router_is_built():
     with pytest.raises(ConfigError, match=r"opneai.*did you mean 'openai'"):
         ModelRouter(provider=ScriptedProvider([]), providers=["opneai"], sink=False)

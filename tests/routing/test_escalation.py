@@ -7,7 +7,7 @@ import pytest
 from smartroute import (
     AllModelsFailedError,
     BudgetExceededError,
-    Catalogue,
+    Catalog,
     Classification,
     Confidence,
     ConfigError,
@@ -43,7 +43,7 @@ def card(name, tier, provider="x", price=None, **fields):
     return ModelCard(name, tier=tier, target=f"{provider}/{name}", price=price or Price(1.0, 2.0), **fields)
 
 
-LADDER = Catalogue.of(
+LADDER = Catalog.of(
     [
         card("mini", "mini", price=Price(1.0, 2.0)),
         card("standard", "standard", price=Price(10.0, 20.0)),
@@ -57,12 +57,12 @@ def believing(values):
     return lambda task, answer: values[answer.text]
 
 
-def router_of(script, *, believe=None, clock=None, catalogue=LADDER, **settings):
+def router_of(script, *, believe=None, clock=None, catalog=LADDER, **settings):
     settings.setdefault("retry", RetryPolicy(calls=3, initial_s=1, jitter=0))
     settings.setdefault("sink", False)
     return ModelRouter(
         config=None,
-        catalogue=catalogue,
+        catalog=catalog,
         provider=ScriptedProvider(script) if not hasattr(script, "send") else script,
         estimator=believing(believe) if believe is not None else (lambda task, answer: 0.9),
         clock=clock or FrozenClock(),
@@ -214,7 +214,7 @@ def test_an_answer_in_hand_survives_the_failure_of_higher_rungs():
 
 
 def test_too_long_a_prompt_skips_rungs_with_no_larger_context():
-    catalogue = Catalogue.of(
+    catalog = Catalog.of(
         [
             card("mini", "mini", context_tokens=1_000),
             card("standard", "standard", context_tokens=1_000),
@@ -222,16 +222,16 @@ def test_too_long_a_prompt_skips_rungs_with_no_larger_context():
         ]
     )
     script = {"mini": [ContextTooLongError("too long")], "premium": ["4"]}
-    assert models(simple(router_of(script, catalogue=catalogue))) == ["mini", "premium"]
+    assert models(simple(router_of(script, catalog=catalog))) == ["mini", "premium"]
 
 
 def test_a_stand_in_is_asked_on_failure_but_not_on_doubt():
-    catalogue = LADDER.with_cards(card("mini2", "mini", provider="y", price=Price(1.5, 2.5)))
+    catalog = LADDER.with_cards(card("mini2", "mini", provider="y", price=Price(1.5, 2.5)))
     failing = {"mini": [AuthenticationError("401")], "mini2": ["4"]}
-    assert models(simple(router_of(failing, catalogue=catalogue))) == ["mini", "mini2"]
+    assert models(simple(router_of(failing, catalog=catalog))) == ["mini", "mini2"]
     doubted = {"mini": ["?"], "standard": ["4"]}
     believe = {"?": 0.1, "4": 0.9}
-    assert models(simple(router_of(doubted, believe=believe, catalogue=catalogue))) == ["mini", "standard"]
+    assert models(simple(router_of(doubted, believe=believe, catalog=catalog))) == ["mini", "standard"]
 
 
 def test_the_breaker_passes_over_a_failing_model_and_the_detour_is_marked():
@@ -348,8 +348,8 @@ def test_the_routers_budget_is_shared_by_its_tasks():
 
 
 def test_models_without_a_price_are_ruled_out_under_a_budget():
-    catalogue = LADDER.with_cards(ModelCard("free-form", tier="mini", target="x/free-form", price=None))
-    decision = router_of([], catalogue=catalogue).decide("hi", max_usd=1.0)
+    catalog = LADDER.with_cards(ModelCard("free-form", tier="mini", target="x/free-form", price=None))
+    decision = router_of([], catalog=catalog).decide("hi", max_usd=1.0)
     assert ("free-form", "its price is unknown, so a budget cannot be kept") in decision.ruled_out
 
 
@@ -373,7 +373,7 @@ class Sampling:
 @pytest.mark.parametrize("live", ["sync", "async"])
 def test_judge_and_sample_calls_are_attempts_in_the_ledger(live):
     provider = ScriptedProvider(lambda call: AuthenticationError("401") if call.purpose == "judge" else "4")
-    router = ModelRouter(catalogue=LADDER, provider=provider, estimator=Sampling(), sink=False, accept_at=0.6)
+    router = ModelRouter(catalog=LADDER, provider=provider, estimator=Sampling(), sink=False, accept_at=0.6)
     outcome = (
         simple(router)
         if live == "sync"
@@ -401,7 +401,7 @@ class Failing:
 
 def test_an_estimator_that_raises_does_not_lose_the_answer():
     router = ModelRouter(
-        catalogue=LADDER, provider=ScriptedProvider({"mini": ["4"]}), estimator=Failing(), sink=False
+        catalog=LADDER, provider=ScriptedProvider({"mini": ["4"]}), estimator=Failing(), sink=False
     )
     outcome = simple(router)
     assert (outcome.text, outcome.confidence, outcome.confidence_source) == ("4", None, "failed")
@@ -419,7 +419,7 @@ class AskingClassifier:
 def test_a_classifiers_calls_are_attempts_in_the_same_ledger():
     provider = ScriptedProvider({"mini": ["complex"], "premium": ["42"]})
     router = ModelRouter(
-        catalogue=LADDER,
+        catalog=LADDER,
         provider=provider,
         classifier=AskingClassifier(),
         sink=False,
@@ -435,7 +435,7 @@ def test_a_classifiers_calls_are_attempts_in_the_same_ledger():
 def test_a_classifier_that_fails_is_replaced_by_the_rules_and_its_call_still_counts(answer):
     provider = ScriptedProvider(lambda call: answer if call.purpose == "classify" else "42")
     router = ModelRouter(
-        catalogue=LADDER,
+        catalog=LADDER,
         provider=provider,
         classifier=AskingClassifier(),
         sink=False,
@@ -448,7 +448,7 @@ def test_a_classifier_that_fails_is_replaced_by_the_rules_and_its_call_still_cou
 
 def test_deciding_makes_no_call_even_with_a_classifier_that_would():
     provider = ScriptedProvider([])
-    router = ModelRouter(catalogue=LADDER, provider=provider, classifier=AskingClassifier(), sink=False)
+    router = ModelRouter(catalog=LADDER, provider=provider, classifier=AskingClassifier(), sink=False)
     assert "classifier_replaced" in router.decide("What is 2+2?").explain()
     assert provider.calls == []
 
@@ -463,7 +463,7 @@ class AlwaysSimple:
 )
 def test_a_declared_complexity_wins_over_a_classifier_of_ones_own(classifier):
     provider = ScriptedProvider(lambda call: "simple" if call.purpose == "classify" else "42")
-    router = ModelRouter(catalogue=LADDER, provider=provider, classifier=classifier, sink=False)
+    router = ModelRouter(catalog=LADDER, provider=provider, classifier=classifier, sink=False)
     decision = router.decide("hi", complexity_override="complex")
     outcome = router.run("hi", complexity_override="complex")
     asyncio.run(router.arun("hi", complexity_override="complex"))
@@ -483,10 +483,10 @@ def test_the_baseline_is_priced_on_the_answers_own_tokens():
 
 def test_a_probe_obeys_the_allow_list_and_is_no_attempt_when_barred(caplog):
     _tell_barred.cache_clear()
-    catalogue = LADDER.with_cards(card("judge", "mini", provider="elsewhere"))
+    catalog = LADDER.with_cards(card("judge", "mini", provider="elsewhere"))
     provider = ScriptedProvider(lambda call: "4")
     router = ModelRouter(
-        catalogue=catalogue,
+        catalog=catalog,
         provider=provider,
         estimator=JudgeConfidence("judge"),
         providers=["x"],
@@ -509,10 +509,10 @@ def test_a_probe_obeys_the_allow_list_and_is_no_attempt_when_barred(caplog):
         {"strategy": FixedLadder("mini", "judg")},
     ],
 )
-def test_a_misspelt_model_in_the_settings_fails_when_the_router_is_built(setting):
+def test_a_misspelled_model_in_the_settings_fails_when_the_router_is_built(setting):
     (name,) = setting
-    with pytest.raises(UnknownModelError, match=f"^{name}: the catalogue has no model 'judg'"):
-        ModelRouter(catalogue=LADDER, provider=ScriptedProvider([]), sink=False, **setting)
+    with pytest.raises(UnknownModelError, match=f"^{name}: the catalog has no model 'judg'"):
+        ModelRouter(catalog=LADDER, provider=ScriptedProvider([]), sink=False, **setting)
 
 
 class Misbehaving:
@@ -534,10 +534,10 @@ class Misbehaving:
     ],
 )
 def test_a_strategy_that_breaks_is_told_so_and_the_classifiers_call_is_not_lost(decide, told):
-    catalogue = LADDER.with_cards(card("gone", "mini", retired_on="2020-01-01"))
+    catalog = LADDER.with_cards(card("gone", "mini", retired_on="2020-01-01"))
     sink = CapturingSink()
     router = ModelRouter(
-        catalogue=catalogue,
+        catalog=catalog,
         provider=ScriptedProvider({"mini": ["simple"]}),
         classifier=AskingClassifier(),
         strategy=Misbehaving(decide),
@@ -558,7 +558,7 @@ class Endless:
 
 def test_a_classifier_that_never_ends_is_replaced_by_the_rules():
     router = ModelRouter(
-        catalogue=LADDER, provider=ScriptedProvider(lambda call: "4"), classifier=Endless(), sink=False
+        catalog=LADDER, provider=ScriptedProvider(lambda call: "4"), classifier=Endless(), sink=False
     )
     outcome = router.run("What is 2+2?")
     assert outcome.text == "4"
@@ -583,7 +583,7 @@ def test_a_provider_that_returns_no_reply_is_a_failure_of_unknown_cost(live):
 def test_a_failing_judge_is_passed_over_after_a_while():
     provider = ScriptedProvider(lambda call: ProviderTimeoutError("late") if call.purpose == "judge" else "4")
     router = ModelRouter(
-        catalogue=LADDER,
+        catalog=LADDER,
         provider=provider,
         estimator=JudgeConfidence("standard"),
         breaker_failures=2,
@@ -596,9 +596,9 @@ def test_a_failing_judge_is_passed_over_after_a_while():
 
 
 def test_an_image_reserves_the_whole_context_under_a_budget():
-    catalogue = Catalogue.of([card("eye", "mini", abilities={"images"}, context_tokens=100_000)])
+    catalog = Catalog.of([card("eye", "mini", abilities={"images"}, context_tokens=100_000)])
     image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "http://127.0.0.1/x"}}]}]
-    router = router_of({"eye": ["4", "4"]}, catalogue=catalogue)
+    router = router_of({"eye": ["4", "4"]}, catalog=catalog)
     with pytest.raises(BudgetExceededError):
         router.run(image, max_usd=0.05, max_tokens=10)  # by hand: 100,000 tokens at $1 a million are $0.10
     assert router.run(image, max_usd=0.11, max_tokens=10).text == "4"
@@ -613,7 +613,7 @@ def test_a_baseline_that_does_not_reason_is_not_charged_for_reasoning():
 
 def test_a_confidence_that_was_asked_for_is_read_and_leaves_the_answer():
     provider = ScriptedProvider(lambda call: "82\nconfidence: 0.9")
-    router = ModelRouter(catalogue=LADDER, provider=provider, ask_confidence=True, sink=False)
+    router = ModelRouter(catalog=LADDER, provider=provider, ask_confidence=True, sink=False)
     outcome = simple(router)
     assert (outcome.text, outcome.confidence, outcome.confidence_source) == ("82", 0.9, "reported")
     assert "0.8" in provider.calls[0].messages[-1]["content"]
@@ -627,7 +627,7 @@ def test_a_confidence_that_was_asked_for_leaves_the_answer_that_a_deadline_cuts_
         return "82\nconfidence: 0.9"
 
     router = ModelRouter(
-        catalogue=LADDER,
+        catalog=LADDER,
         provider=ScriptedProvider(late),
         estimator=JudgeConfidence("premium"),
         clock=clock,
@@ -642,7 +642,7 @@ def test_a_confidence_that_was_asked_for_leaves_the_answer_that_a_deadline_cuts_
 def test_rolled_back_no_model_is_asked_but_the_baseline():
     provider = ScriptedProvider(lambda call: "4")
     router = ModelRouter(
-        catalogue=LADDER,
+        catalog=LADDER,
         provider=provider,
         classifier=AskingClassifier(),
         estimator=JudgeConfidence("premium"),

@@ -2,12 +2,12 @@
 
 import pytest
 
-from smartroute import Catalogue, ConfigError, ModelCard, ModelRouter, Price
+from smartroute import Catalog, ConfigError, ModelCard, ModelRouter, Price
 from smartroute.errors import ProviderUnavailableError
 from smartroute.routing.retries import RetryPolicy
 from smartroute.testing import CapturingSink, ScriptedProvider
 
-CATALOGUE = Catalogue.of(
+CATALOG = Catalog.of(
     [
         ModelCard("mini", tier="mini", target="x/mini", price=Price(1.0, 2.0)),
         ModelCard("base", tier="standard", target="x/base", price=Price(5.0, 10.0)),
@@ -19,7 +19,7 @@ CATALOGUE = Catalogue.of(
 def router_of(script=lambda call: "ok", **settings):
     settings = {"holdback_share": 0.2, "baseline_model": "base", "seed": 7, **settings}
     return ModelRouter(
-        catalogue=settings.pop("catalogue", CATALOGUE),
+        catalog=settings.pop("catalog", CATALOG),
         provider=ScriptedProvider(script),
         sink=CapturingSink(),
         **settings,
@@ -78,13 +78,10 @@ def test_asking_for_the_model_of_a_complexity_draws_nothing_and_gets_the_routers
     ],
 )
 def test_a_choice_of_the_user_or_of_the_conversation_is_never_held_back(options):
-    able = Catalogue.of(
-        [
-            ModelCard(c.name, tier=c.tier, target=c.target, price=c.price, abilities={"tools"})
-            for c in CATALOGUE
-        ]
+    able = Catalog.of(
+        [ModelCard(c.name, tier=c.tier, target=c.target, price=c.price, abilities={"tools"}) for c in CATALOG]
     )
-    router = router_of(catalogue=able, holdback_share=0.5)
+    router = router_of(catalog=able, holdback_share=0.5)
     for _ in range(20):
         decision = router.decide(*(() if "messages" in options else ("hi",)), **options)
         assert decision.holdback is None
@@ -105,7 +102,7 @@ def test_a_held_request_is_believed_and_replaced_only_when_it_fails():
 
 def test_a_baseline_that_cannot_take_a_request_holds_nothing_back():
     small = ModelCard("base", tier="standard", target="x/base", price=Price(5.0, 10.0), context_tokens=10)
-    router = router_of(catalogue=CATALOGUE.with_cards(small), holdback_share=0.5)
+    router = router_of(catalog=CATALOG.with_cards(small), holdback_share=0.5)
     assert all(router.decide("word " * 200).holdback is None for _ in range(20))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from smartroute import (
     AllModelsFailedError,
-    Catalogue,
+    Catalog,
     Classification,
     ConfigError,
     Decision,
@@ -25,7 +25,7 @@ from smartroute.records import Call, Confidence, Failure, Probe, Reply, Rung, Us
 from smartroute.routing.retries import RetryPolicy
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
 
-CATALOGUE = Catalogue.of(
+CATALOG = Catalog.of(
     [
         ModelCard("mini", tier="mini", target="x/mini", price=Price(1.0, 2.0), max_output_tokens=100),
         ModelCard("other", tier="mini", target="y/other", price=Price(2.0, 4.0), max_output_tokens=100),
@@ -36,7 +36,7 @@ CATALOGUE = Catalogue.of(
 def router_of(script, **settings):
     if "provider" not in settings:
         settings["provider"] = ScriptedProvider(script)
-    settings = {"catalogue": CATALOGUE, "sink": CapturingSink(), "clock": FrozenClock(), **settings}
+    settings = {"catalog": CATALOG, "sink": CapturingSink(), "clock": FrozenClock(), **settings}
     return ModelRouter(**settings)
 
 
@@ -129,13 +129,13 @@ def test_counts_that_cannot_be_charged_are_unknown_and_give_a_budget_nothing_bac
     ],
 )
 def test_what_tokens_alone_do_not_price_is_of_unknown_cost_and_refused_under_a_budget(params):
-    able = Catalogue.of(
+    able = Catalog.of(
         [ModelCard("m", target="x/m", price=Price(1.0, 2.0), max_output_tokens=100, abilities={"tools"})]
     )
-    outcome = router_of(lambda call: reply("ok", usage=Usage(5, 5)), catalogue=able).run("hi", **params)
+    outcome = router_of(lambda call: reply("ok", usage=Usage(5, 5)), catalog=able).run("hi", **params)
     assert outcome.attempts[0].cost_usd is None
     with pytest.raises(SmartRouteError, match="budget cannot be kept"):
-        router_of(lambda call: "ok", catalogue=able, max_usd=1.0).run("hi", max_tokens=5, **params)
+        router_of(lambda call: "ok", catalog=able, max_usd=1.0).run("hi", max_tokens=5, **params)
 
 
 @pytest.mark.parametrize(
@@ -151,19 +151,19 @@ def test_what_tokens_alone_do_not_price_is_of_unknown_cost_and_refused_under_a_b
 def test_what_tokens_price_but_nothing_bounds_is_refused_under_a_budget_alone(params, place):
     options, of_card = (params, {}) if place == "request" else ({}, params)
     card = ModelCard("m", target="x/m", price=Price(1.0, 2.0), max_output_tokens=100, options=of_card)
-    catalogue = Catalogue.of([card])
-    outcome = router_of(lambda call: reply("ok", usage=Usage(5, 5)), catalogue=catalogue).run("hi", **options)
+    catalog = Catalog.of([card])
+    outcome = router_of(lambda call: reply("ok", usage=Usage(5, 5)), catalog=catalog).run("hi", **options)
     assert outcome.cost_usd == pytest.approx((5 * 1.0 + 5 * 2.0) / 1e6)
     with pytest.raises(SmartRouteError, match=f"{next(iter(params))}.*budget cannot be kept"):
-        router_of(lambda call: "ok", catalogue=catalogue, max_usd=1.0).run("hi", max_tokens=5, **options)
+        router_of(lambda call: "ok", catalog=catalog, max_usd=1.0).run("hi", max_tokens=5, **options)
 
 
 def test_plain_tools_and_tiers_are_priced():
-    able = Catalogue.of(
+    able = Catalog.of(
         [ModelCard("m", target="x/m", price=Price(1.0, 2.0), max_output_tokens=100, abilities={"tools"})]
     )
     tools = [{"type": "function", "function": {"name": "search_the_web"}}]
-    router = router_of(lambda call: reply("ok", usage=Usage(5, 5)), catalogue=able)
+    router = router_of(lambda call: reply("ok", usage=Usage(5, 5)), catalog=able)
     outcome = router.run("hi", tools=tools, service_tier="default", speed="standard", inference_geo="global")
     assert outcome.cost_usd == pytest.approx((5 * 1.0 + 5 * 2.0) / 1e6)
 
@@ -201,8 +201,8 @@ def test_a_model_of_the_answer_that_breaks_asks_for_no_repair():
         def model_validate_json(text):
             raise RuntimeError("a validator of the user's own")
 
-    able = Catalogue.of([ModelCard("m", target="x/m", price=Price(1.0, 2.0), abilities={"json_schema"})])
-    router = router_of(lambda call: "{}", catalogue=able)
+    able = Catalog.of([ModelCard("m", target="x/m", price=Price(1.0, 2.0), abilities={"json_schema"})])
+    router = router_of(lambda call: "{}", catalog=able)
     outcome = router.run("hi", response_format=Broken, repair=True)
     assert (outcome.text, len(outcome.attempts)) == ("{}", 1)
     assert len(router.config.sink.captured) == 1
@@ -237,15 +237,15 @@ HOUR = {"cache_control": {"type": "ephemeral", "ttl": "1h"}}
     ],
 )
 def test_a_cache_that_is_kept_for_long_is_known_wherever_it_is_asked_for(params):
-    able = Catalogue.of(
+    able = Catalog.of(
         [ModelCard("m", target="x/m", price=Price(1.0, 2.0), max_output_tokens=100, abilities={"tools"})]
     )
-    written = router_of(lambda call: reply("ok", usage=Usage(50, 5, cache_write_tokens=40)), catalogue=able)
+    written = router_of(lambda call: reply("ok", usage=Usage(50, 5, cache_write_tokens=40)), catalog=able)
     assert written.run("hi", **params).attempts[0].cost_usd is None
-    read = router_of(lambda call: reply("ok", usage=Usage(50, 5, cached_tokens=40)), catalogue=able)
+    read = router_of(lambda call: reply("ok", usage=Usage(50, 5, cached_tokens=40)), catalog=able)
     assert read.run("hi", **params).cost_usd == pytest.approx((50 * 1.0 + 5 * 2.0) / 1e6)
     with pytest.raises(SmartRouteError, match="budget cannot be kept"):
-        router_of(lambda call: "ok", catalogue=able, max_usd=1.0).run("hi", max_tokens=5, **params)
+        router_of(lambda call: "ok", catalog=able, max_usd=1.0).run("hi", max_tokens=5, **params)
 
 
 def test_a_long_cache_in_a_message_is_refused_under_a_budget():
@@ -275,7 +275,7 @@ def test_audio_is_of_unknown_cost_where_it_has_a_rate_of_its_own_and_refused_the
             "m", target="x/m", price=price, context_tokens=9_000, max_output_tokens=9, abilities={"audio"}
         )
         usage = Usage(50, 5, audio_tokens=audio_tokens)
-        router = router_of(lambda call: reply("ok", usage=usage), catalogue=Catalogue.of([able]), **settings)
+        router = router_of(lambda call: reply("ok", usage=usage), catalog=Catalog.of([able]), **settings)
         return router.run(messages=messages).attempts[0].cost_usd
 
     plain = pytest.approx((50 * 1.0 + 5 * 2.0) / 1e6)
@@ -293,7 +293,7 @@ def test_the_options_of_a_card_count_in_a_reservation():
     )
     provider = ScriptedProvider(lambda call: "ok")
     with pytest.raises(SmartRouteError, match=r"budget|left"):
-        router_of(None, provider=provider, catalogue=Catalogue.of([loud]), max_usd=0.007).run("hi")
+        router_of(None, provider=provider, catalog=Catalog.of([loud]), max_usd=0.007).run("hi")
     assert provider.calls == []
 
 
@@ -303,9 +303,7 @@ def test_the_tools_in_a_cards_options_count_in_a_reservation():
     card = ModelCard("m", target="x/m", price=Price(1.0, 0.0), options={"tools": tools})
     provider = ScriptedProvider(lambda call: "ok")
     with pytest.raises(BudgetExceededError):
-        router_of(None, provider=provider, catalogue=Catalogue.of([card]), max_usd=0.01).run(
-            "hi", max_tokens=5
-        )
+        router_of(None, provider=provider, catalog=Catalog.of([card]), max_usd=0.01).run("hi", max_tokens=5)
     assert provider.calls == []
 
 
@@ -406,10 +404,10 @@ def test_a_model_without_access_is_not_asked_again_at_another_effort():
     from smartroute.routing.strategies import FixedLadder
 
     thinker = ModelCard("thinker", target="x/thinker", price=Price(1.0, 1.0), efforts=("low", "high"))
-    catalogue = Catalogue.of([thinker, *CATALOGUE])
+    catalog = Catalog.of([thinker, *CATALOG])
     ladder = FixedLadder("thinker", ("thinker", "high"), "mini")
     script = {"thinker": [AuthenticationError("401")], "mini": ["fine"]}
-    outcome = router_of(script, catalogue=catalogue, strategy=ladder).run("hi")
+    outcome = router_of(script, catalog=catalog, strategy=ladder).run("hi")
     assert [attempt.model for attempt in outcome.attempts] == ["thinker", "mini"]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from smartroute import Catalogue, Confidence, ConfigError, ModelCard, ModelRouter, Price, TaskError
+from smartroute import Catalog, Confidence, ConfigError, ModelCard, ModelRouter, Price, TaskError
 from smartroute.errors import NoEligibleModelError
 from smartroute.records import Failure, Probe
 from smartroute.testing import ScriptedProvider
@@ -46,7 +46,7 @@ class AskingAnother:
 
 def router_of(**settings):
     return ModelRouter(
-        catalogue=Catalogue.of(settings.pop("cards", CARDS)),
+        catalog=Catalog.of(settings.pop("cards", CARDS)),
         provider=ScriptedProvider(lambda call: "Sunny in Rome."),
         sink=False,
         **settings,
@@ -137,7 +137,7 @@ def test_two_efforts_that_contradict_each_other_are_refused():
     assert router.decide("hi", preferred_model="anthropic-premium@high", reasoning_effort="high").ladder
 
 
-def test_an_allowed_provider_that_is_misspelt_is_named():
+def test_an_allowed_provider_that_is_misspelled_is_named():
     with pytest.raises(ConfigError, match="anthropic"):
         router_of(providers=["antropic"])
 

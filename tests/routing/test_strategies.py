@@ -3,8 +3,8 @@ import sys
 
 import pytest
 
-from smartroute import Catalogue, ConfigError, ModelCard, ModelRouter, Price, UnknownModelError
-from smartroute.routing.strategies import CostOptimised, FixedLadder, QualityFirst, TaskType
+from smartroute import Catalog, ConfigError, ModelCard, ModelRouter, Price, UnknownModelError
+from smartroute.routing.strategies import CostOptimized, FixedLadder, QualityFirst, TaskType
 from smartroute.testing import ScriptedProvider
 
 TIERS = ("mini", "standard", "premium")
@@ -26,21 +26,21 @@ TWO = ONE + [card("gemini", tier, usd) for tier, usd in zip(TIERS, (2.0, 5.0, 20
 
 def ladder(cards, strategy=None, *, complexity="simple", **options):
     router = ModelRouter(
-        catalogue=Catalogue.of(cards), provider=ScriptedProvider([]), strategy=strategy, sink=False
+        catalog=Catalog.of(cards), provider=ScriptedProvider([]), strategy=strategy, sink=False
     )
     decision = router.decide("hi", complexity_override=complexity, **options)
     return [f"{rung}{' (stand-in)' if rung.standin else ''}" for rung in decision.ladder]
 
 
 @pytest.mark.parametrize(("complexity", "first"), [("simple", 0), ("medium", 1)])
-def test_cost_optimisation_starts_where_the_complexity_says_and_climbs(complexity, first):
+def test_cost_optimization_starts_where_the_complexity_says_and_climbs(complexity, first):
     expected = [f"openai-{tier}" for tier in TIERS[first:]]
-    assert ladder(ONE, CostOptimised(), complexity=complexity) == expected
+    assert ladder(ONE, CostOptimized(), complexity=complexity) == expected
 
 
 def test_a_ladder_of_one_rung_has_the_tier_below_as_its_stand_in():
     alone = ["openai-premium", "openai-standard (stand-in)"]
-    assert ladder(ONE, CostOptimised(), complexity="complex") == alone
+    assert ladder(ONE, CostOptimized(), complexity="complex") == alone
     assert ladder(ONE, QualityFirst(), complexity="medium") == alone
     assert ladder(ONE, QualityFirst(), complexity="complex") == alone
     assert ladder(ONE, preferred_model="openai/openai-premium") == alone
@@ -83,9 +83,9 @@ def test_quality_first_ends_at_the_top_models_highest_effort():
     assert ladder([*ONE[:2], top], QualityFirst())[-2:] == ["openai-premium", "openai-premium@high"]
 
 
-def test_switching_cost_optimisation_off_means_quality_first():
+def test_switching_cost_optimization_off_means_quality_first():
     router = ModelRouter(
-        cost_optimization_mode=False, catalogue=Catalogue.of(ONE), provider=ScriptedProvider([]), sink=False
+        cost_optimization_mode=False, catalog=Catalog.of(ONE), provider=ScriptedProvider([]), sink=False
     )
     decision = router.decide("What is 2+2?")
     assert (decision.strategy, decision.ladder[0].model) == ("quality_first", "openai-standard")
@@ -105,15 +105,15 @@ def test_switching_cost_optimisation_off_means_quality_first():
 def test_task_type_starts_with_the_model_that_the_kind_prefers(kind, first):
     cards = [*TWO, card("anthropic", "premium", 300.0)]
     router = ModelRouter(
-        catalogue=Catalogue.of(cards), provider=ScriptedProvider([]), strategy=TaskType(), sink=False
+        catalog=Catalog.of(cards), provider=ScriptedProvider([]), strategy=TaskType(), sink=False
     )
     decision = router.decide("x" * 1_000, kind=kind)
     assert decision.ladder[0].model == first
     assert decision.strategy == "task_type_optimized"
 
 
-def test_task_type_without_a_preference_is_cost_optimisation():
-    assert ladder(TWO, TaskType(), kind="general") == ladder(TWO, CostOptimised())
+def test_task_type_without_a_preference_is_cost_optimization():
+    assert ladder(TWO, TaskType(), kind="general") == ladder(TWO, CostOptimized())
 
 
 def test_a_fixed_ladder_is_kept_with_its_efforts_less_who_is_ruled_out():
@@ -136,9 +136,7 @@ def test_a_preferred_model_wins_with_only_higher_tiers_above_it():
 
 def only_rung(settings, **options):
     thinker = card("x", "standard", 3.0, abilities={"effort"}, efforts=("none", "low", "high"))
-    router = ModelRouter(
-        catalogue=Catalogue.of([thinker]), provider=ScriptedProvider([]), sink=False, **settings
-    )
+    router = ModelRouter(catalog=Catalog.of([thinker]), provider=ScriptedProvider([]), sink=False, **settings)
     (rung,) = router.decide("hi", **options).ladder
     return rung
 
@@ -165,7 +163,7 @@ def test_an_effort_makes_the_output_dearer_and_not_the_input():
             ModelCard("cheap-in", target="x/in", price=Price(1.0, 20.0), **able),
             ModelCard("cheap-out", target="y/out", price=Price(2.0, 4.0), **able),
         ]
-        router = ModelRouter(catalogue=Catalogue.of(cards), provider=ScriptedProvider([]), sink=False)
+        router = ModelRouter(catalog=Catalog.of(cards), provider=ScriptedProvider([]), sink=False)
         return router.decide(prompt, **options, complexity_override="simple").ladder
 
     prompt = "word " * 10_000
@@ -204,7 +202,7 @@ def test_a_preferred_model_may_name_its_effort():
 def test_rolled_back_everything_goes_to_the_baseline(monkeypatch):
     monkeypatch.setenv("ENABLE_SMART_ROUTING", "false")
     router = ModelRouter(
-        catalogue=Catalogue.of(ONE),
+        catalog=Catalog.of(ONE),
         provider=ScriptedProvider(lambda call: "ok"),
         estimator=lambda t, r: 0.0,
         sink=False,
@@ -219,7 +217,7 @@ def test_rolled_back_everything_goes_to_the_baseline(monkeypatch):
 
 
 def test_the_default_baseline_is_the_cheapest_standard_model():
-    router = ModelRouter(catalogue=Catalogue.of(TWO), provider=ScriptedProvider(["ok"]), sink=False)
+    router = ModelRouter(catalog=Catalog.of(TWO), provider=ScriptedProvider(["ok"]), sink=False)
     assert router.run("hi").baseline_model == "gemini-standard"
 
 
@@ -235,7 +233,7 @@ def test_a_conversation_with_open_tool_calls_rules_other_providers_out():
         for provider, usd in (("openai", 1.0), ("gemini", 2.0))
         for tier in TIERS
     ]
-    router = ModelRouter(catalogue=Catalogue.of(cards), provider=ScriptedProvider([]), sink=False)
+    router = ModelRouter(catalog=Catalog.of(cards), provider=ScriptedProvider([]), sink=False)
     stays = router.decide(talk)
     assert {rung.model.split("-")[0] for rung in stays.ladder} == {"openai"}
     assert any("open tool calls" in out.reason for out in stays.ruled_out)
@@ -271,7 +269,7 @@ def test_the_same_task_gets_the_same_decision_in_every_process():
 def test_rolled_back_obeys_the_allow_list_and_retirement(barred):
     cards = [*ONE, card("gemini", "standard", 5.0, **barred)]
     router = ModelRouter(
-        catalogue=Catalogue.of(cards),
+        catalog=Catalog.of(cards),
         provider=ScriptedProvider([]),
         smart_routing=False,
         baseline_model="gemini-standard",
@@ -285,7 +283,7 @@ def test_rolled_back_obeys_the_allow_list_and_retirement(barred):
 def test_rolled_back_without_a_declared_baseline_takes_a_model_that_can_take_the_request():
     strict = card("gemini", "standard", 5.0, refuses={"temperature"})
     router = ModelRouter(
-        catalogue=Catalogue.of([*ONE, strict]), provider=ScriptedProvider([]), smart_routing=False, sink=False
+        catalog=Catalog.of([*ONE, strict]), provider=ScriptedProvider([]), smart_routing=False, sink=False
     )
     assert router.decide("hi").ladder[0].model == "gemini-standard"
     decision = router.decide("hi", temperature=0.5)
@@ -294,7 +292,7 @@ def test_rolled_back_without_a_declared_baseline_takes_a_model_that_can_take_the
 
 
 def test_a_start_below_the_tier_that_was_meant_is_told_as_one():
-    router = ModelRouter(catalogue=Catalogue.of(ONE[:2]), provider=ScriptedProvider([]), sink=False)
+    router = ModelRouter(catalog=Catalog.of(ONE[:2]), provider=ScriptedProvider([]), sink=False)
     told = router.decide("hi", complexity_override="complex").explain()
     assert "no premium model can take this request, so at the standard tier" in told
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import pytest
 
 from smartroute.analytics import Analytics
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import JsonlSink, JsonlSource
 
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -79,7 +79,7 @@ def as_nobody(work: Callable[[], object]) -> int:
 
 SPAWNER = """
 import os, sys
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import JsonlSink
 
 # Loads what reading takes, so that each child lives from its first moment on.
@@ -425,7 +425,7 @@ for number in range(count):
 """
 NEW_WRITER = """
 import sys
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import JsonlSink
 with JsonlSink(sys.argv[1]) as sink:
     for number in range(int(sys.argv[3])):
@@ -538,7 +538,7 @@ def test_compressing_and_removing_elsewhere_loses_no_event_of_writers_and_fails_
 
 INTERRUPTED = """
 import os, signal, sys, threading, time
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import JsonlSink
 
 sink = JsonlSink(sys.argv[1])
@@ -648,7 +648,7 @@ def test_a_handler_that_emits_or_closes_in_the_middle_of_an_emit_does_not_hang(
 
 SHUTDOWN = """
 import atexit, sys, threading
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import JsonlSink
 
 sink = JsonlSink(sys.argv[1])
@@ -697,7 +697,7 @@ def test_events_at_the_interpreters_end_are_whole_or_said_to_be_lost(
 OUTLIVED = """
 import gc, sys
 import smartroute.sinks.jsonl as module
-from smartroute.events import Event
+from smartroute.events.event import Event
 
 sink = module.JsonlSink(sys.argv[1])
 sink.emit(Event(2, "outcome", "a", "a", "2026-11-23T10:15:00.000000Z", False))
@@ -873,7 +873,7 @@ import resource, sys
 from smartroute.sinks import JsonlSource
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-from smartroute.events import Event
+from smartroute.events.event import Event
 Event.from_line(Event(2, "outcome", "a", "a", "2026-11-23T10:15:00.000000Z", False).to_line())
 before = peak()
 n = sum(1 for _ in JsonlSource(sys.argv[1]).events())

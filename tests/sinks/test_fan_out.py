@@ -5,9 +5,9 @@ import logging
 
 import pytest
 
-from smartroute import Catalogue, ModelCard, ModelRouter, Price
+from smartroute import Catalog, ModelCard, ModelRouter, Price
 from smartroute.errors import ConfigError, SinkError
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import FanOut, JsonlSink, JsonlSource, MemorySink
 from smartroute.testing import CapturingSink, ScriptedProvider
 
@@ -78,7 +78,7 @@ def test_closing_closes_all_although_one_cannot_be(tmp_path):
 def test_a_router_logs_to_all_of_them(tmp_path):
     memory = MemorySink()
     router = ModelRouter(
-        catalogue=Catalogue.of([ModelCard("m", target="x/m", price=Price(1, 1))]),
+        catalog=Catalog.of([ModelCard("m", target="x/m", price=Price(1, 1))]),
         provider=ScriptedProvider(lambda call: "ok"),
         sink=FanOut(JsonlSink(tmp_path / "log", simulated=True), Broken(OSError()), memory),
     )

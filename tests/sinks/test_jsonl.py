@@ -23,7 +23,7 @@ import pytest
 from smartroute.analytics import Analytics
 from smartroute.clock import Clock
 from smartroute.errors import ConfigError, SinkError
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import JsonlSink, JsonlSource, open_log
 
 MIDNIGHT = 1_795_478_400.0  # 2026-11-24T00:00:00Z, by GNU date
@@ -57,7 +57,7 @@ def segments(log: Path) -> list[Path]:
 
 WRITER = """
 import sys
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import JsonlSink
 
 path, name, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -456,7 +456,7 @@ def test_a_full_disk_costs_counted_events_and_no_exception(
 def test_a_file_size_limit_tears_one_line_and_later_events_are_whole(tmp_path: Path) -> None:
     script = textwrap.dedent("""
         import resource, sys
-        from smartroute.events import Event
+        from smartroute.events.event import Event
         from smartroute.sinks import JsonlSink
         sink = JsonlSink(sys.argv[1])
         def emit(id):

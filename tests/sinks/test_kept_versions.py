@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from smartroute.analytics import Analytics
-from smartroute.events import SCHEMA, AttemptRecord, Event
+from smartroute.events.event import SCHEMA, AttemptRecord, Event
 from smartroute.sinks import JsonlSource
 
 DATA = Path(__file__).parent / "data"

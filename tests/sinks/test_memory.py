@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smartroute.errors import ConfigError
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import MemorySink
 
 

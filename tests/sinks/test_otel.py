@@ -13,15 +13,15 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from smartroute import AllModelsFailedError, Catalogue, ModelCard, ModelRouter, Price
+from smartroute import AllModelsFailedError, Catalog, ModelCard, ModelRouter, Price
 from smartroute.errors import ProviderUnavailableError
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.records import Usage
 from smartroute.routing.retries import RetryPolicy
 from smartroute.sinks.otel import OtelSink
 from smartroute.testing import ScriptedProvider, reply
 
-CATALOGUE = Catalogue.of(
+CATALOG = Catalog.of(
     [
         ModelCard("mini", tier="mini", target="gemini/mini", price=Price(1.0, 2.0)),
         ModelCard("dark", tier="premium", target="openai/dark", price=None),
@@ -38,7 +38,7 @@ class Heard:
         meters = MeterProvider(metric_readers=[self._reader])
         sink = OtelSink(tracer_provider=self.tracers, meter_provider=meters, **settings)
         self.router = ModelRouter(
-            catalogue=CATALOGUE, provider=ScriptedProvider(script), sink=sink, retry=RetryPolicy(calls=1)
+            catalog=CATALOG, provider=ScriptedProvider(script), sink=sink, retry=RetryPolicy(calls=1)
         )
 
     def spans(self):

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from smartroute.errors import ConfigError, SinkError
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import JsonlSink, JsonlSource, compress_segments, remove_segments
 from smartroute.testing import FrozenClock
 

@@ -21,10 +21,10 @@ import pytest
 from typer.testing import CliRunner
 
 from smartroute.analytics import Analytics
-from smartroute.cli import app
+from smartroute.cli.app import app
 from smartroute.config import RouterConfig
 from smartroute.errors import ConfigError, SinkError
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.router import ModelRouter
 from smartroute.sinks import JsonlSink, JsonlSource, SqlSink, SqlSource, copy_events, open_log, open_sink
 from smartroute.sinks.sql_schema import Schema, engine_for
@@ -423,7 +423,7 @@ def test_what_a_restart_costs_a_small_queue_is_counted_and_said(postgres, mode, 
 
 _WRITER = """
 import sys
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import SqlSink
 
 class Telling(SqlSink):
@@ -514,7 +514,7 @@ def test_what_waits_is_written_when_the_process_ends(tmp_path, end):
     last, before, after, codes = _ENDS[end]
     program = f"""
 import asyncio, os, signal, sys, threading, time
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import SqlSink
 
 def go(*_):
@@ -554,7 +554,7 @@ for name in "abc":
 def test_what_still_waits_when_the_process_ends_is_said():
     program = f"""
 import smartroute.sinks.sql as sql
-from smartroute.events import Event
+from smartroute.events.event import Event
 sql._AT_EXIT_S = 0.5
 sink = sql.SqlSink("postgresql://nobody@127.0.0.1:9/nothing")
 for name in "abc":
@@ -595,7 +595,7 @@ def test_an_event_of_the_processes_last_moment_is_written(url):
     program = f"""
 import atexit
 import smartroute.sinks.sql as sql
-from smartroute.events import Event
+from smartroute.events.event import Event
 sink = sql.SqlSink({url!r})
 atexit.register(lambda: sink.emit(Event(2, "outcome", "a", "a", {_NOON!r}, False)))
 """
@@ -609,7 +609,7 @@ def test_emitting_never_waits_for_a_server_that_says_nothing():
         port = silent.getsockname()[1]
         program = f"""
 import smartroute.sinks.sql as sql
-from smartroute.events import Event
+from smartroute.events.event import Event
 sql._AT_EXIT_S = 0.5
 sink = sql.SqlSink("postgresql://nobody@127.0.0.1:{port}/nothing", most_pending=5)
 for number in range(9):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from smartroute.cli import app
+from smartroute.cli.app import app
 from smartroute.errors import SinkError
-from smartroute.events import Event
+from smartroute.events.event import Event
 from smartroute.sinks import JsonlSink, JsonlSource, MemorySink, copy_events, open_sink, source_of
 
 

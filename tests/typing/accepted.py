@@ -7,7 +7,7 @@ from typing import Any
 
 from smartroute import (
     AllModelsFailedError,
-    Catalogue,
+    Catalog,
     Decision,
     ModelCard,
     ModelRouter,
@@ -75,12 +75,12 @@ def offline(router: ModelRouter) -> str:
 
 
 def configured() -> ModelRouter:
-    catalogue = Catalogue.default().with_cards(
+    catalog = Catalog.default().with_cards(
         ModelCard(
             "house", "openai/house", tier="mini", price=Price(0.1, 0.2), api_base="http://localhost:8000/v1"
         )
     )
-    config = RouterConfig(accept_at=0.8, catalogue=catalogue, prices=PriceTable({"house": Price(0.1, 0.3)}))
+    config = RouterConfig(accept_at=0.8, catalog=catalog, prices=PriceTable({"house": Price(0.1, 0.3)}))
     return ModelRouter(config=config)
 
 

@@ -466,7 +466,7 @@ def assert_ledger_matches(
     """Assert that the requests which the servers received are the attempts of a ledger, one to one.
 
     Model, count, order (unless calls ran at the same time: `ordered=False`) and, for whole replies, usage.
-    `targets` turns a catalogue name into the provider's where they differ; `unsent` are the indices of
+    `targets` turns a catalog name into the provider's where they differ; `unsent` are the indices of
     attempts that never reached a server (a refused connection).
     """
     servers = [servers] if isinstance(servers, WireServer) else servers

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import pytest
 from calls import WEATHER
 
-from smartroute import AllModelsFailedError, Catalogue, ModelCard, ModelRouter
+from smartroute import AllModelsFailedError, Catalog, ModelCard, ModelRouter
 from smartroute.errors import RateLimitError
 from smartroute.records import Call, Reply
 from smartroute.routing.retries import RetryPolicy
@@ -134,7 +134,7 @@ def _router(origin: str) -> ModelRouter:
         ModelCard("claude-haiku-4-5", target="anthropic/claude-haiku-4-5", api_base=origin),
     ]
     return ModelRouter(
-        catalogue=Catalogue.of(cards),
+        catalog=Catalog.of(cards),
         strategy=FixedLadder("gpt-4o-mini", "claude-haiku-4-5"),
         retry=RetryPolicy(calls=2, initial_s=0),
         sink=False,

@@ -514,7 +514,7 @@ import os, sys
 sys.path[:0] = [sys.argv[1]]
 from calls import call_for
 from servers import AnthropicServer
-from smartroute._network_guard import no_network
+from smartroute.testing.network import no_network
 from smartroute.providers.litellm import LiteLLMProvider
 
 assert "litellm" not in sys.modules

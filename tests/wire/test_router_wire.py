@@ -26,7 +26,7 @@ from servers import (
     closed_port,
 )
 
-from smartroute import AllModelsFailedError, Catalogue, ModelCard, ModelRouter, Outcome, Price, Usage
+from smartroute import AllModelsFailedError, Catalog, ModelCard, ModelRouter, Outcome, Price, Usage
 from smartroute.evaluation.replay import replay_task
 from smartroute.providers.litellm import LiteLLMProvider
 from smartroute.providers.recording import RecordingProvider, Transcript
@@ -37,7 +37,7 @@ from smartroute.testing import CapturingSink, FrozenClock
 pytestmark = pytest.mark.wire
 
 ALL = ("tools", "images", "json_schema")
-CATALOGUE = Catalogue.of(
+CATALOG = Catalog.of(
     [
         ModelCard(
             "gpt-4o-mini",
@@ -78,9 +78,7 @@ OK = 10 * 1.0 * USD_PER_TOKEN + 5 * 4.0 * USD_PER_TOKEN
 OK_2 = 10 * 2.0 * USD_PER_TOKEN + 5 * 10.0 * USD_PER_TOKEN
 """The same of the second rung."""
 
-SETTINGS = frozenset(
-    {"retry", "call_timeout_s", "accept_at", "escalate", "max_usd", "estimator", "catalogue"}
-)
+SETTINGS = frozenset({"retry", "call_timeout_s", "accept_at", "escalate", "max_usd", "estimator", "catalog"})
 Run = Callable[..., Outcome]
 
 
@@ -125,7 +123,7 @@ def run(
 
     def go(prompt: Any = "What is the capital of France?", **options: Any) -> Outcome:
         settings: dict[str, Any] = {
-            "catalogue": CATALOGUE,
+            "catalog": CATALOG,
             "strategy": FixedLadder(*options.pop("ladder", LADDER)),
             "clock": clock,
             "sink": sink,
@@ -428,8 +426,8 @@ def test_a_model_that_litellm_comes_to_think_free_stays_of_unknown_cost(wire: Wi
         completion = litellm.completion(model=target, messages=[{"role": "user", "content": "hi"}])
         assert litellm.completion_cost(completion) == 0.0
         wire.openai.received.clear()
-        catalogue = CATALOGUE.with_cards(ModelCard("dark", target))
-        outcome = run(ladder=["dark"], catalogue=catalogue)
+        catalog = CATALOG.with_cards(ModelCard("dark", target))
+        outcome = run(ladder=["dark"], catalog=catalog)
     finally:
         litellm.model_cost.pop(target, None)
     assert_ledger_matches(wire.servers, outcome, targets={"dark": "nobody-knows-this-model"})
@@ -445,7 +443,7 @@ def test_a_recorded_task_replays_to_the_same_outcome(wire: Wire, clock: FrozenCl
     wire.anthropic.script(Answer("Paris", cached_tokens=4))
     path = tmp_path / "calls.jsonl"
     router = ModelRouter(
-        catalogue=CATALOGUE,
+        catalog=CATALOG,
         strategy=FixedLadder(*LADDER),
         provider=RecordingProvider(LiteLLMProvider(), path),
         clock=clock,
@@ -486,7 +484,7 @@ def test_the_ledger_check_catches_a_ledger_that_lies(wire: Wire, run: Run) -> No
 def test_two_hundred_tasks_at_once_lose_nothing(wire: Wire) -> None:
     wire.openai.default = Answer("Paris", input_tokens=100, output_tokens=10)
     sink = CapturingSink()
-    router = ModelRouter(catalogue=CATALOGUE, strategy=FixedLadder(*LADDER), sink=sink, call_timeout_s=60.0)
+    router = ModelRouter(catalog=CATALOG, strategy=FixedLadder(*LADDER), sink=sink, call_timeout_s=60.0)
 
     async def main() -> list[Outcome]:
         return await asyncio.gather(*(router.arun(f"Question {n}?") for n in range(100)))

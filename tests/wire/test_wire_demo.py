@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from servers import Answer, OpenAIServer
 
-from smartroute.catalogue import Catalogue
-from smartroute.evaluation.tasks import load_tasks
+from smartroute.catalog import Catalog
+from smartroute.demo.tasks import load_tasks
 from smartroute.records import Usage
 from smartroute.sinks import JsonlSource
 from smartroute.sinks.locations import default_log_path
@@ -55,7 +55,7 @@ def test_a_live_demo_stops_at_its_budget_and_its_bill_is_what_the_server_saw(
     assert_log_matches(openai_server)
     # A task that the budget stopped in the middle has calls but no line in the document.
     assert len(attempts) <= len(openai_server.received) <= len(attempts) + 2
-    prices = Catalogue.default().prices()
+    prices = Catalog.default().prices()
     for attempt in attempts:
         expected = prices.cost(attempt["model"], Usage(40, 3))
         assert attempt["cost_usd"] == pytest.approx(expected)

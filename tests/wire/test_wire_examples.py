@@ -11,7 +11,7 @@ import pytest
 from servers import Answer, OpenAIServer
 
 from smartroute.emitter import Emitter
-from smartroute.events import Event
+from smartroute.events.event import Event
 
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("[0-9]*.py"))
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from smartroute.analytics.filters import Filter
+from smartroute.analytics.filter import Filter
 from smartroute.analytics.insights.confidence import confidence_predicts_nothing
 from smartroute.analytics.insights.escalations import escalations_cost_too_much, escalations_never_change
 from smartroute.analytics.insights.insight import GROUPINGS, RATE, Evidence, Insight
-from smartroute.analytics.insights.moves import price_moved, quality_moved
+from smartroute.analytics.insights.shifts import price_moved, quality_moved
 from smartroute.analytics.insights.spending import (
     cheaper_worth_trying,
     model_dominated,
@@ -18,8 +18,8 @@ from smartroute.analytics.insights.spending import (
 
 if TYPE_CHECKING:
     from smartroute.analytics.query import Analytics
-    from smartroute.catalogue import Catalogue
-    from smartroute.pricing import PriceTable
+    from smartroute.catalog import Catalog
+    from smartroute.pricing.price import PriceTable
 
 __all__ = ["FINDERS", "GROUPINGS", "RATE", "Evidence", "Insight", "find_insights", "insights_in"]
 
@@ -41,18 +41,18 @@ def find_insights(
     where: Filter | None = None,
     *,
     prices: PriceTable | None = None,
-    catalogue: Catalogue | None = None,
+    catalog: Catalog | None = None,
     label_source: str = "user",
 ) -> tuple[Insight, ...]:
     """Return what is worth acting on among the outcomes that count; what saves most comes first.
 
-    Without `prices` (by default those of the `catalogue`) nothing is said about money, and without a
-    `catalogue` no model that the log does not have is proposed. Quality is what `label_source` said.
+    Without `prices` (by default those of the `catalog`) nothing is said about money, and without a
+    `catalog` no model that the log does not have is proposed. Quality is what `label_source` said.
     """
-    if prices is None and catalogue is not None:
-        prices = catalogue.prices()
+    if prices is None and catalog is not None:
+        prices = catalog.prices()
     tables = analytics.several(GROUPINGS, where or Filter())
-    return insights_in(Evidence(tables, prices, catalogue, label_source))
+    return insights_in(Evidence(tables, prices, catalog, label_source))
 
 
 def insights_in(evidence: Evidence) -> tuple[Insight, ...]:

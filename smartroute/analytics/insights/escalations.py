@@ -16,7 +16,7 @@ from smartroute.analytics.insights.insight import (
     told,
     told_usd,
 )
-from smartroute.analytics.insights.strata import Stratum, compared
+from smartroute.analytics.insights.stratified import Stratum, compared
 from smartroute.analytics.sums import TokenSums
 from smartroute.stats.intervals import Interval, clopper_pearson
 from smartroute.stats.means import mean_from_moments

@@ -10,8 +10,8 @@ from statistics import NormalDist
 from smartroute.analytics.figures import Figures
 from smartroute.analytics.savings import rates_of
 from smartroute.analytics.sums import Paired
-from smartroute.catalogue import Catalogue
-from smartroute.pricing import PriceTable
+from smartroute.catalog import Catalog
+from smartroute.pricing.price import PriceTable
 from smartroute.stats.intervals import Interval
 from smartroute.stats.moments import Moments
 
@@ -77,7 +77,7 @@ class Evidence:
 
     tables: Mapping[tuple[str, ...], Mapping[tuple[str | None, ...], Figures]]
     prices: PriceTable | None = None
-    catalogue: Catalogue | None = None
+    catalog: Catalog | None = None
     label_source: str = "user"
 
     @property
@@ -97,7 +97,7 @@ class Evidence:
     def rates(self, model: str) -> tuple[float, ...] | None:
         """Return the prices of a model in USD a token, None when they are unknown."""
         price = None if self.prices is None else self.prices.price(model, warn=False)
-        return None if price is None else rates_of(model, price, self.catalogue)
+        return None if price is None else rates_of(model, price, self.catalog)
 
 
 def level_for(subjects: int, parts: int = 1) -> float:

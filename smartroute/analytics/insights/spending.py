@@ -16,10 +16,10 @@ from smartroute.analytics.insights.insight import (
     told_usd,
     z,
 )
-from smartroute.analytics.insights.strata import Stratum, compared
+from smartroute.analytics.insights.stratified import Stratum, compared
 from smartroute.analytics.savings import label_error
 from smartroute.analytics.sums import TokenSums
-from smartroute.catalogue import ModelCard
+from smartroute.catalog import ModelCard
 from smartroute.records import Tier
 from smartroute.stats.intervals import wilson
 from smartroute.stats.moments import Moments
@@ -144,18 +144,18 @@ def _answers(evidence: Evidence, model: str) -> dict[Stratum, float]:
 
 
 def cheaper_worth_trying(evidence: Evidence) -> Iterator[Insight]:
-    """Yield, for the models that take most of the money, one of the catalogue that is cheaper and untried.
+    """Yield, for the models that take most of the money, one of the catalog that is cheaper and untried.
 
     Of the same providers and at least the same tier, and not too small for the answers on average. Its
     quality is unknown here: that is what an experiment is for. Sums do not tell which abilities requests
     need, so one that has all of the present one's goes first, and what another one lacks is told. Prices are
     no sample, so there is no false alarm.
     """
-    catalogue, total = evidence.catalogue, evidence.total
-    if catalogue is None or not total.cost_usd > 0:
+    catalog, total = evidence.catalog, evidence.total
+    if catalog is None or not total.cost_usd > 0:
         return
     models = evidence.by("model")
-    cards = {model: catalogue.card(model) for model in models if model in catalogue}
+    cards = {model: catalog.card(model) for model in models if model in catalog}
     providers = {card.provider for card in cards.values()}
     tried = {m for m, figures in models.items() if figures.answered >= ENOUGH_LABELS}
     for model, card in cards.items():
@@ -168,14 +168,14 @@ def cheaper_worth_trying(evidence: Evidence) -> Iterator[Insight]:
         ):
             continue
         offers = {}
-        for other in catalogue:
+        for other in catalog:
             theirs = evidence.rates(other.name)
             if (
                 theirs is not None
                 and other.name not in tried
                 and other.provider in providers
                 and other.default
-                and not other.retired(catalogue.as_of)
+                and not other.retired(catalog.as_of)
                 and _TIERS[other.tier] >= _TIERS[card.tier]
                 and not _too_small(other, figures.tokens)
             ):
@@ -184,7 +184,7 @@ def cheaper_worth_trying(evidence: Evidence) -> Iterator[Insight]:
                     offers[other.name] = (bool(_lacks(other, card)), both.baseline)
         if offers:
             name = min(offers, key=lambda other: offers[other])
-            yield _experiment(evidence, card, catalogue.card(name), figures)
+            yield _experiment(evidence, card, catalog.card(name), figures)
 
 
 def _too_small(card: ModelCard, tokens: TokenSums) -> bool:

@@ -1,0 +1,83 @@
+"""Say which outcomes of a log count, and between which moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from smartroute.errors import ConfigError
+from smartroute.records import TaskComplexity
+
+if TYPE_CHECKING:
+    from smartroute.events.event import Event
+
+_MOMENT_LENGTH = len("2026-11-23T08:00:00.000000Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which outcomes count: those that match every field that is given.
+
+    `since` (inclusive) and `until` (exclusive) are moments with a time zone, or text in ISO 8601, UTC.
+    Raises ConfigError for one that is neither, for a complexity that there is not, and for what is no text.
+    """
+
+    since: datetime | str | None = None
+    until: datetime | str | None = None
+    kind: str | None = None
+    complexity: str | None = None
+    model: str | None = None
+    tenant: str | None = None
+    strategy: str | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("since", "until"):
+            object.__setattr__(self, name, _moment(getattr(self, name), name))
+        for name in ("kind", "complexity", "model", "tenant", "strategy"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, str):
+                raise ConfigError(f"{name} must be text, got {value!r:.60}")
+        levels = [level.value for level in TaskComplexity]
+        if self.complexity is not None and self.complexity not in levels:
+            raise ConfigError(f"complexity must be one of {', '.join(levels)}, got {self.complexity!r:.60}")
+
+    def takes(self, event: Event) -> bool:
+        """Return whether an outcome counts."""
+        return (
+            (self.since is None or event.time >= str(self.since))
+            and (self.until is None or event.time < str(self.until))
+            and all(
+                wanted is None or getattr(event, name) == wanted
+                for name, wanted in (
+                    ("kind", self.kind),
+                    ("complexity", self.complexity),
+                    ("model", self.model),
+                    ("tenant", self.tenant),
+                    ("strategy", self.strategy),
+                )
+            )
+        )
+
+
+def _moment(value: object, name: str) -> str | None:
+    """Return a moment as events write it, so that the two compare as text."""
+    if value is None:
+        return None
+    found = value
+    if isinstance(value, str):
+        try:
+            found = datetime.fromisoformat(value)
+        except ValueError:
+            raise ConfigError(f"{name} must be a moment in ISO 8601, got {value!r:.40}") from None
+        if found.tzinfo is None:
+            found = found.replace(tzinfo=UTC)
+    if not isinstance(found, datetime) or found.tzinfo is None:
+        raise ConfigError(
+            f"{name} must be a datetime with a time zone, or text in ISO 8601, got {value!r:.60}"
+        )
+    try:
+        found = found.astimezone(UTC)
+    except OverflowError:
+        raise ConfigError(f"{name} must lie in the years 1 to 9999, UTC, got {value!s:.60}") from None
+    return found.strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(_MOMENT_LENGTH)

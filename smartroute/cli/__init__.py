@@ -1,0 +1,1 @@
+"""The `smartroute` command, one module per command. Needs the extra `cli`."""

@@ -1,0 +1,5 @@
+"""The format of the event log: one flat, versioned line per outcome or piece of feedback."""
+
+from smartroute.events.event import SCHEMA, AttemptRecord, Event
+
+__all__ = ["SCHEMA", "AttemptRecord", "Event"]

@@ -1,0 +1,99 @@
+"""Keep answers for a while, and let equal requests under way share one evaluation."""
+
+from __future__ import annotations
+
+import os
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from smartroute.concurrency.locks import fork_safe_lock
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+T = TypeVar("T")
+
+
+class Claim(Generic[T]):
+    """What a request found: a kept `answer`, an evaluation `under_way`, or that it has to `lead`."""
+
+    __slots__ = ("answer", "lead", "under_way")
+
+    def __init__(
+        self, *, answer: T | None = None, lead: bool = False, under_way: Future[T | None] | None = None
+    ):
+        self.answer = answer
+        self.lead = lead
+        self.under_way = under_way
+
+    async def shared(self) -> T | None:
+        """Return what the evaluation under way came to; None when it was abandoned: start again."""
+        import asyncio
+
+        assert self.under_way is not None
+        # The shield: whoever stops waiting must not stop the others.
+        return await asyncio.shield(asyncio.wrap_future(self.under_way))
+
+
+class SharedAnswers(Generic[T]):
+    """The answers of the last `keep_s` seconds, at most `most` of them. For any threads and event loops.
+
+    Whoever leads must end with `done` or `failed`. `keep_s` 0 keeps none; requests under way are shared
+    still.
+    """
+
+    def __init__(self, keep_s: float, most: int = 1_024) -> None:
+        self._keep_s = keep_s
+        self._most = most
+        self._kept: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
+        self._under_way: dict[Hashable, Future[T | None]] = {}
+        self._lock = fork_safe_lock()
+        self._pid = os.getpid()
+
+    def claim(self, key: Hashable, now_s: float) -> Claim[T]:
+        """Return what is there for a request; with nothing there, the caller leads."""
+        from concurrent.futures import Future
+
+        with self._lock:
+            if self._pid != os.getpid():  # who was leading stayed behind in the other process
+                self._under_way.clear()
+                self._pid = os.getpid()
+            kept = self._kept.get(key)
+            if kept is not None and now_s - kept[0] < self._keep_s:
+                return Claim(answer=kept[1])
+            future = self._under_way.get(key)
+            if future is not None:
+                return Claim(under_way=future)
+            future = self._under_way[key] = Future()
+            future.set_running_or_notify_cancel()  # from now on nobody who waits can cancel it
+            return Claim(lead=True)
+
+    def done(self, key: Hashable, answer: T, now_s: float) -> None:
+        """Keep an answer, and hand it to those who wait."""
+        with self._lock:
+            self._kept[key] = (now_s, answer)
+            self._kept.move_to_end(key)
+            while len(self._kept) > self._most or now_s - next(iter(self._kept.values()))[0] >= self._keep_s:
+                self._kept.popitem(last=False)
+                if not self._kept:
+                    break
+            future = self._under_way.pop(key, None)
+        if future is not None:
+            future.set_result(answer)
+
+    def failed(self, key: Hashable, error: BaseException) -> None:
+        """Let those who wait fail with an error; after a cancellation, start again."""
+        with self._lock:
+            future = self._under_way.pop(key, None)
+        if future is None:
+            return
+        if isinstance(error, Exception):
+            future.set_exception(error)
+        else:
+            future.set_result(None)
+
+    def clear(self) -> None:
+        """Forget the kept answers."""
+        with self._lock:
+            self._kept.clear()

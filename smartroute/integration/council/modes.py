@@ -1,0 +1,262 @@
+"""Convene a council: in full, exactly as far as the verdict needs, or behind a screen. Steps, no I/O.
+
+The three ways are generators of the steps that a driver performs; retries, budgets, breakers and the ledger
+are those of every other request.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from smartroute.catalog import ModelCard
+from smartroute.integration.council.members import NEUTRAL, CouncilMember
+from smartroute.integration.council.prompts import (
+    member_format,
+    member_messages,
+    read_score,
+    read_screen,
+    screen_format,
+    screen_messages,
+)
+from smartroute.integration.council.scorers import is_ready
+from smartroute.integration.council.screen_audits import Audit, Audits, Margin
+from smartroute.integration.council.verdict import Ballot, final_score, imputed_score, settled
+from smartroute.pricing.price import Price
+from smartroute.records import Calls, Failure, Message, Purpose, Reply, Wait
+from smartroute.routing.escalation import SCORER, Ask, Replies, Run
+
+Mode: TypeAlias = Literal["smart", "exact", "full"]
+DecidedBy: TypeAlias = Literal["screen", "exact", "full", "audit"]
+Convened: TypeAlias = Generator[Calls | Wait, Replies, "Convening"]
+
+MAX_TOKENS = 4_096
+"""How long a member's answer may be, its thinking included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is judged: the text, its niche, what its pictures show (JSON), and the threshold to reach."""
+
+    text: str
+    niche: str
+    threshold: float
+    visual_features: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A member, and the model that answers for it: None with a reason when none may, or for a scorer."""
+
+    member: CouncilMember
+    card: ModelCard | None
+    effort: str | None = None
+    expected_usd: float | None = None
+    closed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Convening:
+    """What an evaluation came to, and how."""
+
+    ballot: Ballot
+    decided_by: DecidedBy
+    screen_score: float | None = None
+    margin: Margin | None = None
+
+
+@dataclass(slots=True)
+class Council:
+    """The seats, the screen's model (None: there is none to be had), and the audits so far."""
+
+    seats: Sequence[Seat]
+    screen: ModelCard | None
+    audits: Audits
+    is_audit: Callable[[], bool] = field(default=lambda: False)
+
+    @property
+    def members(self) -> tuple[CouncilMember, ...]:
+        """Return the members in their order."""
+        return tuple(seat.member for seat in self.seats)
+
+
+class _Votes:
+    """The scores of one evaluation as they come in."""
+
+    def __init__(self, council: Council, run: Run, script: Script) -> None:
+        self._council = council
+        self._run = run
+        self._script = script
+        self.scores: dict[str, float] = {}
+        self.failed: dict[str, str] = {}
+        self.silent: dict[str, str] = {}
+
+    def ask(
+        self, seats: Sequence[Seat], purpose: Purpose, rung: int, *also: Ask
+    ) -> Generator[Calls | Wait, Replies, tuple[Reply | Failure, ...]]:
+        """Have members vote, all at the same time, and return what came of the other questions."""
+        asked: list[Seat] = []
+        for seat in seats:
+            if seat.member.scorer is not None and not is_ready(seat.member.scorer):
+                self._count(seat, Failure("barred", "no scoring service is configured"))
+            elif seat.card is None:
+                self._count(seat, Failure("barred", seat.closed or "no model may answer for it"))
+            else:
+                asked.append(seat)
+        answers = yield from self._run.ask_each(
+            [*(self._question(seat, purpose, rung) for seat in asked), *also]
+        )
+        for seat, answer in zip(asked, answers, strict=False):
+            self._count(seat, answer)
+        return answers[len(asked) :]
+
+    def _question(self, seat: Seat, purpose: Purpose, rung: int) -> Ask:
+        assert seat.card is not None
+        script = self._script
+        if seat.member.scorer is not None:
+            options = {"script": script.text, "niche": script.niche}
+            return Ask(seat.card, (), {}, purpose, rung=rung, options=options)
+        messages = member_messages(seat.member, script.text, script.niche, script.visual_features)
+        return question(seat.card, messages, member_format(), purpose, rung, seat.effort)
+
+    def _count(self, seat: Seat, answer: Reply | Failure) -> None:
+        key = seat.member.key
+        if isinstance(answer, Reply):
+            score = read_score(answer.text, self._script.text, cut=answer.finish_reason == "length")
+            if score is not None:
+                self.scores[key] = score
+                return
+            why = "its answer holds no score from 0 to 100"
+        else:
+            why = answer.message
+        self.scores[key] = NEUTRAL
+        (self.silent if seat.member.scorer is not None else self.failed)[key] = why
+
+    def ballot(self) -> Ballot:
+        """Return the scores so far, with estimates for those that were not asked."""
+        members = self._council.members
+        imputed = tuple(member.key for member in members if member.key not in self.scores)
+        estimate = imputed_score(members, self.scores)
+        return self._ballot({**dict.fromkeys(imputed, estimate), **self.scores}, imputed)
+
+    def screened(self, screen: Mapping[str, float]) -> Ballot:
+        """Return the scores of a screen, with those of the members that were asked in their place."""
+        members = self._council.members
+        imputed = tuple(member.key for member in members if member.key not in self.scores)
+        return self._ballot({**screen, **self.scores}, imputed)
+
+    def _ballot(self, scores: Mapping[str, float], imputed: tuple[str, ...]) -> Ballot:
+        return Ballot(scores, imputed, dict(self.failed), dict(self.silent))
+
+
+def question(
+    card: ModelCard,
+    messages: tuple[Message, ...],
+    shape: Mapping[str, Any],
+    purpose: Purpose,
+    rung: int,
+    effort: str | None = None,
+) -> Ask:
+    """Return the question to a model, with the parameters that it takes."""
+    cap = card.max_output_tokens
+    params: dict[str, Any] = {"max_tokens": MAX_TOKENS if cap is None else min(MAX_TOKENS, cap)}
+    if not card.efforts:  # models that reason set their own
+        params["temperature"] = 0
+    if "json_schema" in card.abilities:
+        params["response_format"] = shape
+    return Ask(card, messages, params, purpose, effort, rung)
+
+
+def scorer_card(member: CouncilMember) -> ModelCard:
+    """Return the card under which a member's scoring service stands in the ledger: its calls cost nothing."""
+    return ModelCard(
+        member.key,
+        target=f"{SCORER}/{member.key}",
+        provider=SCORER,
+        price=Price(0.0, 0.0),
+        max_output_tokens=1,
+        default=False,
+    )
+
+
+def in_full(council: Council, run: Run, script: Script) -> Convened:
+    """Have every member vote, in parallel."""
+    votes = _Votes(council, run, script)
+    yield from votes.ask(council.seats, "answer", 0)
+    return Convening(votes.ballot(), "full")
+
+
+def exactly(council: Council, run: Run, script: Script) -> Convened:
+    """Have members vote in turn, until the verdict can no longer change whatever the others would say."""
+    votes = _Votes(council, run, script)
+    yield from _until_settled(council, votes, script, 0)
+    return Convening(votes.ballot(), "exact")
+
+
+def behind_a_screen(council: Council, run: Run, script: Script) -> Convened:
+    """Have one small model score every rubric, and the members vote only where that leaves doubt.
+
+    Whether this is an audit is drawn before the screen runs. Scoring services are no models: they are asked
+    along with the screen, and what they say counts as their vote. A member that no model may answer for
+    has failed already, and is no business of the screen's.
+    """
+    audited = council.is_audit()
+    margin = council.audits.margin()
+    votes = _Votes(council, run, script)
+    judges = [seat.member for seat in council.seats if seat.member.scorer is None and seat.card is not None]
+    others = [seat for seat in council.seats if seat.member.scorer is not None or seat.card is None]
+    screen: dict[str, float] | None = None
+    if council.screen is not None and judges:
+        messages = screen_messages(judges, script.text, script.niche, script.visual_features)
+        ask = question(council.screen, messages, screen_format(judges), "screen", 0)
+        (answer,) = yield from votes.ask(others, "audit" if audited else "answer", 1, ask)
+        screen = read_screen(answer.text, judges, script.text) if isinstance(answer, Reply) else None
+    score = None if screen is None else final_score(council.members, {**screen, **votes.scores})
+    if audited:
+        rest = [seat for seat in council.seats if seat.member.key not in votes.scores]
+        yield from votes.ask(rest, "audit", 1)
+        ballot = votes.ballot()
+        if score is not None and not votes.failed:
+            full = final_score(council.members, ballot.scores)
+            council.audits.add(Audit(script.niche, score, full, script.threshold, margin.points))
+        return Convening(ballot, "audit", score, margin)
+    if screen is not None and score is not None and abs(score - script.threshold) > margin.points:
+        return Convening(votes.screened(screen), "screen", score, margin)
+    yield from _until_settled(council, votes, script, 1)
+    return Convening(votes.ballot(), "exact", score, margin)
+
+
+WAYS: Mapping[str, Callable[[Council, Run, Script], Convened]] = {
+    "full": in_full,
+    "exact": exactly,
+    "smart": behind_a_screen,
+}
+
+
+def _until_settled(
+    council: Council, votes: _Votes, script: Script, rung: int
+) -> Generator[Calls | Wait, Replies, None]:
+    for seat in soonest_per_dollar(council.seats):
+        if settled(council.members, votes.scores, script.threshold) is not None:
+            return
+        if seat.member.key not in votes.scores:
+            yield from votes.ask((seat,), "answer", rung)
+
+
+def soonest_per_dollar(seats: Sequence[Seat]) -> tuple[Seat, ...]:
+    """Return the seats in the order of asking: most weight per expected dollar first, what is free before
+    all.
+
+    A vote narrows what the score can still become by its weight, so this narrows it fastest for the money.
+    Members of unknown price come last, heaviest first.
+    """
+
+    def rank(seat: Seat) -> tuple[float, float]:
+        if seat.card is None or seat.member.scorer is not None or seat.expected_usd == 0.0:
+            return (-float("inf"), -seat.member.weight)
+        if seat.expected_usd is None:
+            return (0.0, -seat.member.weight)
+        return (-seat.member.weight / seat.expected_usd, -seat.member.weight)
+
+    return tuple(sorted(seats, key=rank))

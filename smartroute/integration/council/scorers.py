@@ -1,0 +1,187 @@
+"""Ask services that are no language models for a score: the click-through rate, or one of your own."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import math
+import os
+from collections.abc import Mapping
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from smartroute.concurrency.threads import apart
+from smartroute.errors import (
+    MalformedReplyError,
+    ProviderError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+)
+from smartroute.records import Call, Reply, Usage
+from smartroute.routing.escalation import SCORER
+
+if TYPE_CHECKING:
+    from smartroute.protocols import Provider
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Gives a script a score from 0 to 100, or raises. `score` may be a coroutine function.
+
+    Any other runs in a thread of its own. `ready` False (or a method that returns False) means that there is
+    nothing to ask: the member counts as neutral, and no call is made. An attribute `timeout_s` says how
+    long to wait for a score, 30 seconds without one.
+    """
+
+    def score(self, script: str, niche: str) -> Any: ...
+
+
+class ClickThroughScorer:
+    """Score by predicted click-through rate, asked of an HTTP service.
+
+    POST `{url}/predict/ctr` with `{"content", "niche", "return_score": true}`; of the answer's
+    `predicted_ctr` (0 to 1) comes the score: 50 points at a rate of 1%, and 15 more per further point, kept
+    within 0 and 100. `url` None reads ML_SERVICE_URL from the environment at each evaluation.
+    """
+
+    def __init__(self, url: str | None = None, *, timeout_s: float = 5.0) -> None:
+        self._url = url
+        self.timeout_s = timeout_s
+
+    @property
+    def url(self) -> str | None:
+        """Return the address of the service, None when none is configured."""
+        return (self._url or os.environ.get("ML_SERVICE_URL", "")).strip().rstrip("/") or None
+
+    def ready(self) -> bool:
+        """Return whether an address is configured."""
+        return self.url is not None
+
+    async def score(self, script: str, niche: str) -> float:
+        """Return the score. Raises ProviderError when the service gives no rate in [0, 1]."""
+        import asyncio
+
+        import httpx
+
+        body = {"content": script, "niche": niche, "return_score": True}
+        try:
+            # httpx bounds each wait for data; a service that trickles is cut off by asyncio.
+            async with (
+                asyncio.timeout(self.timeout_s),
+                httpx.AsyncClient(verify=_certificates(), timeout=self.timeout_s) as client,
+            ):
+                response = await client.post(f"{self.url}/predict/ctr", json=body)
+        except (httpx.TimeoutException, TimeoutError) as error:
+            raise ProviderTimeoutError(f"no click-through rate within {self.timeout_s:g} s") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise ProviderUnavailableError(
+                f"the click-through service cannot be reached ({type(error).__name__}); check ML_SERVICE_URL"
+            ) from error
+        if not response.is_success:
+            raise ProviderUnavailableError(
+                f"the click-through service answered HTTP {response.status_code}", status=response.status_code
+            )
+        return _score_of(response)
+
+    def __repr__(self) -> str:
+        return f"ClickThroughScorer(timeout_s={self.timeout_s:g})"
+
+
+def _score_of(response: Any) -> float:
+    try:
+        answer = response.json()
+    except (ValueError, RecursionError):
+        raise MalformedReplyError("the click-through service's answer is not JSON") from None
+    rate = answer.get("predicted_ctr") if isinstance(answer, Mapping) else None
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0.0 <= rate <= 1.0:
+        raise MalformedReplyError(f"predicted_ctr must be a rate from 0 to 1, got {rate!r:.40}")
+    return min(100.0, max(0.0, 50.0 + (rate - 0.01) * 1500.0))
+
+
+@functools.cache
+def _certificates() -> Any:
+    import ssl
+
+    return ssl.create_default_context()
+
+
+class ScoringProvider:
+    """Makes the calls of a council: those to a scoring service itself, all others through `provider`.
+
+    A score comes back as the text of a Reply with no tokens.
+    """
+
+    def __init__(self, provider: Provider, scorers: Mapping[str, Scorer]) -> None:
+        self._provider = provider
+        self._scorers = scorers
+
+    def send(self, call: Call) -> Reply:
+        """Make a call to a model. Raises ProviderError."""
+        if call.provider == SCORER:
+            raise ProviderError("a scorer is asked from a coroutine only", model=call.model)
+        return self._provider.send(call)
+
+    async def asend(self, call: Call) -> Reply:
+        """Make one call. Raises ProviderError."""
+        if call.provider != SCORER:
+            return await self._provider.asend(call)
+        import asyncio
+
+        scorer = self._scorers[call.model]
+        limit_s = _patience_s(scorer, call)
+        try:
+            async with asyncio.timeout(limit_s) as limit:
+                value = await _asked(scorer, call.options["script"], call.options["niche"])
+        except Exception as error:
+            # Final and free, whatever it was: a score is not worth a wait, and nothing was generated.
+            told = f"no score within {limit_s:g} s" if limit.expired() else _told(error)
+            raise ProviderError(told, model=call.model, generated=False) from error
+        score = _number(value)
+        if not 0.0 <= score <= 100.0:
+            raise MalformedReplyError(
+                f"the score of {call.model} must be a number from 0 to 100, got {value!r:.40}",
+                model=call.model,
+                generated=False,
+            )
+        return Reply(repr(score), usage=Usage(0, 0), finish_reason="stop")
+
+
+_PATIENCE_S = 30.0
+_SHARE_OF_THE_CALLS = 0.9
+
+
+def _patience_s(scorer: Scorer, call: Call) -> float:
+    """Return how long to wait: less than the driver would, who takes a late answer for worth a retry."""
+    own_s = getattr(scorer, "timeout_s", None)
+    if isinstance(own_s, bool) or not isinstance(own_s, int | float) or not 0.0 < own_s < math.inf:
+        own_s = _PATIENCE_S
+    return own_s if call.timeout_s is None else min(own_s, _SHARE_OF_THE_CALLS * call.timeout_s)
+
+
+def _told(error: Exception) -> str:
+    return str(error) if isinstance(error, ProviderError) else f"it raised {type(error).__name__}"
+
+
+def _number(value: object) -> float:
+    """Return any real number, of numpy's too, as a float; NaN for what is none."""
+    if isinstance(value, bool) or not isinstance(value, Real):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
+async def _asked(scorer: Scorer, script: str, niche: str) -> Any:
+    if inspect.iscoroutinefunction(scorer.score):
+        return await scorer.score(script, niche)
+    import asyncio
+
+    value = await asyncio.wrap_future(apart(lambda: scorer.score(script, niche)))
+    return await value if inspect.isawaitable(value) else value
+
+
+def is_ready(scorer: Scorer) -> bool:
+    """Return whether a scorer has anything to ask."""
+    ready = getattr(scorer, "ready", True)
+    return bool(ready() if callable(ready) else ready)

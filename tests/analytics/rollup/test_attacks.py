@@ -1,0 +1,254 @@
+"""A rollup that others begin anew, lock, delete or damage while somebody asks it: the answer stays right."""
+
+import os
+import random
+import shutil
+import sqlite3
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+from test_file_rollup import SEGMENT, a_word, an_outcome, append, check
+
+from smartroute.analytics import Analytics, compose, query
+from smartroute.analytics.rollup import lines
+from smartroute.analytics.rollup.file_rollup import Rollup
+from smartroute.analytics.rollup.lines import JsonlLog, Segment
+from smartroute.errors import SinkError
+from smartroute.sinks import JsonlSink, JsonlSource
+
+OTHER = "2026-11-11-b-1-00.jsonl"
+ROLLUP = "rollup-5.sqlite"
+
+
+class KilledError(Exception):
+    """Ends a reader where kill -9 might."""
+
+
+def killed(*_, **__):
+    raise KilledError
+
+
+def before_the_first(monkeypatch, owner, name, act):
+    """Do something before the first call of a function, and then what it does."""
+    real = getattr(owner, name)
+    done = []
+
+    def acting(*arguments, **named):
+        if not done:
+            done.append(True)
+            act()
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(owner, name, acting)
+
+
+def warnings(caplog):
+    return [record for record in caplog.records if "no rollup can be kept" in record.getMessage()]
+
+
+def test_a_reader_that_saw_an_empty_log_cannot_count_its_first_events_as_foreign(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    log.mkdir()
+    (log / "hash.key").write_bytes(bytes(32))  # a router was here, and has routed nothing yet
+    reader = Analytics(JsonlSource(log))
+    assert reader.figures().requests == 0
+
+    def first_event_and_another_reader_that_is_killed():
+        with JsonlSink(log) as sink:
+            sink.emit(an_outcome(1))
+        with monkeypatch.context() as patch, pytest.raises(KilledError):
+            patch.setattr(Rollup, "_read_on", killed)
+            Rollup(JsonlLog(log)).catch_up()
+
+    before_the_first(monkeypatch, JsonlLog, "parts", first_event_and_another_reader_that_is_killed)
+    reader.catch_up()
+    assert (reader.figures().requests, reader.unreadable()) == (1, (0, 0))
+    check(log)
+
+
+def test_no_answer_comes_from_a_rollup_that_another_reader_has_only_begun(tmp_path, monkeypatch, caplog):
+    log = tmp_path / "log"
+    append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
+    append(log / OTHER, *(an_outcome(n) for n in range(20, 30)))
+
+    def another_begins_anew():
+        with monkeypatch.context() as patch, pytest.raises(KilledError):
+            patch.setattr(Segment, "blocks", killed)
+            Rollup(JsonlLog(log)).rebuild()
+
+    before_the_first(monkeypatch, query, "several", another_begins_anew)
+    assert Analytics(JsonlSource(log)).figures().requests == 30
+    assert not warnings(caplog)
+
+
+def test_a_reader_whose_tables_are_begun_anew_below_it_counts_what_it_had_found_unchanged(
+    tmp_path, monkeypatch
+):
+    log = tmp_path / "log"
+    append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
+    reader = Analytics(JsonlSource(log))
+    reader.figures()
+    append(log / OTHER, *(an_outcome(n) for n in range(20, 30)))
+
+    def another_begins_anew():
+        with monkeypatch.context() as patch, pytest.raises(KilledError):
+            patch.setattr(Rollup, "_read_on", killed)
+            Rollup(JsonlLog(log)).rebuild()
+
+    before_the_first(monkeypatch, Segment, "identity", another_begins_anew)
+    assert reader.figures().requests == 30
+    check(log)
+
+
+def test_a_rollup_that_is_deleted_before_it_is_asked_is_made_again(tmp_path, monkeypatch, caplog):
+    log = tmp_path / "log"
+    append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
+    before_the_first(monkeypatch, query, "several", JsonlLog(log).discard)
+    assert Analytics(JsonlSource(log)).figures().requests == 20
+    assert not warnings(caplog)
+    assert (log / ROLLUP).exists()
+
+
+def test_a_segment_that_is_removed_while_it_is_to_be_read_costs_no_answer(tmp_path, monkeypatch, caplog):
+    log = tmp_path / "log"
+    append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
+    append(log / OTHER, *(an_outcome(n) for n in range(20, 30)))
+    before_the_first(monkeypatch, Segment, "blocks", (log / OTHER).unlink)
+    assert Analytics(JsonlSource(log)).figures().requests == 20
+    assert not warnings(caplog)
+
+
+def test_a_log_that_goes_away_while_it_is_read_is_told_and_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+    log = tmp_path / "log"
+    append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
+    before_the_first(monkeypatch, JsonlLog, "parts", lambda: log.rename(tmp_path / "gone"))
+    with pytest.raises(SinkError, match="went away while it was read"):
+        Analytics(JsonlSource(log)).figures()
+    assert not log.exists()
+    (tmp_path / "gone").rename(log)
+    events = JsonlSource(log).events()
+    next(events)
+    shutil.rmtree(log)
+    with pytest.raises(SinkError, match="went away while it was read"):
+        list(events)
+
+
+def test_a_locked_rollup_costs_time_and_no_answer(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(lines, "_PATIENCE_S", 0.05)
+    log = tmp_path / "log"
+    append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
+    reader = Analytics(JsonlSource(log))
+    assert reader.figures().requests == 20
+    append(log / SEGMENT, an_outcome(20))
+    with closing(sqlite3.connect(log / ROLLUP, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        assert [reader.figures().requests for _ in range(3)] == [21, 21, 21]
+    assert len(warnings(caplog)) == 1
+    before = (log / ROLLUP).stat().st_ino
+    assert reader.catch_up()
+    assert check(log).figures().requests == 21
+    assert (log / ROLLUP).stat().st_ino == before, "a rollup that is sound must not be thrown away"
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "UPDATE rollup5_cells SET overhead_usd = 'rubbish'",
+        "UPDATE rollup5_cells SET overhead_usd = CAST(x'80' AS TEXT)",
+        "UPDATE rollup5_facts SET value = CAST(x'dd' AS TEXT)",
+        "UPDATE rollup5_outcomes SET ids = x'00'",
+        "UPDATE rollup5_outcomes SET talks = '7'",
+        "DROP TABLE rollup5_cells",
+        "ALTER TABLE rollup5_cells RENAME COLUMN cost_usd TO cost",
+    ],
+)
+def test_rubbish_in_sound_tables_is_damage_too(tmp_path, sql, caplog):
+    log = tmp_path / "log"
+    append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
+    reader = Analytics(JsonlSource(log))
+    reader.figures()
+    with closing(sqlite3.connect(log / ROLLUP)) as database:
+        database.execute(sql)
+        database.commit()
+    assert reader.figures().cost_usd == 10.0
+    assert reader.catch_up()
+    assert not warnings(caplog)
+    assert check(log).figures().requests == 20
+
+
+def damage(dice, file):
+    """Do to a file what disks, and people, do."""
+    content = bytearray(file.read_bytes())
+    what = dice.choice(["deleted", "cut", "emptied", "pages", "bytes"])
+    if what == "deleted":
+        file.unlink()
+    elif what in ("cut", "emptied"):
+        os.truncate(file, dice.randrange(len(content)) if content and what == "cut" else 0)
+    elif content:
+        size = 4096 if what == "pages" else 1
+        for _ in range(dice.choice([1, 10, 100])):
+            start = dice.randrange(0, len(content), size)
+            content[start : start + size] = dice.randbytes(len(content[start : start + size]))
+        with file.open("r+b") as stream:
+            stream.write(content)
+
+
+@pytest.mark.slow
+def test_however_a_rollup_is_damaged_nobody_gets_an_exception_and_a_rebuild_mends_all(tmp_path, monkeypatch):
+    monkeypatch.setattr(lines, "_PATIENCE_S", 0.2)
+    dice = random.Random(12)
+    log, n = tmp_path / "log", 0
+    for _ in range(25):
+        when = f"2026-11-1{dice.randrange(10)}T05:00:00.000000Z"
+        grown = [an_outcome(m, when, unit=f"u{m % 9}") for m in range(n, n + 30)]
+        append(log / f"2026-11-10-a-1-{dice.randrange(3)}0.jsonl", *grown, a_word(n, f"{n:032x}"))
+        n += 30
+        reader = Analytics(JsonlSource(log))
+        reader.figures()
+        with closing(sqlite3.connect(log / ROLLUP)) as holder:  # keeps the -wal from being folded in
+            holder.execute("SELECT COUNT(*) FROM rollup5_cells").fetchone()
+            append(log / SEGMENT, an_outcome(n))
+            n += 1
+            reader.figures()
+            wal = log / f"{ROLLUP}-wal"
+            damage(dice, wal if wal.exists() and dice.random() < 0.3 else log / ROLLUP)
+            for each in (reader, Analytics(JsonlSource(log))):
+                each.figures()
+                each.users()
+                each.unreadable()
+        assert reader.catch_up(anew=True)
+        assert Analytics(JsonlSource(log)).figures().requests == n
+    check(log)
+    shutil.rmtree(log)
+
+
+@pytest.mark.parametrize("rollup", [True, False])
+@pytest.mark.filterwarnings("error")
+def test_numbers_that_no_machine_counts_with_stop_no_question(tmp_path, rollup):
+    log = tmp_path / "log"
+    call = {"purpose": "answer", "cost_usd": 1e308, "rung": 0, "model": "mini"}
+    calls = tuple({**call, "rung": rung} for rung in (0, 1, 2))
+    dear = replace(an_outcome(0), attempts=calls, cost_usd=1e308, escalated=True, answer_changed=True)
+    many = an_outcome(1).to_line().replace(b'"time"', b'"input_tokens":1' + b"0" * 400 + b',"time"')
+    append(log / SEGMENT, dear, *(an_outcome(n) for n in range(2, 10)))
+    with (log / SEGMENT).open("ab") as stream:
+        stream.write(many)
+    analytics = Analytics(JsonlSource(log), rollup=rollup)
+    assert analytics.figures().requests == 9
+    assert analytics.unreadable() == (1, 0)
+    assert analytics.grouped("model").keys() == analytics.grouped(("model",)).keys()
+
+
+@pytest.mark.parametrize("rollup", [True, False])
+def test_a_quality_that_is_none_is_a_damaged_line_and_stops_no_report(tmp_path, rollup):
+    log = tmp_path / "log"
+    first, second = an_outcome(0), an_outcome(1)
+    append(log / SEGMENT, first, second, a_word(0, first.id, quality=1.0))
+    damaged = a_word(1, second.id, quality=1.0).to_line().replace(b'"quality":1.0', b'"quality":9.0')
+    with (log / SEGMENT).open("ab") as stream:
+        stream.write(damaged)
+    analytics = Analytics(JsonlSource(log), rollup=rollup)
+    assert analytics.unreadable() == (1, 0)
+    (said,) = compose(analytics).quality
+    assert (said.n, said.mean) == (1, 1.0)

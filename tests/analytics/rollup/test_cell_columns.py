@@ -1,0 +1,142 @@
+"""Cells in columns, held against cells that are packed and added up one by one with struct and dicts."""
+
+import json
+import struct
+from collections import Counter, defaultdict
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smartroute.analytics.rollup.cell_columns import Cells, Columns, summed
+from smartroute.analytics.rollup.cells import NUMBERS, StoredCell
+
+SHOWN = 2
+whole = st.integers(0, 1_000).map(float)
+places = st.dictionaries(st.integers(SHOWN, len(NUMBERS) - 1), whole.filter(bool), max_size=8)
+times = st.integers(0, 59).map(lambda minute: f"2026-11-23T08:{minute:02d}:00.000000Z")
+slots = st.tuples(st.integers(0, 2), st.sampled_from([-32_768, -400, -1, 0, 7, 32_767]))
+
+
+@st.composite
+def plain_cells(draw):
+    """A cell as plain values; whole numbers, so that sums are exact in any order."""
+    first, last = sorted((draw(times), draw(times)))
+    return {
+        "first": first,
+        "last": last,
+        "shown": [draw(whole), draw(whole)],
+        "numbers": draw(places),
+        "slots": Counter(draw(st.dictionaries(slots, st.integers(1, 5), max_size=5))),
+        "overhead": draw(st.dictionaries(st.sampled_from(["judge", "sample"]), whole, max_size=2)),
+    }
+
+
+cells = st.lists(plain_cells(), min_size=1, max_size=6)
+
+
+def stored(cell):
+    """Return a cell as the tables have it: a mask of what is not 0, those numbers, histograms in order."""
+    mask = sum(1 << place - SHOWN for place in cell["numbers"])
+    numbers = [cell["numbers"][place] for place in sorted(cell["numbers"])]
+    return StoredCell(
+        cell["first"],
+        cell["last"],
+        *cell["shown"],
+        mask.to_bytes(8, "little") + struct.pack(f"<{len(numbers)}d", *numbers),
+        b"".join(struct.pack("<BhI", *slot, n) for slot, n in sorted(cell["slots"].items())),
+        json.dumps(cell["overhead"]),
+    )
+
+
+def together(among):
+    """Return several cells as one, by plain addition."""
+    numbers, overhead = defaultdict(float), defaultdict(float)
+    for cell in among:
+        for sums, found in ((numbers, cell["numbers"]), (overhead, cell["overhead"])):
+            for name, value in found.items():
+                sums[name] += value
+    return {
+        "first": min(cell["first"] for cell in among),
+        "last": max(cell["last"] for cell in among),
+        "shown": [sum(column) for column in zip(*(cell["shown"] for cell in among), strict=True)],
+        "numbers": dict(numbers),
+        "slots": sum((cell["slots"] for cell in among), Counter()),
+        "overhead": dict(overhead),
+    }
+
+
+def same(found, expected):
+    """Hold rows of stored cells against plain ones; the order of overheads says nothing."""
+    for mine, plain in zip(map(StoredCell._make, found), expected, strict=True):
+        theirs = stored(plain)
+        assert json.loads(mine.overhead_usd) == plain["overhead"]
+        assert mine._replace(overhead_usd="") == theirs._replace(overhead_usd="")
+
+
+@given(cells)
+def test_cells_that_are_unpacked_are_packed_alike(found):
+    same(Columns.unpacked([stored(cell) for cell in found]).packed(), found)
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), plain_cells()), min_size=1, max_size=8))
+def test_cells_within_others_add_up(found):
+    import numpy as np
+
+    groups = sorted({group for group, _ in found})
+    parents = np.array([groups.index(group) for group, _ in found])
+    columns = Columns.unpacked([stored(cell) for _, cell in found])
+    expected = [together([cell for of, cell in found if of == group]) for group in groups]
+    same(columns.within(parents, len(groups)).packed(), expected)
+
+
+@given(cells, cells, cells)
+def test_cells_that_are_joined_stand_one_behind_the_other(one, two, three):
+    first, *others = (Columns.unpacked([stored(cell) for cell in each]) for each in (one, two, three))
+    same(first.joined(*others).packed(), one + two + three)
+
+
+@given(cells, st.data())
+def test_what_is_stored_at_the_same_places_is_added(found, data):
+    at = [(13, f"2026-11-23T{hour:02d}", 1) for hour in range(len(found))]
+    known = data.draw(st.dictionaries(st.sampled_from(at), plain_cells()))
+    made = Cells(at, Columns.unpacked([stored(cell) for cell in found]))
+    rows = list(made.with_stored({place: stored(cell) for place, cell in known.items()}))
+    expected = [
+        together([cell, known[place]]) if place in known else cell
+        for place, cell in zip(at, found, strict=True)
+    ]
+    assert [row[:3] for row in rows] == list(made.places) == at
+    same([row[3:] for row in rows], expected)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"histograms": struct.pack("<BhI", 3, 0, 1)},
+        {"histograms": b"abc"},
+        {"numbers": b"\x01" + bytes(7)},
+        {"numbers": b""},
+        {"overhead_usd": "{"},
+        {"first": "soon"},
+    ],
+)
+def test_rubbish_is_told(field):
+    empty = {
+        "first": "2026-11-23T08:00:00.000000Z",
+        "last": "2026-11-23T08:00:00.000000Z",
+        "shown": [0.0, 0.0],
+        "numbers": {},
+        "slots": Counter(),
+        "overhead": {},
+    }
+    with pytest.raises(ValueError):
+        Columns.unpacked([stored(empty)._replace(**field)])
+
+
+def test_columns_are_summed_by_cell():
+    import numpy as np
+
+    columns = (np.array([1.0, 2.0, 4.0]), np.array([True, False, True]))
+    found = summed(columns, np.array([2, 0, 2]), 4)
+    assert found.tolist() == [[2.0, 0.0], [0.0, 0.0], [5.0, 2.0], [0.0, 0.0]]
