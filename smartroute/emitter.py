@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from smartroute.classify import FEATURES_VERSION, Features
 from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.config import RouterConfig
-from smartroute.parameters import shown
+from smartroute.errors import shown
 from smartroute.records import Outcome
 
 if TYPE_CHECKING:

@@ -237,3 +237,11 @@ class InsufficientDataError(SmartRouteError):
         super().__init__(message)
         self.needed = needed
         self.have = have
+
+
+def shown(value: object) -> str:
+    """Return a short repr of a value for a message, whatever the value's own repr does."""
+    try:
+        return f"{value!r:.80}"
+    except Exception:  # noqa: BLE001  somebody else's __repr__
+        return f"a {type(value).__name__}"

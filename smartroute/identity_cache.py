@@ -14,7 +14,7 @@ MOST_REMEMBERED = 256
 """How many results one function keeps, each with the object that it was made of."""
 
 
-def by_identity(function: Callable[[_T, *_More], _R]) -> Callable[[_T, *_More], _R]:
+def cached_by_identity(function: Callable[[_T, *_More], _R]) -> Callable[[_T, *_More], _R]:
     """Return a function that makes the result for an object, and further hashable arguments, once.
 
     For a function of its arguments alone, the first of which never changes. Safe in any thread.

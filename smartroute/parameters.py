@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from smartroute.errors import TaskError
+from smartroute.errors import TaskError, shown
 from smartroute.unicode import well_formed, well_formed_in
 
 _log = logging.getLogger("smartroute")
@@ -124,14 +124,6 @@ def asked_choices(params: Mapping[str, Any]) -> int:
     """Return how many answers the caller asks for at once."""
     asked = _CHOICES.intersection(params)
     return max([int(params[name] or 1) for name in asked]) if asked else 1
-
-
-def shown(value: object) -> str:
-    """Return a short repr of a value for a message, whatever the value's own repr does."""
-    try:
-        return f"{value!r:.80}"
-    except Exception:  # noqa: BLE001  somebody else's __repr__
-        return f"a {type(value).__name__}"
 
 
 @functools.lru_cache(maxsize=1_000)

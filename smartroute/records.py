@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from smartroute.errors import ConfigError, ProviderError, SmartRouteError, TaskError, TransientError
-from smartroute.parameters import checked_params, shown
+from smartroute.errors import ConfigError, ProviderError, SmartRouteError, TaskError, TransientError, shown
+from smartroute.parameters import checked_params
 from smartroute.request_checks import (
     checked_kind,
     checked_labels,

@@ -6,8 +6,7 @@ from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
-from smartroute.errors import TaskError
-from smartroute.parameters import shown
+from smartroute.errors import TaskError, shown
 from smartroute.unicode import well_formed, well_formed_in
 
 _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "function"})

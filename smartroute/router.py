@@ -15,13 +15,12 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
 from smartroute.catalog import Catalog
 from smartroute.classify import Features, RuleClassifier, as_classifier, measure
 from smartroute.clock import Clock
-from smartroute.compat import familiar_result, familiar_task
+from smartroute.compat import RunningTotals, result_as_dict, task_from_dict
 from smartroute.config import RouterConfig
 from smartroute.emitter import Emitter
-from smartroute.errors import ConfigError, TaskError, UnknownModelError
+from smartroute.errors import ConfigError, TaskError, UnknownModelError, shown
 from smartroute.events.feedback import FeedbackSource, feedback_about
 from smartroute.ledger import Budget
-from smartroute.parameters import shown
 from smartroute.pricing.price import PriceTable
 from smartroute.records import (
     Classification,
@@ -41,7 +40,6 @@ from smartroute.routing.drivers import LiveDriver
 from smartroute.routing.eligibility import Eligibility
 from smartroute.routing.escalation import Handles, Run, Steps, classify_without_calls, route
 from smartroute.routing.strategies import CostOptimized, QualityFirst
-from smartroute.totals import RunningTotals
 
 if TYPE_CHECKING:
     from smartroute.protocols import Classifier, Provider, Strategy
@@ -451,7 +449,7 @@ class ModelRouter:
 
     def classify_task_complexity(self, task: Mapping[str, Any]) -> TaskComplexity:
         """Return the complexity of a task given as a dict: text, type, requirements, complexity_override."""
-        built = familiar_task(task, prompt=None)
+        built = task_from_dict(task, prompt=None)
         return classify_without_calls(self._classifier, built).complexity
 
     def get_model_for_complexity(self, complexity: TaskComplexity | str, task_type: str = "general") -> str:
@@ -470,9 +468,9 @@ class ModelRouter:
     ) -> dict[str, Any]:
         """Answer a prompt whose complexity is that of `task`, and return the familiar dict."""
         params = {} if response_format is None else {"response_format": response_format}
-        built = familiar_task(task, prompt=prompt, params=params)
+        built = task_from_dict(task, prompt=prompt, params=params)
         outcome = await self.arun_task(built)
-        return familiar_result(outcome)
+        return result_as_dict(outcome)
 
     def get_stats(self) -> dict[str, Any]:
         """Return the familiar totals of this router since it was built or reset, in constant memory."""

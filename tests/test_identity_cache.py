@@ -2,13 +2,13 @@
 
 import gc
 
-from smartroute.identity_cache import MOST_REMEMBERED, by_identity
+from smartroute.identity_cache import MOST_REMEMBERED, cached_by_identity
 
 
 def counted():
     asked = []
 
-    @by_identity
+    @cached_by_identity
     def length(of, start=0):
         """Return how much there is from a place on."""
         asked.append((of, start))
@@ -45,7 +45,7 @@ def test_no_more_than_so_many_are_kept():
         def __len__(self):
             return 1
 
-    length = by_identity(len)
+    length = cached_by_identity(len)
     for _ in range(3 * MOST_REMEMBERED + 1):
         assert length(Kept()) == 1
         assert Kept.alive <= MOST_REMEMBERED + 1

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
-from smartroute.concurrency.threads import begin
+from smartroute.concurrency.threads import start_thread
 from smartroute.errors import ConfigError, SinkError
 
 _log = logging.getLogger("smartroute")
@@ -121,7 +121,7 @@ class Background(Generic[T]):
             return
         self._closing = False
         try:
-            self._thread = begin(self._work, self._name)
+            self._thread = start_thread(self._work, self._name)
         except RuntimeError as error:  # no more threads, or the interpreter is ending: the items wait
             if not self._told:
                 _log.warning("%s has no thread, and works at a flush or at exit: %s", self._name, error)

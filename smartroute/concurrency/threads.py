@@ -15,7 +15,7 @@ _BIRTHS = 20
 _LOOK_EVERY_S = 0.05
 
 
-def begin(work: Callable[[], object], name: str) -> threading.Thread:
+def start_thread(work: Callable[[], object], name: str) -> threading.Thread:
     """Start a daemon thread, and return it when `work` has begun in it.
 
     A thread that started may die before its first line: where a tracer watches (coverage, a debugger), Python
@@ -38,7 +38,7 @@ def begin(work: Callable[[], object], name: str) -> threading.Thread:
     raise RuntimeError(f"{_BIRTHS} threads in a row ended before they could begin")
 
 
-def apart(work: Callable[[], T], name: str = "smartroute-apart") -> Future[T]:
+def run_in_thread(work: Callable[[], T], name: str = "smartroute-apart") -> Future[T]:
     """Begin some work in a thread of its own, in this context. The future is never cancelled.
 
     asyncio's own threads will not do: closing a loop waits for them, and so does the end of the process.
@@ -60,7 +60,7 @@ def apart(work: Callable[[], T], name: str = "smartroute-apart") -> Future[T]:
         else:
             future.set_result(result)
 
-    begin(run, name)
+    start_thread(run, name)
     return future
 
 

@@ -36,7 +36,7 @@ from smartroute.events.values import (
     is_finite,
     said,
 )
-from smartroute.identity_cache import by_identity
+from smartroute.identity_cache import cached_by_identity
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -588,13 +588,13 @@ def _tokens(usage: Usage) -> tuple[int | None, int | None, int | None, int | Non
     return as_count(a), as_count(b), as_count(c), as_count(d), as_count(e)
 
 
-@by_identity
+@cached_by_identity
 def _steps(ladder: tuple[Rung, ...]) -> tuple[str, ...]:
     """Return the models of a ladder, with the effort where one is asked for."""
     return tuple([step.model if step.effort is None else said(step) for step in ladder])
 
 
-@by_identity
+@cached_by_identity
 def _names(ruled_out: tuple[RuledOut, ...]) -> tuple[str, ...]:
     """Return the names of the first models that were ruled out. Requests of equal shape share one tuple."""
     return as_words([out.model for out in ruled_out[:NAMED_RULED_OUT]])

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias, get_args
 
-from smartroute.errors import TaskError
-from smartroute.parameters import shown
+from smartroute.errors import TaskError, shown
 from smartroute.records import Outcome
 
 FeedbackSource: TypeAlias = Literal["user", "judge", "test"]

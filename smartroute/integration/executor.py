@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from smartroute.compat import familiar_result, familiar_unit
+from smartroute.compat import result_as_dict, unit_of_user
 from smartroute.errors import TaskError
 from smartroute.integration.owned_router import Account
 from smartroute.records import Task, TaskComplexity
@@ -51,7 +51,7 @@ class SmartSingleModelExecutor:
         BudgetExceededError or DeadlineExceededError, ledger included, when there is no answer.
         """
         task = self._task(text, task_type, prompt_template, response_format, complexity_hint, user_id, params)
-        return familiar_result(await self.router.arun_task(task))
+        return result_as_dict(await self.router.arun_task(task))
 
     def execute_sync(
         self,
@@ -65,7 +65,7 @@ class SmartSingleModelExecutor:
     ) -> dict[str, Any]:
         """Do what `execute` does, and block until it is done."""
         task = self._task(text, task_type, prompt_template, response_format, complexity_hint, user_id, params)
-        return familiar_result(self.router.run_task(task))
+        return result_as_dict(self.router.run_task(task))
 
     def _task(
         self,
@@ -83,7 +83,7 @@ class SmartSingleModelExecutor:
             _filled(template, text),
             kind=task_type,
             subject=text,
-            unit=familiar_unit(user_id),
+            unit=unit_of_user(user_id),
             complexity_override=hint,
             response_format=response_format,
             repair=response_format is not None,

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from smartroute.catalog import Catalog
 from smartroute.concurrency.locks import fork_safe_lock
-from smartroute.errors import ConfigError, SmartRouteError, TaskError, fault
-from smartroute.identity_cache import by_identity
-from smartroute.parameters import shown
+from smartroute.errors import ConfigError, SmartRouteError, TaskError, fault, shown
+from smartroute.identity_cache import cached_by_identity
 from smartroute.pricing.price import PriceTable
 from smartroute.records import Classification, Decision, Menu, RuledOut, Rung, Task, Tier
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
@@ -193,7 +192,7 @@ class Decider:
         return min(menu.candidates, key=lambda candidate: abs(candidate.tier.rank - rank)).model
 
 
-@by_identity
+@cached_by_identity
 def _offered(menu: Menu) -> frozenset[str]:
     return frozenset(candidate.model for candidate in menu.candidates)
 

@@ -14,7 +14,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
 
 from smartroute.clock import Clock
-from smartroute.concurrency.threads import apart
+from smartroute.concurrency.threads import run_in_thread
 from smartroute.errors import MalformedReplyError, ProviderTimeoutError
 from smartroute.records import Call, Calls, Failure, Outcome, Reply, Timed, Wait
 from smartroute.routing.escalation import Replies, Steps
@@ -173,7 +173,7 @@ def _begun(provider: Provider, call: Call) -> Future[_Sent]:
     from concurrent.futures import Future
 
     try:
-        return apart(partial(_send, provider, call), "smartroute-call")
+        return run_in_thread(partial(_send, provider, call), "smartroute-call")
     except RuntimeError as error:  # no more threads, or the interpreter is ending
         not_made = Failure("unknown", "no thread could be begun for the call", generated=False, error=error)
         future: Future[_Sent] = Future()

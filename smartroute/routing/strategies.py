@@ -7,9 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from smartroute._moved import missing_name
-from smartroute.errors import ConfigError, NoEligibleModelError
-from smartroute.identity_cache import by_identity
-from smartroute.parameters import shown
+from smartroute.errors import ConfigError, NoEligibleModelError, shown
+from smartroute.identity_cache import cached_by_identity
 from smartroute.records import (
     Candidate,
     Classification,
@@ -31,7 +30,7 @@ _START = {
 }
 
 
-@by_identity
+@cached_by_identity
 def climb(menu: Menu, start: Tier) -> tuple[Rung, ...]:
     """Return a ladder from a tier upwards: each tier's cheapest model, and a stand-in for when it fails.
 

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Self
 
-from smartroute.concurrency.threads import begin
+from smartroute.concurrency.threads import start_thread
 from smartroute.errors import ConfigError, SinkError
 from smartroute.events.event import Event
 from smartroute.sinks.jsonl_source import recover
@@ -87,7 +87,7 @@ class SqlSink:
             if not self._works():
                 self._closing = False
                 try:
-                    self._thread = begin(self._work, "smartroute-sql")
+                    self._thread = start_thread(self._work, "smartroute-sql")
                 except RuntimeError as error:  # no more threads, or the interpreter is ending: a flush writes
                     if not self._waits_because:
                         _log.warning("no thread writes: events wait for a flush or the exit: %s", error)

@@ -1,1 +1,1 @@
-"""Having this file here puts the folder on the path: the tests below it import `oracle` and `test_figures`."""
+"""On the path by this file: the tests in the folders below import `oracle` and `test_figures`."""

@@ -118,7 +118,9 @@ def test_two_that_flush_without_a_thread_do_each_item_once_and_the_next_item_beg
     done, go = [], threading.Event()
     queue = made(lambda item: (go.wait(10), done.append(item)))
     with monkeypatch.context() as patch:
-        patch.setattr("smartroute.concurrency.background.begin", Mock(side_effect=RuntimeError("no more")))
+        patch.setattr(
+            "smartroute.concurrency.background.start_thread", Mock(side_effect=RuntimeError("no more"))
+        )
         for number in range(20):
             queue.put(number)
         flushing = [threading.Thread(target=queue.flush) for _ in range(2)]

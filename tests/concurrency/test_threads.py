@@ -8,11 +8,11 @@ from contextvars import ContextVar
 
 import pytest
 
-from smartroute.concurrency.threads import apart, begin
+from smartroute.concurrency.threads import run_in_thread, start_thread
 
 TRACED = """
 import json, sys, threading, time
-from smartroute.concurrency.threads import apart
+from smartroute.concurrency.threads import run_in_thread
 
 def hook(event, args):
     if event == "sys.settrace":
@@ -36,7 +36,7 @@ def together(start):
 sys.unraisablehook = lambda told: None
 sys.addaudithook(hook)
 plain = sum(together(lambda work: threading.Thread(target=work).start()) for _ in range(10))
-ours = sum(together(lambda work: apart(work).result(30.0)) for _ in range(10))
+ours = sum(together(lambda work: run_in_thread(work).result(30.0)) for _ in range(10))
 print(json.dumps({"plain": plain, "ours": ours}))
 """
 
@@ -64,7 +64,7 @@ class Stillborn(threading.Thread):
 def test_a_thread_that_ends_before_it_begins_is_replaced(monkeypatch):
     monkeypatch.setattr(threading, "Thread", Stillborn)
     monkeypatch.setattr(Stillborn, "left", 3)
-    assert apart(lambda: 7).result(10.0) == 7
+    assert run_in_thread(lambda: 7).result(10.0) == 7
     assert Stillborn.left == 0
 
 
@@ -73,14 +73,14 @@ def test_threads_that_never_begin_are_an_error(monkeypatch):
     monkeypatch.setattr(Stillborn, "left", 1_000)
     ran = []
     with pytest.raises(RuntimeError, match="20 threads in a row"):
-        begin(lambda: ran.append(1), "never")
+        start_thread(lambda: ran.append(1), "never")
     assert ran == []
 
 
 def test_a_thread_has_its_name_keeps_no_process_alive_and_has_the_callers_context():
     asking = ContextVar("asking", default="nobody")
     asking.set("me")
-    told = apart(lambda: (threading.current_thread(), asking.get()), "of-its-own").result(10.0)
+    told = run_in_thread(lambda: (threading.current_thread(), asking.get()), "of-its-own").result(10.0)
     assert (told[0].name, told[0].daemon, told[1]) == ("of-its-own", True, "me")
 
 
@@ -90,10 +90,10 @@ def test_what_is_no_error_of_the_work_comes_as_one_that_a_loop_survives(error):
         raise error
 
     with pytest.raises(RuntimeError, match=type(error).__name__) as told:
-        apart(leave).result(10.0)
+        run_in_thread(leave).result(10.0)
     assert told.value.__cause__ is error
 
 
 def test_an_error_of_the_work_is_what_whoever_waits_gets():
     with pytest.raises(ZeroDivisionError):
-        apart(lambda: 1 / 0).result(10.0)
+        run_in_thread(lambda: 1 / 0).result(10.0)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
 
 from smartroute.classify import estimate_tokens
-from smartroute.compat import familiar_unit
+from smartroute.compat import unit_of_user
 from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.errors import ConfigError, TaskError
 from smartroute.integration.council.answer_cache import SharedAnswers
@@ -173,7 +173,7 @@ class SmartEnsembleEvaluator:
             kind="council",
             params={"max_tokens": MAX_TOKENS},
             subject=text,
-            unit=familiar_unit(user_id),
+            unit=unit_of_user(user_id),
         )
         # As the task has it: without lone surrogates, which no request could carry.
         text = task.messages[0]["content"]

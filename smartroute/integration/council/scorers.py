@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from smartroute.concurrency.threads import apart
+from smartroute.concurrency.threads import run_in_thread
 from smartroute.errors import (
     MalformedReplyError,
     ProviderError,
@@ -177,7 +177,7 @@ async def _asked(scorer: Scorer, script: str, niche: str) -> Any:
         return await scorer.score(script, niche)
     import asyncio
 
-    value = await asyncio.wrap_future(apart(lambda: scorer.score(script, niche)))
+    value = await asyncio.wrap_future(run_in_thread(lambda: scorer.score(script, niche)))
     return await value if inspect.isawaitable(value) else value
 
 

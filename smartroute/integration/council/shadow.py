@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from smartroute.concurrency.locks import fork_safe_lock
-from smartroute.concurrency.threads import apart
+from smartroute.concurrency.threads import run_in_thread
 from smartroute.stats.intervals import Interval, wilson
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class SideBySide:
         import asyncio
 
         try:
-            future = apart(lambda: asyncio.run(self._compare(pair)))
+            future = run_in_thread(lambda: asyncio.run(self._compare(pair)))
         except RuntimeError:  # no more threads
             with self._lock:
                 self._tally.abandoned += 1
@@ -246,7 +246,7 @@ class SideBySide:
         if mine:
             await asyncio.wait(mine)
         if self._apart:
-            await asyncio.wrap_future(apart(self.join))
+            await asyncio.wrap_future(run_in_thread(self.join))
 
     def join(self) -> None:
         """Wait for the comparisons in threads, no longer than one may take."""
