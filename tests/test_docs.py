@@ -144,16 +144,23 @@ def test_the_page_on_configuration_lists_every_variable() -> None:
     assert stated == {variable: name for variable, (name, _) in _VARIABLES.items()}
 
 
-def test_the_page_on_architecture_shows_the_floors_that_are_enforced() -> None:
+@pytest.mark.parametrize("contract", ["layers", "analytics"])
+def test_the_page_on_architecture_shows_the_layers_that_are_enforced(contract: str) -> None:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
-    floors = next(c for c in settings["tool"]["importlinter"]["contracts"] if c["id"] == "floors")
-    stated = [(int(floor), set(re.findall(r"`(\w+)`", modules))) for floor, modules, _ in _floor_rows()]
-    enforced = [set(layer.split(" | ")) for layer in floors["layers"]]
-    assert stated == list(zip(range(len(enforced), 0, -1), enforced, strict=True))
+    contracts = {each["id"]: each for each in settings["tool"]["importlinter"]["contracts"]}
+    enforced = [set(layer.split(" | ")) for layer in contracts[contract]["layers"]]
+    assert _layer_tables()[contract] == list(zip(range(len(enforced), 0, -1), enforced, strict=True))
 
 
-def _floor_rows() -> list[list[str]]:
-    return [cells for cells in rows("architecture.md", 3) if cells[0].isdecimal()]
+def _layer_tables() -> dict[str, list[tuple[int, set[str]]]]:
+    """Return the two tables of numbered layers: that of the whole package comes first."""
+    tables: list[list[tuple[int, set[str]]]] = []
+    for number, modules, _ in rows("architecture.md", 3):
+        if number.isdecimal():
+            if not tables or int(number) > tables[-1][-1][0]:  # a table counts down
+                tables.append([])
+            tables[-1].append((int(number), set(re.findall(r"`(\w+)`", modules))))
+    return dict(zip(("layers", "analytics"), tables, strict=True))
 
 
 def test_the_page_on_errors_names_every_public_error_and_kind() -> None:
