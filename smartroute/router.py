@@ -7,7 +7,7 @@ import logging
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
@@ -23,6 +23,7 @@ from smartroute.events.feedback import FeedbackSource, feedback_about
 from smartroute.ledger import Budget
 from smartroute.pricing.price import PriceTable
 from smartroute.records import (
+    Calls,
     Classification,
     Decision,
     Limits,
@@ -32,13 +33,14 @@ from smartroute.records import (
     Signal,
     Task,
     TaskComplexity,
+    Wait,
 )
 from smartroute.routing.breaker import Breaker
 from smartroute.routing.continuity import OpenConversations
 from smartroute.routing.decider import Decider
-from smartroute.routing.drivers import LiveDriver
+from smartroute.routing.drivers import Conducted, LiveDriver
 from smartroute.routing.eligibility import Eligibility
-from smartroute.routing.escalation import Handles, Run, Steps, classify_without_calls, route
+from smartroute.routing.escalation import Handles, Replies, Run, Steps, classify_without_calls, route
 from smartroute.routing.strategies import CostOptimized, QualityFirst
 
 if TYPE_CHECKING:
@@ -259,28 +261,36 @@ class ModelRouter:
     async def aconduct(
         self,
         task: Task,
-        plan: Callable[[Run], Steps],
+        plan: Callable[[Run], Generator[Calls | Wait, Replies, Conducted[_R]]],
         *,
         provider: Provider | None = None,
         prices: PriceTable | None = None,
-        counted: bool = True,
-    ) -> Outcome:
-        """Perform steps of the caller's own on this router's account, and return their Outcome.
+    ) -> Conducted[_R]:
+        """Perform the caller's own steps on this router's account, and return what the plan returns.
 
-        The calls obey its keys, breakers, retries, limits and budget, and the outcome is counted and logged
-        like that of any task. `provider` makes the calls in place of the router's, and `prices` win over its
-        table; with `counted` False the outcome is logged, but is no request of `get_stats`. For ensembles and
-        other shapes that are no ladder.
+        The calls obey the router's keys, breakers, retries, limits and budget. The outcome is counted and
+        logged like that of any task; an error in it is raised. `provider` makes the calls in place of the
+        router's, and `prices` win over its table. For ensembles and other shapes that are no ladder.
         """
         handles = self._handles
         if prices is not None:
             handles = replace(handles, prices=self.prices.merged(prices))
         driver = self._driver if provider is None else LiveDriver(provider, self.config.clock)
         features = measure(task)
-        return await driver.adrive(
-            plan(Run(task, handles)),
-            lambda outcome, cut: self._finish(outcome, cut, features, counted=counted),
-        )
+
+        def finish(conducted: Conducted[_R], interruption: BaseException | None) -> Conducted[_R]:
+            self._finish(conducted.outcome, interruption, features)
+            return conducted
+
+        return await driver.adrive(plan(Run(task, handles)), finish)
+
+    def log_outcome(self, task: Task, conclude: Callable[[Run], Outcome], *, counted: bool = True) -> Outcome:
+        """Log what came of a task that needs no call of this router, and return it.
+
+        `conclude` makes the Outcome: of an answer from a cache, say. With `counted` False it is logged, but
+        is no request of `get_stats`.
+        """
+        return self._finish(conclude(Run(task, self._handles)), None, measure(task), counted=counted)
 
     def barred(self, model: str) -> str | None:
         """Return why a model may not be called now (retired, allow-list, no key); None when it may."""

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
 
 from smartroute.clock import Clock
 from smartroute.concurrency.threads import run_in_thread
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from smartroute.protocols import Provider
 
 _Sent: TypeAlias = tuple[Timed, BaseException | None]
+_Result = TypeVar("_Result")
+_Ended = TypeVar("_Ended")
 _Finished = TypeVar("_Finished")
 _CUT_SHORT: Replies = (Timed(Failure.cancelled(), 0.0),)
 _GRACE_S = 0.1
@@ -35,6 +38,14 @@ class Driven(NamedTuple):
 
     outcome: Outcome
     interruption: BaseException | None
+
+
+@dataclass(frozen=True, slots=True)
+class Conducted(Generic[_Result]):
+    """What the caller's own steps return: the Outcome to log, and the result that the caller wants."""
+
+    outcome: Outcome
+    result: _Result
 
 
 class LiveDriver:
@@ -68,9 +79,11 @@ class LiveDriver:
                 interruption = cut or interruption
 
     async def adrive(
-        self, steps: Steps, finish: Callable[[Outcome, BaseException | None], _Finished]
+        self,
+        steps: Generator[Calls | Wait, Replies, _Ended],
+        finish: Callable[[_Ended, BaseException | None], _Finished],
     ) -> _Finished:
-        """Perform the steps in this coroutine, and return what `finish` makes of the outcome.
+        """Perform the steps in this coroutine, and return what `finish` makes of their return value.
 
         A coroutine whose event loop was let go is closed, and what it returns then reaches nobody: so the
         end is called from here.
@@ -81,7 +94,7 @@ class LiveDriver:
             try:
                 step = next(steps) if replies is None else steps.send(replies)
             except StopIteration as done:
-                outcome: Outcome = done.value
+                ended: _Ended = done.value
                 break
             if isinstance(step, Wait):
                 try:
@@ -96,7 +109,7 @@ class LiveDriver:
                     replies, cut = tuple(_CUT_OFF[0] for _ in step.calls), closed
                 interruption = cut or interruption
         # Out here, so that an error raised at the end has no StopIteration for its context.
-        return finish(outcome, interruption)
+        return finish(ended, interruption)
 
     def _send_all(self, step: Calls) -> tuple[Replies, BaseException | None]:
         if len(step.calls) == 1 and step.within_s is None:

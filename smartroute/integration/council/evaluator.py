@@ -8,7 +8,7 @@ import json
 import logging
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -38,7 +38,6 @@ from smartroute.integration.council.metadata import (
 from smartroute.integration.council.modes import (
     MAX_TOKENS,
     WAYS,
-    Convening,
     Council,
     Mode,
     Script,
@@ -53,11 +52,12 @@ from smartroute.integration.council.typical import TypicalOutput
 from smartroute.integration.council.verdict import as_familiar
 from smartroute.integration.owned_router import Account
 from smartroute.pricing.price import Price, PriceTable
-from smartroute.records import Attempt, Decision, Menu, Reply, Rung, Task, Tier
+from smartroute.records import Attempt, Calls, Decision, Menu, Outcome, Reply, Rung, Task, Tier, Wait
 from smartroute.request_checks import checked_text
 from smartroute.router import ModelRouter
+from smartroute.routing.drivers import Conducted
 from smartroute.routing.eligibility import split_effort
-from smartroute.routing.escalation import Run, Steps, Stop
+from smartroute.routing.escalation import Replies, Run, Stop
 
 if TYPE_CHECKING:
     from smartroute.catalog import ModelCard
@@ -194,12 +194,12 @@ class SmartEnsembleEvaluator:
         while True:
             claim = self._answers.claim(key, clock.monotonic())
             if claim.answer is not None:
-                return await self._hit(claim.answer, task, decision, "hit")
+                return self._hit(claim.answer, task, decision, "hit")
             if claim.lead:
                 break
             shared = await claim.shared()
             if shared is not None:
-                return await self._hit(shared, task, decision, "shared")
+                return self._hit(shared, task, decision, "shared")
         try:
             answer = await self._evaluate(task, script, decision, mode)
         except BaseException as error:
@@ -208,15 +208,14 @@ class SmartEnsembleEvaluator:
         self._answers.done(key, answer, clock.monotonic())
         return copy.deepcopy(answer)
 
-    async def _hit(self, answer: dict[str, Any], task: Task, decision: Decision, how: str) -> dict[str, Any]:
-        def plan(run: Run) -> Steps:
+    def _hit(self, answer: dict[str, Any], task: Task, decision: Decision, how: str) -> dict[str, Any]:
+        def conclude(run: Run) -> Outcome:
             return run.conclude(decision, _reply(answer), Rung("cache"), labels={"council_cache": how})
-            yield  # a generator without steps
 
-        outcome = await self.router.aconduct(task, plan)
-        found = copy.deepcopy(answer)
-        found["_routing_metadata"] = of_cached(found["_routing_metadata"], outcome)
-        return found
+        outcome = self.router.log_outcome(task, conclude)
+        hit = copy.deepcopy(answer)
+        hit["_routing_metadata"] = of_cached(hit["_routing_metadata"], outcome)
+        return hit
 
     async def _evaluate(self, task: Task, script: Script, decision: Decision, mode: str) -> dict[str, Any]:
         router = self.router
@@ -225,34 +224,33 @@ class SmartEnsembleEvaluator:
         scorers = {
             seat.member.key: seat.member.scorer for seat in council.seats if seat.member.scorer is not None
         }
-        answer: dict[str, Any] = {}
-        convened: list[Convening] = []
 
-        def plan(run: Run) -> Steps:
+        def plan(run: Run) -> Generator[Calls | Wait, Replies, Conducted[dict[str, Any]]]:
             try:
                 convening = yield from WAYS[mode](council, run, script)
             except Stop as stop:
-                return run.conclude(decision, None, None, stopped_by=stop.stopped_by)
-            convened.append(convening)
+                # There is no answer, and nobody gets to see this one: the router raises what stopped it.
+                return Conducted(run.conclude(decision, None, None, stopped_by=stop.stopped_by), {})
             when = datetime.fromtimestamp(run.started_at, UTC).isoformat()
-            answer.update(as_familiar(self.members, convening.ballot, script.threshold, when))
+            answer = as_familiar(self.members, convening.ballot, script.threshold, when)
             self._typical.learn(run.ledger.attempts)
-            return run.conclude(
+            outcome = run.conclude(
                 _planned(decision, council, mode),
                 _reply(answer),
                 Rung(model_used(convening, council)),
                 labels=labels_of(convening, answer, mode),
                 baseline=(FULL_COUNCIL, _full_usd(council, run.ledger.attempts)),
             )
+            metadata = routing_metadata(convening, outcome, decision, script, mode)
+            return Conducted(outcome, answer | {"_routing_metadata": metadata})
 
-        outcome = await router.aconduct(
+        conducted = await router.aconduct(
             task,
             plan,
             provider=ScoringProvider(router.provider, scorers),
             prices=PriceTable({key: Price(0.0, 0.0) for key in scorers}),
         )
-        answer["_routing_metadata"] = routing_metadata(convened[0], outcome, decision, script, mode)
-        return answer
+        return conducted.result
 
     def _council(self, menu: Menu, script: Script) -> Council:
         seats = [self._seat(member, menu, script) for member in self.members]
@@ -310,16 +308,15 @@ class SmartEnsembleEvaluator:
         return self._modes.get(decision.arm, self._modes[None])
 
     def _compare(self, old: SideBySide, answer: dict[str, Any], script: Script) -> None:
-        async def log(compared: Compared) -> None:
+        def log(compared: Compared) -> None:
             task = Task.of(script.text, kind="council_comparison", labels=comparison_labels(compared, script))
             decision = self.router.decide_task(task)
 
-            def plan(run: Run) -> Steps:
+            def conclude(run: Run) -> Outcome:
                 outcome = run.conclude(decision, _reply(answer), Rung(OLD_COUNCIL))
                 return replace(outcome, attempts=(_shadow(compared, run.started_at),))
-                yield  # a generator without steps
 
-            await self.router.aconduct(task, plan, counted=False)
+            self.router.log_outcome(task, conclude, counted=False)
 
         question: dict[str, Any] = {"script_content": script.text, "niche": script.niche}
         if script.visual_features:

@@ -8,7 +8,7 @@ import math
 import os
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -128,7 +128,7 @@ class _Pair:
 
     new: Mapping[str, Any]
     question: Mapping[str, Any]
-    log: Callable[[Compared], Awaitable[None]]
+    log: Callable[[Compared], None]
     asked: bool = False
 
 
@@ -155,7 +155,7 @@ class SideBySide:
         self._tally = Tally()
 
     def start(
-        self, new: Mapping[str, Any], question: Mapping[str, Any], log: Callable[[Compared], Awaitable[None]]
+        self, new: Mapping[str, Any], question: Mapping[str, Any], log: Callable[[Compared], None]
     ) -> None:
         """Begin a comparison with an answer of the new council, if it is drawn. Returns at once."""
         import asyncio
@@ -233,7 +233,7 @@ class SideBySide:
         with self._lock:
             self._tally.add(compared)
         try:
-            await pair.log(compared)
+            pair.log(compared)
         except Exception as error:  # noqa: BLE001  observing never breaks a request
             _log.warning("a comparison could not be logged (%s)", type(error).__name__)
 
