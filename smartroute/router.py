@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from smartroute.catalog import Catalog
 from smartroute.classify import Features, RuleClassifier, as_classifier, measure
 from smartroute.clock import Clock
 from smartroute.compat import RunningTotals, result_as_dict, task_from_dict
-from smartroute.config import RouterConfig
+from smartroute.config import RouterConfig, RouterSettings
 from smartroute.emitter import Emitter
 from smartroute.errors import ConfigError, TaskError, UnknownModelError, shown
 from smartroute.events.feedback import FeedbackSource, feedback_about
@@ -89,27 +89,28 @@ class ModelRouter:
         cost_optimization_mode: bool | None = None,
         *,
         config: RouterConfig | None = None,
-        **settings: Any,
+        **settings: Unpack[RouterSettings],
     ) -> None:
+        values: dict[str, Any] = {**settings}
         familiar = (
             ("accept_at", "escalation_threshold", escalation_threshold),
             ("escalate", "enable_escalation", enable_escalation),
             ("cost_optimization", "cost_optimization_mode", cost_optimization_mode),
         )
         for name, other, value in familiar:
-            if value is not None and name in settings:
+            if value is not None and name in values:
                 raise ConfigError(f"{other} and {name} are one setting; pass one of them")
             if value is not None:
-                settings[name] = value
+                values[name] = value
         if config is None:
-            config = RouterConfig.from_env(**settings)
+            config = RouterConfig.from_env(**values)
         elif not isinstance(config, RouterConfig):
             raise ConfigError(
                 f"config must be a RouterConfig, got {shown(config)}; RouterConfig.from_file(path) reads a "
                 "TOML file, and single settings go by name: ModelRouter(accept_at=0.8)"
             )
-        elif settings:
-            config = RouterConfig(**{**_fields(config), **settings})
+        elif values:
+            config = RouterConfig(**{**_fields(config), **values})
         self.config = config
         self.catalog = _catalog(config)
         catalog_prices = self.catalog.prices()

@@ -1,6 +1,9 @@
+from typing import get_type_hints
+
 import pytest
 
 from smartroute import ConfigError, ModelRouter, RouterConfig
+from smartroute.config import RouterArguments, RouterSettings
 from smartroute.routing.retries import RetryPolicy
 
 
@@ -26,8 +29,41 @@ def test_a_configuration_cannot_be_changed_afterwards():
         RouterConfig().accept_at = 0.5
 
 
+def test_the_typed_keywords_are_the_settings_with_their_types():
+    keywords = get_type_hints(RouterSettings)
+    fields = {name: field.annotation for name, field in RouterConfig.model_fields.items()}
+    # A list or a set of names is taken too, and kept as a tuple.
+    assert keywords.pop("providers") == fields.pop("providers") | list[str] | set[str] | frozenset[str]
+    assert keywords == fields
+
+
+def test_the_typed_keywords_of_a_class_that_builds_a_router_are_those_of_the_router():
+    from inspect import signature
+
+    parameters = set(signature(ModelRouter).parameters) - {"settings"}
+    assert set(RouterArguments.__annotations__) == parameters | set(RouterSettings.__annotations__)
+
+
+NUMBERS = [
+    name
+    for name, field in RouterConfig.model_fields.items()
+    if field.annotation in (int, float, int | None, float | None)
+]
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+@pytest.mark.parametrize("value", ["1", b"1", True, float("nan"), float("inf"), [1]])
+def test_a_setting_that_is_a_number_takes_no_text_no_flag_and_nothing_infinite(name, value):
+    with pytest.raises(ConfigError, match=f"^{name}: .*, got "):
+        RouterConfig(**{name: value})
+
+
+def test_the_numbers_among_the_settings_are_all_tested():
+    assert len(NUMBERS) == 8
+
+
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "message"),
     [
         ({"accept_at": 1.5}, "accept_at.*1.5"),
         ({"accept_at": -0.1}, "accept_at.*-0.1"),
@@ -58,7 +94,10 @@ def test_a_configuration_cannot_be_changed_afterwards():
             r"ScriptedProvider\(script\) of .*providers, got 'openai'",
         ),
         ({"redact": "all"}, "redact.*function"),
+        ({"accept_at": "0.8"}, "^accept_at: must be a finite number, not text, got '0.8'$"),
         ({"acept_at": 0.5}, "acept_at.*did you mean accept_at"),
+        ({"catalogue": "models.toml"}, "^there is no setting 'catalogue'; did you mean catalog\\?$"),
+        ({"cost_optimisation": False}, "setting 'cost_optimisation'; did you mean cost_optimization\\?$"),
         ({"zzz": 1}, "zzz.*known: "),
         ({"providers": "openai"}, r"^providers: must be a list of names, such as \['openai'\]"),
         ({"catalog": {"a": 1}}, r"^catalog: must be a Catalog, .*got \{'a': 1\}$"),
@@ -68,8 +107,8 @@ def test_a_configuration_cannot_be_changed_afterwards():
         ({"log_path": ""}, "^log_path: must be a path, .*sink=False.*got ''$"),
     ],
 )
-def test_a_mistake_fails_at_construction_with_the_field_the_value_and_the_cure(setting, told):
-    with pytest.raises(ConfigError, match=told):
+def test_a_mistake_fails_at_construction_with_the_field_the_value_and_the_cure(setting, message):
+    with pytest.raises(ConfigError, match=message):
         RouterConfig(**setting)
 
 
@@ -86,7 +125,7 @@ def test_the_objects_that_the_messages_name_are_where_they_say_and_are_taken():
     assert (config.sink, config.provider) == (sink, provider)
 
 
-def test_every_mistake_is_told_at_once():
+def test_every_mistake_is_reported_at_once():
     with pytest.raises(ConfigError, match=r"(?s)accept_at.*max_usd"):
         RouterConfig(accept_at=2, max_usd=-1)
 
@@ -120,7 +159,12 @@ def test_a_variable_that_cannot_be_read_is_named_with_its_text(variable, text):
         RouterConfig.from_env({variable: text})
 
 
-def test_a_variable_that_is_no_number_is_told_what_to_use():
+def test_a_variable_in_british_spelling_is_not_ignored():
+    with pytest.raises(ConfigError, match="ROUTER_COST_OPTIMISATION; did you mean ROUTER_COST_OPTIMIZATION"):
+        RouterConfig.from_env({"ROUTER_COST_OPTIMISATION": "false"})
+
+
+def test_the_message_about_a_variable_that_is_not_a_number_says_what_to_use():
     with pytest.raises(ConfigError, match="'high': use a number from 0 to 1"):
         RouterConfig.from_env({"ROUTER_ESCALATION_THRESHOLD": "high"})
 
@@ -141,7 +185,7 @@ def test_code_wins_over_the_environment(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("both", "told"),
+    ("both", "message"),
     [
         (
             {"escalation_threshold": 0.5, "accept_at": 0.6},
@@ -154,8 +198,8 @@ def test_code_wins_over_the_environment(monkeypatch):
         ),
     ],
 )
-def test_a_setting_is_given_by_one_of_its_names(both, told):
-    with pytest.raises(ConfigError, match=told):
+def test_a_setting_is_given_by_one_of_its_names(both, message):
+    with pytest.raises(ConfigError, match=message):
         ModelRouter(**both)
 
 
@@ -172,10 +216,13 @@ def test_a_file_is_read_with_paths_relative_to_it(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("accept_at = 7", "accept_at.*7"),
         ("accpt_at = 0.7", "did you mean accept_at"),
+        ('catalogue = "models.toml"', "no setting 'catalogue'; did you mean catalog\\?"),
+        ("cost_optimisation = true", "no setting 'cost_optimisation'; did you mean cost_optimization\\?"),
+        ('accept_at = "0.8"', "accept_at: must be a finite number, not text, got '0.8'"),
         ("accept_at = ", "not valid TOML"),
         ("[retry]\ntries = 3", "no field tries"),
         ('[retry]\ncalls = "x"', "retry calls must be a whole number"),
@@ -184,25 +231,25 @@ def test_a_file_is_read_with_paths_relative_to_it(tmp_path):
         ('catalog = ""', "catalog: must be a Catalog"),
     ],
 )
-def test_a_mistake_in_a_file_names_the_file(tmp_path, text, told):
+def test_a_mistake_in_a_file_names_the_file(tmp_path, text, message):
     file = tmp_path / "smartroute.toml"
     file.write_text(text)
-    with pytest.raises(ConfigError, match=f"smartroute.toml.*{told}"):
+    with pytest.raises(ConfigError, match=f"smartroute.toml.*{message}"):
         RouterConfig.from_file(file)
 
 
 @pytest.mark.parametrize("path", [None, 5, b"smartroute.toml"])
-def test_a_file_that_is_no_path_is_told_by_value(path):
+def test_a_file_that_is_not_a_path_is_named_by_value(path):
     with pytest.raises(ConfigError, match=f"must be a path, got {path!r}"):
         RouterConfig.from_file(path)
 
 
-def test_a_missing_file_is_told_by_name(tmp_path):
+def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"nowhere\.toml"):
         RouterConfig.from_file(tmp_path / "nowhere.toml")
 
 
-def test_the_variable_for_experiments_is_not_ignored_in_silence(caplog):
+def test_the_variable_for_experiments_is_not_ignored_silently(caplog):
     RouterConfig.from_env({"ROUTING_AB_TEST_ENABLED": "false"})
     assert not caplog.records
     RouterConfig.from_env({"ROUTING_AB_TEST_ENABLED": "true"})

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import pytest
 
 from smartroute import RouterConfig, errors
-from smartroute.config import _VARIABLES
+from smartroute.config.sources import VARIABLES
 from smartroute.records import Call, Reply
 from smartroute.testing import ScriptedProvider, reply
 
@@ -141,7 +141,7 @@ def test_the_page_on_configuration_lists_every_setting_with_its_default() -> Non
 
 def test_the_page_on_configuration_lists_every_variable() -> None:
     stated = {one.strip("`"): other.strip("`") for one, other in rows("configuration.md", 2) if "_" in one}
-    assert stated == {variable: name for variable, (name, _) in _VARIABLES.items()}
+    assert stated == {variable: name for variable, (name, _) in VARIABLES.items()}
 
 
 @pytest.mark.parametrize("contract", ["layers", "analytics"])

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 from smartroute.compat import result_as_dict, unit_of_user
+from smartroute.config import RouterArguments
 from smartroute.errors import TaskError
 from smartroute.integration.owned_router import Account
 from smartroute.records import Task, TaskComplexity
@@ -20,7 +21,7 @@ class SmartSingleModelExecutor:
     ModelRouter), at the first call. One instance serves any number of threads and event loops.
     """
 
-    def __init__(self, router: ModelRouter | None = None, **settings: Any) -> None:
+    def __init__(self, router: ModelRouter | None = None, **settings: Unpack[RouterArguments]) -> None:
         self._account = Account(router, settings)
 
     @property

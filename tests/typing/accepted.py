@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from smartroute import (
     AllModelsFailedError,
@@ -18,8 +18,12 @@ from smartroute import (
     TaskComplexity,
     TaskError,
 )
+from smartroute.events import Event
+from smartroute.integration import SmartSingleModelExecutor
+from smartroute.integration.council import SmartEnsembleEvaluator
 from smartroute.protocols import Asking, Classifier, ConfidenceEstimator, Provider, Sink, Strategy
 from smartroute.records import Call, Classification, Confidence, Failure, Menu, Probe, Reply, Task
+from smartroute.routing.retries import RetryPolicy
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, no_network
 
 
@@ -117,6 +121,23 @@ class LongIsGood:
         return Confidence(min(1.0, len(reply.text) / 100), "length")
 
 
+def by_length(task: Task) -> float:
+    return min(1.0, len(task.messages) / 10)
+
+
+def sure(task: Task, reply: Reply) -> float | None:
+    return 0.9 if reply.text else None
+
+
+def without_digits(text: str) -> str:
+    return "".join(letter for letter in text if not letter.isdigit())
+
+
+class Printed:
+    def emit(self, event: Event) -> None:
+        print(event.outcome_id)
+
+
 classifiers: list[Classifier] = [EveryoneIsSimple(), AsksAModel()]
 strategy: Strategy = CheapestOnly()
 provider: Provider = Echo()
@@ -124,3 +145,13 @@ scripted: Provider = ScriptedProvider(["7", TimeoutError()])
 estimator: ConfidenceEstimator = LongIsGood()
 sink: Sink = CapturingSink()
 ModelRouter(provider=provider, estimator=estimator, strategy=strategy, sink=sink, clock=FrozenClock())
+ModelRouter(0.8, True, False, providers=["openai"], sink=False, seed=None, retry=RetryPolicy(calls=2))
+ModelRouter(classifier=by_length, estimator=sure, sink=Printed(), redact=without_digits, log_text=True)
+ModelRouter(config=RouterConfig(log_path="log", catalog="models.toml", max_usd=5), on_unknown="escalate")
+RouterConfig.from_env({}, timeout_s=30)
+RouterConfig.from_file("smartroute.toml", provider=scripted)
+SmartSingleModelExecutor(accept_at=0.8, escalation_threshold=None, seed=7)
+SmartSingleModelExecutor(ModelRouter())
+SmartEnsembleEvaluator(mode="exact", seed=7, timeout_s=30, provider=scripted, config=RouterConfig())
+kept: Strategy | None = ModelRouter().config.strategy
+events_to: Sink | Literal[False] | None = ModelRouter().config.sink

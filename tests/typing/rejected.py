@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from smartroute import ModelCard, ModelRouter, NoSuchName, Outcome, Price  # rejected: no such name
+from smartroute import ModelCard, ModelRouter, Outcome, Price, RouterConfig
+from smartroute import NoSuchName as Missing  # rejected: no such name  # noqa: F401
+from smartroute.integration import SmartSingleModelExecutor
+from smartroute.integration.council import SmartEnsembleEvaluator
 from smartroute.protocols import Classifier, Provider, Sink
 from smartroute.records import Call, Reply, Usage
+from smartroute.routing.strategies import QualityFirst
 
 
 def ask(router: ModelRouter, outcome: Outcome) -> None:
@@ -32,4 +36,24 @@ class OnlySends:
 provider: Provider = OnlySends()  # rejected: asend is missing
 classifier: Classifier = OnlySends()  # rejected
 sink: Sink = print  # rejected
-print(NoSuchName)
+
+ModelRouter(acept_at=0.8)  # rejected: there is accept_at
+ModelRouter(accept_at="high")  # rejected
+ModelRouter(max_usd=[])  # rejected
+ModelRouter(providers="openai")  # rejected: a list of names
+ModelRouter(catalogue="models.toml")  # rejected: the spelling is American
+ModelRouter(on_unknown="guess")  # rejected
+ModelRouter(sink=True)  # rejected: a sink, False or None
+ModelRouter(provider=OnlySends())  # rejected
+ModelRouter(strategy="quality_first")  # rejected: an object with decide
+ModelRouter(strategy=QualityFirst)  # rejected: the class, not an object of it
+ModelRouter(classifier=len)  # rejected: a function of the task
+ModelRouter(estimator=lambda task: 0.5)  # rejected: a function of the task and the reply
+ModelRouter(redact=3)  # rejected
+RouterConfig(timeuot_s=3)  # rejected
+RouterConfig.from_env(log_text="yes")  # rejected
+SmartSingleModelExecutor(accept_att=0.8)  # rejected
+SmartEnsembleEvaluator(timeuot_s=3)  # rejected
+SmartEnsembleEvaluator(mode="clever")  # rejected
+strategy: int = ModelRouter().config.strategy  # rejected: it is no longer Any
+sink_in_use: str = ModelRouter().config.sink  # rejected

@@ -11,11 +11,12 @@ import random
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from smartroute.classify import estimate_tokens
 from smartroute.compat import unit_of_user
 from smartroute.concurrency.locks import fork_safe_lock
+from smartroute.config import CouncilRouterArguments
 from smartroute.errors import ConfigError, TaskError
 from smartroute.integration.council.answer_cache import SharedAnswers
 from smartroute.integration.council.members import (
@@ -108,7 +109,7 @@ class SmartEnsembleEvaluator:
         share: float = 0.1,
         seed: int | None = None,
         router: ModelRouter | None = None,
-        **settings: Any,
+        **settings: Unpack[CouncilRouterArguments],
     ) -> None:
         self._account = Account(router, settings)
         self.members = checked_members(members)
