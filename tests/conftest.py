@@ -1,4 +1,7 @@
-"""Keep every test on loopback and away from the machine's own keys, proxies and logs."""
+"""Choose which tests run and on how many cores; keep them on loopback, away from real keys, proxies and logs.
+
+Tests marked `slow` are left out unless `--slow`, a `-m` that names them, or their own path asks for them.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import re
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from coverage import Coverage
@@ -26,9 +30,74 @@ for _name in [name for name in os.environ if _FOREIGN.search(name.upper())]:
 settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any machine")
 
+import tiers  # noqa: E402
 from postgres import Server, binaries  # noqa: E402
 
 from smartroute.testing import no_network  # noqa: E402
+
+_LEFT_OUT = pytest.StashKey[int]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the slow tests too (simulations, crashes)")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    tiers.FULL = config.option.slow
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> None:
+    """Run more than one file on all cores, unless -n says otherwise or pytest-xdist is missing."""
+    if hasattr(config, "workerinput") or not config.pluginmanager.has_plugin("xdist"):
+        return
+    one_file = len(config.args) == 1 and ".py" in config.args[0]
+    if config.option.numprocesses is None and not one_file:
+        config.option.numprocesses = "auto"
+    if config.option.dist == "no":
+        config.option.dist = "worksteal"  # a worker with nothing left takes tests from the other
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the slow tests out where nothing asks for them."""
+    if config.option.slow or re.search(r"\bslow\b", config.option.markexpr):
+        return
+    left_out = [item for item in items if item.get_closest_marker("slow") and not _is_named(item, config)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+    config.stash[_LEFT_OUT] = len(left_out)
+
+
+def _is_named(item: pytest.Item, config: pytest.Config) -> bool:
+    """Return whether the command line names this very test, as in tests/test_x.py::test_y."""
+    own = item.nodeid.partition("::")[2]
+    for argument in config.args:
+        path, _, name = argument.partition("::")
+        same_file = item.path == (config.invocation_params.dir / path).resolve()
+        if name and same_file and (own == name or own.startswith((f"{name}[", f"{name}::"))):
+            return True
+    return False
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """Say in the last line how many tests were left out, and how to run them."""
+    config = session.config
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left_out"] = config.stash.get(_LEFT_OUT, 0)
+    yield
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and (count := config.stash.get(_LEFT_OUT, 0)):
+        tests = "1 slow test; run it" if count == 1 else f"{count} slow tests; run them"
+        reporter.write_line(f"left out: {tests} with pytest --slow")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take the count from a worker of pytest-xdist: the process that reports collects no tests itself."""
+    node.config.stash[_LEFT_OUT] = getattr(node, "workeroutput", {}).get("left_out", 0)
 
 
 @pytest.fixture(autouse=True)

@@ -124,7 +124,7 @@ def as_counted(figures):
     }
 
 
-@pytest.fixture(params=[1, 2, 3])
+@pytest.fixture(params=[1, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (2, 3))])
 def logs(request, tmp_path):
     """A log in segments that were read one by one, the same read in full, and the same in a database."""
     rng = random.Random(request.param)

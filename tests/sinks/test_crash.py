@@ -720,6 +720,7 @@ def test_a_sink_that_outlives_its_module_closes_its_file_without_a_word(tmp_path
     assert (done.returncode, done.stdout, done.stderr) == (0, "closed\n", "")
 
 
+@pytest.mark.slow
 @FORKS
 @LAYOUTS
 def test_forks_in_the_middle_of_other_threads_emits_lose_and_double_nothing(

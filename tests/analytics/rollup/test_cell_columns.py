@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import examples
 
 from smartroute.analytics.rollup.cell_columns import Cells, Columns, summed
 from smartroute.analytics.rollup.cells import NUMBERS, StoredCell
@@ -74,11 +75,13 @@ def same(found, expected):
         assert mine._replace(overhead_usd="") == theirs._replace(overhead_usd="")
 
 
+@examples(100, quick=25)
 @given(cells)
 def test_cells_that_are_unpacked_are_packed_alike(found):
     same(Columns.unpacked([stored(cell) for cell in found]).packed(), found)
 
 
+@examples(100, quick=25)
 @given(st.lists(st.tuples(st.integers(0, 2), plain_cells()), min_size=1, max_size=8))
 def test_cells_within_others_add_up(found):
     import numpy as np
@@ -90,12 +93,14 @@ def test_cells_within_others_add_up(found):
     same(columns.within(parents, len(groups)).packed(), expected)
 
 
+@examples(100, quick=25)
 @given(cells, cells, cells)
 def test_cells_that_are_joined_stand_one_behind_the_other(one, two, three):
     first, *others = (Columns.unpacked([stored(cell) for cell in each]) for each in (one, two, three))
     same(first.joined(*others).packed(), one + two + three)
 
 
+@examples(100, quick=25)
 @given(cells, st.data())
 def test_what_is_stored_at_the_same_places_is_added(found, data):
     at = [(13, f"2026-11-23T{hour:02d}", 1) for hour in range(len(found))]

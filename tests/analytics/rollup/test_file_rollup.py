@@ -19,6 +19,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_figures import agree, outcome, said
+from tiers import examples
 
 from smartroute.analytics import Analytics, Filter
 from smartroute.analytics.rollup.cells import DAY, HOUR, MONTH, PACKED, YEAR
@@ -129,7 +130,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60, quick=15)
 @given(steps)
 def test_the_rollup_says_what_the_log_says(tmp_path_factory, steps):
     path = tmp_path_factory.mktemp("logs") / "log"
@@ -425,6 +426,7 @@ def reader(place, n):
     )
 
 
+@pytest.mark.slow
 def test_readers_that_race_a_writer_and_one_another_count_every_event_once(tmp_path):
     log, n = tmp_path / "log", 3000
     append(log / SEGMENT, an_outcome(0))
@@ -448,6 +450,7 @@ def test_readers_that_race_a_writer_and_one_another_count_every_event_once(tmp_p
     assert figures.labels["user"].quality.total == pytest.approx(0.25 * len(words))
 
 
+@pytest.mark.slow
 def test_readers_that_are_killed_leave_every_event_counted_once(tmp_path):
     rng = random.Random(6)
     log, n = tmp_path / "log", 0

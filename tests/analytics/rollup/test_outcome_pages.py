@@ -7,6 +7,7 @@ from contextlib import closing
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiers import examples
 
 np = pytest.importorskip("numpy")
 
@@ -52,6 +53,7 @@ def database():
 
 
 @pytest.mark.parametrize("most", [1, 2, 3, 256])
+@examples(100, quick=25)
 @given(loads=st.lists(st.dictionaries(IDS, WHERE, min_size=1, max_size=12), max_size=8), asked=st.lists(IDS))
 def test_pages_hold_what_a_dictionary_would(database, most, loads, asked):
     tables = Tables(database)

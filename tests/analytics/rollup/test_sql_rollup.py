@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_figures import agree, outcome, said
 from test_file_rollup import FILTERS, a_word, an_outcome, check, copies, reader
+from tiers import examples
 
 from smartroute.analytics import Analytics, Filter
 from smartroute.analytics.rollup import sql_rollup
@@ -82,7 +83,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(15, quick=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
 def test_the_rollup_says_what_the_log_says(url, steps, monkeypatch):
     """In pages of three. Each example begins by removing what the one before has left."""
@@ -310,6 +311,7 @@ def test_the_server_looks_only_at_what_is_new(base, analyzed, monkeypatch):
         assert sum(map(int, looked_at + passed_over)) <= 2, plan
 
 
+@pytest.mark.slow
 def test_readers_that_race_writers_and_one_another_count_every_event_once(url):
     n = 1500
     write(url, an_outcome(0))
@@ -335,6 +337,7 @@ def test_readers_that_race_writers_and_one_another_count_every_event_once(url):
     assert figures.labels["user"].quality.total == pytest.approx(0.25 * (n // 10 - 1 + (n % 10 > 0)))
 
 
+@pytest.mark.slow
 def test_readers_that_are_killed_leave_every_event_counted_once(url):
     rng = random.Random(6)
     n = 0
