@@ -8,8 +8,13 @@ from smartroute.errors import ConfigError, SmartRouteError, shown
 
 
 def is_number(value: object) -> bool:
-    """Return whether a value is a finite int or float; a bool is not."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    """Return whether a value is a finite int or float; a bool is not, nor is an int too large for a float."""
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # such as 10**400
+        return False
 
 
 def checked_number(

@@ -1,0 +1,39 @@
+"""What flows through a request: one frozen record per stage, from the task to its outcome."""
+
+from smartroute.records.calls import Call, Calls, Probe, Purpose, Reply, Timed, Wait
+from smartroute.records.classification import Classification, Signal, TaskComplexity
+from smartroute.records.confidence import UNKNOWN_CONFIDENCE, Confidence
+from smartroute.records.decision import Candidate, Decision, Menu, RuledOut, Rung, Tier
+from smartroute.records.failure import Failure
+from smartroute.records.outcome import Attempt, Outcome, StoppedBy
+from smartroute.records.task import Limits, Message, Task
+from smartroute.records.usage import Usage
+
+__all__ = [
+    "UNKNOWN_CONFIDENCE",
+    "Attempt",
+    "Call",
+    "Calls",
+    "Candidate",
+    "Classification",
+    "Confidence",
+    "Decision",
+    "Failure",
+    "Limits",
+    "Menu",
+    "Message",
+    "Outcome",
+    "Probe",
+    "Purpose",
+    "Reply",
+    "RuledOut",
+    "Rung",
+    "Signal",
+    "StoppedBy",
+    "Task",
+    "TaskComplexity",
+    "Tier",
+    "Timed",
+    "Usage",
+    "Wait",
+]

@@ -1,0 +1,171 @@
+"""An outcome: the answer of a task and every attempt made for it. Totals are computed from the attempts."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from smartroute.errors import SmartRouteError
+from smartroute.records.calls import Purpose, Reply
+from smartroute.records.classification import TaskComplexity
+from smartroute.records.confidence import UNKNOWN_CONFIDENCE, Confidence
+from smartroute.records.decision import Decision, Rung
+from smartroute.records.failure import Failure
+from smartroute.records.task import Task
+from smartroute.records.usage import Usage
+
+StoppedBy: TypeAlias = Literal["top", "budget", "deadline", "breaker", "cancelled"]
+
+_NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One call, paid or failed, as the ledger records it.
+
+    `cost_usd` None means unknown. `started_at` is seconds since the Unix epoch, UTC.
+    `rung` is the position on the ladder, from 0; None for calls that belong to no rung.
+    """
+
+    model: str
+    purpose: Purpose
+    cost_usd: float | None
+    latency_s: float
+    started_at: float
+    provider: str = ""
+    effort: str | None = None
+    rung: int | None = None
+    number: int = 1
+    usage: Usage | None = None
+    finish_reason: str | None = None
+    confidence: float | None = None
+    confidence_source: str | None = None
+    failure: Failure | None = None
+
+    def believed(self, confidence: Confidence) -> Attempt:
+        """Return this attempt with the confidence in its answer."""
+        # By position: `dataclasses.replace` looks up every field, for every request.
+        return Attempt(
+            self.model,
+            self.purpose,
+            self.cost_usd,
+            self.latency_s,
+            self.started_at,
+            self.provider,
+            self.effort,
+            self.rung,
+            self.number,
+            self.usage,
+            self.finish_reason,
+            confidence.value,
+            confidence.source,
+            self.failure,
+        )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Outcome:
+    """The result of a task. Totals are computed from the attempts. The repr holds no prompt or answer text.
+
+    `answer_changed` is whether the answer differs from the first one that was not good enough; None without
+    such an answer, or where the two cannot be compared. `stopped_by` is why the ladder ended below the
+    threshold (None: the answer was accepted).
+    `baseline_cost_usd` estimates what the declared baseline model would have charged for the answer's own
+    tokens; None when that is unknown.
+    """
+
+    id: str
+    task: Task
+    decision: Decision
+    attempts: tuple[Attempt, ...]
+    started_at: float
+    latency_s: float
+    answer: Reply | None = None
+    answered_by: Rung | None = None
+    estimate: Confidence = UNKNOWN_CONFIDENCE
+    stopped_by: StoppedBy | None = None
+    error: SmartRouteError | None = field(default=None, compare=False)
+    baseline_model: str | None = None
+    baseline_cost_usd: float | None = None
+    simulated: bool = False
+    detour: bool = False
+    answer_changed: bool | None = None
+
+    def __repr__(self) -> str:
+        answered = self.model or (self.stopped_by if self.error is None else type(self.error).__name__)
+        known = (
+            ""
+            if self.confidence is None
+            else f"confidence={self.confidence:.2f} by {self.confidence_source}, "
+        )
+        calls = f"{len(self.attempts)} attempt{'s' * (len(self.attempts) != 1)}"
+        return f"<Outcome {self.id}: {answered}, {self.bill}, {known}{calls}>"
+
+    @property
+    def bill(self) -> str:
+        """Return the cost in words: "$0.000120", or "at least $0.000120 (1 attempt of unknown cost)"."""
+        missing = self.unpriced_attempts
+        if not missing:
+            return f"${self.cost_usd:.6f}"
+        return f"at least ${self.cost_usd:.6f} ({missing} attempt{'s' * (missing > 1)} of unknown cost)"
+
+    @property
+    def text(self) -> str:
+        """Return the answer's text; empty when the answer is a tool call or there is none."""
+        return "" if self.answer is None else self.answer.text
+
+    @property
+    def parsed(self) -> Any:
+        """Return the answer's JSON, as the pydantic model when `response_format` is one; else None."""
+        wanted = self.task.params.get("response_format")
+        if self.answer is None or wanted is None:
+            return None
+        try:
+            if hasattr(wanted, "model_validate_json"):
+                return wanted.model_validate_json(self.answer.text)
+            return json.loads(self.answer.text)
+        except (ValueError, RecursionError):
+            return None
+
+    @property
+    def raw(self) -> Mapping[str, Any]:
+        """Return the accepted reply in OpenAI's shape, tool calls included."""
+        return _NOTHING if self.answer is None else self.answer.raw
+
+    @property
+    def model(self) -> str | None:
+        """Return the name of the model whose answer this is."""
+        return None if self.answered_by is None else self.answered_by.model
+
+    @property
+    def cost_usd(self) -> float:
+        """Return the sum over the priced attempts; `unpriced_attempts` says how many are missing."""
+        return math.fsum(attempt.cost_usd for attempt in self.attempts if attempt.cost_usd is not None)
+
+    @property
+    def unpriced_attempts(self) -> int:
+        """Return how many attempts have an unknown cost."""
+        return sum(attempt.cost_usd is None for attempt in self.attempts)
+
+    @property
+    def confidence(self) -> float | None:
+        """Return the confidence in the answer, None when unknown."""
+        return self.estimate.value
+
+    @property
+    def confidence_source(self) -> str:
+        """Return the name of the estimator that gave the confidence."""
+        return self.estimate.source
+
+    @property
+    def escalated(self) -> bool:
+        """Return whether answers were asked of more than one rung; a screen is the first."""
+        return len({a.rung for a in self.attempts if a.purpose in ("answer", "screen")}) > 1
+
+    @property
+    def complexity(self) -> TaskComplexity:
+        """Return the complexity that the classifier found."""
+        return self.decision.classification.complexity
