@@ -72,7 +72,7 @@ def answer(call: Call) -> Reply:
 def scripted_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ScriptedProvider:
     """Let routers without a provider of their own call a script, in an empty folder, without keys."""
     provider = ScriptedProvider(answer)
-    monkeypatch.setattr("smartroute.router._litellm", lambda: provider)
+    monkeypatch.setattr("smartroute.router.construction.litellm_provider", lambda: provider)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))  # where pages write for the example's sake
     return provider

@@ -121,7 +121,7 @@ def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Script
     from smartroute.integration.owned_router import Account
 
     provider = ScriptedProvider(judged)
-    monkeypatch.setattr("smartroute.router._litellm", lambda: provider)
+    monkeypatch.setattr("smartroute.router.construction.litellm_provider", lambda: provider)
     monkeypatch.chdir(tmp_path)
     for ready in (smart_council, smart_executor):
         monkeypatch.setattr(ready, "_account", Account(None, {}))

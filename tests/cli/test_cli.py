@@ -442,7 +442,7 @@ def test_control_characters_do_not_reach_a_terminal() -> None:
 
 def test_a_pipe_gets_an_answer_as_it_is(typed: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
     scripted = ScriptedProvider(["\x1b[31mred\x1b[0m\x07"])
-    monkeypatch.setattr("smartroute.router._litellm", lambda: scripted)
+    monkeypatch.setattr("smartroute.router.construction.litellm_provider", lambda: scripted)
     assert typed("route", "hi").stdout == "\x1b[31mred\x1b[0m\x07\n"
 
 

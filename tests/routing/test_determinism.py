@@ -152,6 +152,6 @@ class Forgetful(Budget):
 
 
 def test_the_check_of_64_threads_catches_a_budget_that_forgets_calls_under_way(monkeypatch):
-    monkeypatch.setattr("smartroute.router.Budget", Forgetful)
+    monkeypatch.setattr("smartroute.router.construction.Budget", Forgetful)
     spent_usd, _ = spent_by_64_threads()
     assert spent_usd > LIMIT_USD

@@ -237,7 +237,7 @@ def test_a_conversation_with_open_tool_calls_rules_other_providers_out():
     stays = router.decide(talk)
     assert {rung.model.split("-")[0] for rung in stays.ladder} == {"openai"}
     assert any("open tool calls" in out.reason for out in stays.ruled_out)
-    router._conversations.remember([call], "gemini")
+    router._books.conversations.remember([call], "gemini")
     assert {rung.model.split("-")[0] for rung in router.decide(talk).ladder} == {"gemini"}
 
 

@@ -1,0 +1,5 @@
+"""Route requests: `ModelRouter`, and what it is built from."""
+
+from smartroute.router.router import ModelRouter
+
+__all__ = ["ModelRouter"]

@@ -1,0 +1,67 @@
+"""Options of `run`, `arun`, `decide` and `task`: one list of them, with their types."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from smartroute.errors import TaskError
+from smartroute.records import Limits, Message, Task, TaskComplexity
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def task_of(
+    prompt: str | Sequence[Message] | None = None,
+    *,
+    messages: Sequence[Message] | None = None,
+    kind: str | None = None,
+    requirements: Mapping[str, bool] | Sequence[str] | None = None,
+    complexity_override: TaskComplexity | str | None = None,
+    preferred_model: str | None = None,
+    subject: str | None = None,
+    unit: str | None = None,
+    tenant: str | None = None,
+    conversation_id: str | None = None,
+    labels: Mapping[str, str] | None = None,
+    max_usd: float | None = None,
+    timeout_s: float | None = None,
+    repair: bool = False,
+    **params: Any,
+) -> Task:
+    """Return the checked Task that these options describe. Raises TaskError."""
+    if prompt is not None and messages is not None:
+        raise TaskError("pass the prompt or messages=[...], not both")
+    return Task.of(
+        prompt if messages is None else messages,  # type: ignore[arg-type]
+        kind=kind,
+        requirements=requirements,
+        params=params,
+        complexity_override=complexity_override,
+        preferred_model=preferred_model,
+        subject=subject,
+        unit=unit,
+        tenant=tenant,
+        conversation_id=conversation_id,
+        labels=labels,
+        limits=None if max_usd is None and timeout_s is None else Limits(max_usd, timeout_s),
+        repair=repair,
+    )
+
+
+def taking_the_options_of(
+    pattern: Callable[_P, Any],
+) -> Callable[[Callable[..., _R]], Callable[Concatenate[Any, _P], _R]]:
+    """Give a method the parameters of a function, for type checkers, editors and `help`."""
+
+    def sign(method: Callable[..., _R]) -> Callable[Concatenate[Any, _P], _R]:
+        own, options = inspect.signature(method), inspect.signature(pattern)
+        itself = next(iter(own.parameters.values())).replace(kind=inspect.Parameter.POSITIONAL_ONLY)
+        method.__signature__ = options.replace(  # type: ignore[attr-defined]
+            parameters=[itself, *options.parameters.values()], return_annotation=own.return_annotation
+        )
+        return method
+
+    return sign
