@@ -1,1 +1,1 @@
-"""The `smartroute` command, one module per command. Needs the extra `cli`."""
+"""The command line, one module per command."""

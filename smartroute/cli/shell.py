@@ -1,4 +1,4 @@
-"""Speak to a shell: one clear line for an error, and an exit code."""
+"""Print errors as one line with exit code 2, and text that is safe for a terminal."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import Any
 
 import typer
 
+from smartroute.dashboard.terminal import printable
+from smartroute.errors import SmartRouteError
+
 
 @contextlib.contextmanager
 def one_clear_line() -> Iterator[None]:
     """Turn an error that smartroute raises on purpose into one line on standard error and exit code 2.
 
-    An extra that is missing is one of them: the ImportError that tells it names no module.
+    A missing extra counts as such an error: its ImportError names no module.
     """
-    from smartroute.errors import SmartRouteError
-
     try:
         yield
     except (SmartRouteError, ImportError) as error:
@@ -39,6 +40,4 @@ def one_clear_line() -> Iterator[None]:
 
 def for_stream(stream: Any, text: str) -> str:
     """Return the text as it is for a pipe, and without control characters for a terminal."""
-    from smartroute.dashboard.terminal import printable
-
     return printable(text) if stream.isatty() else text

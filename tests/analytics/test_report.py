@@ -453,8 +453,8 @@ def test_an_export_is_written_as_its_name_says(folder, tmp_path):
         (("report", "--since", "99999999999d"), "calendar"),
         (("report", "--since", "9" * 5_000 + "h"), "calendar"),
         (("report", "--until", "0001-01-01T00:00+05:00"), "years 1 to 9999"),
-        (("report", "--since", "2026-11-25", "--until", "2026-11-20"), "--until must lie after --since"),
-        (("export", "a.txt"), "says no format"),
+        (("report", "--since", "2026-11-25", "--until", "2026-11-20"), "--until must be later than --since"),
+        (("export", "a.txt"), "gives no format"),
         (("export", "/nowhere/a.json"), "cannot be written"),
     ],
 )
@@ -544,7 +544,7 @@ def test_no_figure_of_a_group_is_broken_on_a_narrow_terminal(width):
 def test_a_moment_that_is_none_is_told_with_examples(folder, option):
     done = typed("report", option, "yesterday", "--path", folder)
     assert done.exit_code == 2
-    assert f"{option} must be a moment such as 2026-11-23" in done.stderr and "7d" in done.stderr
+    assert f"{option} must be a date or time such as 2026-11-23" in done.stderr and "7d" in done.stderr
 
 
 def test_lines_that_could_not_be_read_are_told(folder):

@@ -342,7 +342,7 @@ def test_settings_come_from_a_file_and_not_from_the_environment(
     [
         (("--config", "nosuch.toml"), "cannot read the configuration file nosuch.toml"),
         (("--models", "nosuch.toml"), "nosuch.toml"),
-        (("--models", "nosuch.toml", "--simulated"), "--simulated has models of its own; leave out --models"),
+        (("--models", "nosuch.toml", "--simulated"), "--simulated has its own models; leave out --models"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_told_in_a_line(

@@ -42,16 +42,16 @@ def test_status_counts_what_is_there(log: Path) -> None:
     assert (document["events"], document["holds"], document["bytes"]) == ({"outcome": 2}, "real", size)
 
 
-def test_status_tells_of_lines_that_cannot_be_read(log: Path) -> None:
+def test_status_counts_lines_that_cannot_be_read(log: Path) -> None:
     segment = next(log.glob("*.jsonl"))
     segment.write_bytes(segment.read_bytes() + b"torn\n")
     assert "lines that cannot be read: 1" in typed("status", "--path", str(log)).stdout
 
 
-def test_segments_are_packed_and_read_as_before(log: Path) -> None:
+def test_segments_are_compressed_and_read_as_before(log: Path) -> None:
     done = typed("compress", "--path", str(log))
     assert done.exit_code == 0, done.output
-    assert done.stdout.startswith("segments packed: 2, ")
+    assert done.stdout.startswith("segments compressed: 2, ")
     assert "of them compressed: 2" in typed("status", "--path", str(log)).stdout
     assert [event.id for event in JsonlSource(log).events()] == ["old", "new"]
 

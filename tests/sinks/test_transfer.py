@@ -160,7 +160,7 @@ def test_what_could_not_be_read_is_told(tmp_path):
         stream.write(b"{torn\n")
     done = typed(tmp_path / "from.jsonl", tmp_path / "to")
     assert (done.exit_code, done.stdout) == (0, "events copied: 1, skipped: 0\n")
-    assert done.stderr == "lines not copied, for they cannot be read: 1; of the other traffic: 0\n"
+    assert done.stderr == "lines not copied because they cannot be read: 1; of the other traffic: 0\n"
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
