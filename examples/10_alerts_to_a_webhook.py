@@ -116,8 +116,8 @@ with router:
         router.flush()
     stats = router.get_stats()
 alerts.close()
-standing = ", ".join(sorted(watch.standing)) or "nothing"
-print(f"\n{Receiver.attempts} attempts, {len(Receiver.taken)} alerts taken, still standing: {standing}")
+active = ", ".join(sorted(watch.active)) or "nothing"
+print(f"\n{Receiver.attempts} attempts, {len(Receiver.taken)} alerts taken, still active: {active}")
 print(f"A forged alert is answered with {forged(server.server_port)}.")
 server.shutdown()
 server.server_close()

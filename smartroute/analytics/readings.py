@@ -18,7 +18,7 @@ LEVEL = 0.95
 class Reading:
     """A value over `n` of something, its 95% interval where one is known, and what else is evidence.
 
-    `of` says what was counted, `told` adds evidence in words; `since` and `until` are given where the period
+    `of` says what was counted, `note` adds evidence in words; `since` and `until` are given where the period
     is not that of the window. An infinite limit is one that the data cannot set.
     """
 
@@ -28,7 +28,7 @@ class Reading:
     high: float | None = None
     unit: Unit = ""
     of: str = "requests"
-    told: str = ""
+    note: str = ""
     since: str | None = None
     until: str | None = None
 

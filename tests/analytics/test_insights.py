@@ -15,7 +15,7 @@ from smartroute.analytics.insights.shifts import price_moved, quality_moved
 from smartroute.analytics.insights.spending import (
     cheaper_worth_trying,
     model_dominated,
-    simple_on_dear_models,
+    simple_on_expensive_models,
 )
 from smartroute.analytics.sums import Joint
 from smartroute.dashboard.report_formats import markdown
@@ -173,7 +173,7 @@ def simple_tasks(mini, top, quality=(None, None)):
 
 def test_simple_tasks_on_dear_models_are_told_with_what_the_cheapest_would_save():
     """100 of 300 answers at $0.002 that mini gives for $0.0002."""
-    told = only(simple_on_dear_models(evidence_of(simple_tasks(200, 100))))
+    told = only(simple_on_expensive_models(evidence_of(simple_tasks(200, 100))))
     assert told.value == pytest.approx(1 / 3) and told.n == 300
     assert told.saves_usd == pytest.approx(100 * 1_800e-6)
     assert "Start simple tasks at mini" in told.suggestion
@@ -181,7 +181,7 @@ def test_simple_tasks_on_dear_models_are_told_with_what_the_cheapest_would_save(
 
 def test_simple_tasks_that_the_dear_model_answers_better_are_left_there():
     better = ([1] * 50 + [0] * 50, [1] * 95 + [0] * 5)
-    assert not list(simple_on_dear_models(evidence_of(simple_tasks(200, 100, better))))
+    assert not list(simple_on_expensive_models(evidence_of(simple_tasks(200, 100, better))))
 
 
 def two_models(dear, cheap, kinds=(("score", "simple"), ("extract", "medium"))):
@@ -438,7 +438,7 @@ def dear_on_easy_tasks(rng, gain=0.04):
 
 BOUNDARIES = [
     (escalations_never_change, seldom_changing, 1_000),
-    (simple_on_dear_models, a_fifth_on_dear, 1_000),
+    (simple_on_expensive_models, a_fifth_on_dear, 1_000),
     (model_dominated, just_worse, 500),
     (confidence_predicts_nothing, just_useful, 500),
     (quality_moved, unmoved, 150),

@@ -132,7 +132,7 @@ def test_baselines_stand_side_by_side_and_the_best_fixed_model_needs_labels():
     assert [saving.baseline for saving in report.savings] == [
         "the declared baseline, top",
         "the best fixed model, top",
-        "the dearest model, top",
+        "the most expensive model, top",
     ]
     assert {f.model: f.cost_usd for f in report.fixed} == {
         "mini": pytest.approx(0.016),
@@ -242,7 +242,7 @@ def test_the_cheapest_model_that_is_as_good_stands_beside_the_best_one():
                 )
             )
     savings = {s.baseline: s for s in compose(Analytics(a_log(*events)), prices=prices).savings}
-    as_good = savings["the cheapest as good as routing, mid"]
+    as_good = savings["the cheapest model as good as routing, mid"]
     assert as_good.baseline_usd == pytest.approx(120 * 400e-6)
     assert "the best fixed model, top" in savings
     assert "quality 1.000 over 40 labels, routing's 0.917 over 120" in as_good.note
@@ -576,7 +576,7 @@ def test_models_without_a_price_are_named_once_in_the_report_and_nowhere_else(ca
     ]
     report = compose(Analytics(a_log(*strangers, an_outcome(7))), prices=PRICES)
     (note,) = (note for note in report.notes if "no price is known" in note)
-    assert "own-0, own-1, own-2, own-3, own-4 and 2 more: no comparison has them" in note
+    assert "own-0, own-1, own-2, own-3, own-4 and 2 more: they are in no comparison" in note
     (page,) = (page for page in pages(report) if page.title == "Everything to one model")
     assert ("own-0", "-", "-", "-", "-", "0") in page.rows
     assert not caplog.records

@@ -57,7 +57,7 @@ def test_an_alert_is_printed_once_and_the_exit_code_says_that_it_stands(log: Pat
         emitted(sink, 0, 900, name="b")
     over = typed("--path", str(log))
     assert over.exit_code == 0
-    assert over.stdout.startswith("over: errors: 1.3%")
+    assert over.stdout.startswith("cleared: errors: 1.3%")
     assert typed("--path", str(log)).stdout == ""
 
 
@@ -71,7 +71,7 @@ def test_the_state_does_not_disturb_the_log(log: Path) -> None:
 def test_every_rule_is_shown_on_request(log: Path) -> None:
     shown = typed("--path", str(log), "--all", "--stateless").stdout
     assert shown.count("\n") == 8
-    assert "calm: high escalation rate: 0.0% (95% interval 0.0% to 3.7%) over 100 requests" in shown
+    assert "ok: high escalation rate: 0.0% (95% interval 0.0% to 3.7%) over 100 requests" in shown
     assert "not yet: cost anomaly: " in shown
 
 

@@ -1,4 +1,4 @@
-"""Alert rules on a log: which rules there are, when an alert starts and ends, and who is notified."""
+"""Alert rules on a log: which rules exist, when an alert is raised and cleared, and where it is delivered."""
 
 from smartroute.analytics.alerts.hours import Hours
 from smartroute.analytics.alerts.log_check import check_log

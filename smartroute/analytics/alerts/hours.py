@@ -1,4 +1,4 @@
-"""Remember what each hour cost, for some weeks: what an hour is compared with, and a budget foretold from."""
+"""Hourly cost history: the baseline for anomalies and budget forecasts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 from smartroute.analytics.figures import Figures
 from smartroute.analytics.filter import Filter
 from smartroute.analytics.query import Analytics
-from smartroute.errors import ConfigError
+from smartroute.number_checks import checked_whole
 
 if TYPE_CHECKING:
     from smartroute.events.event import Event
@@ -20,7 +20,7 @@ _WEEK_HOURS = 168
 
 
 class HourSums(NamedTuple):
-    """How many requests an hour had, what they cost in USD, the sum of squares, and how many are unpriced."""
+    """An hour's requests, their cost in USD, the sum of squared costs, and the requests of unknown cost."""
 
     requests: int = 0
     usd: float = 0.0
@@ -29,25 +29,23 @@ class HourSums(NamedTuple):
 
 
 class Hours:
-    """What each hour in UTC cost, for the last `weeks` weeks; at least 6, since months are foretold too.
+    """The cost of each hour in UTC, for the last `weeks` weeks: 6 to 520, since months are forecast too.
 
-    Learnt event by event, or from a log by `of`. Between the first hour and the present one without requests
-    counts as 0; the first hour, which is seldom whole, is left out of comparisons. Hours are counted from
-    the Unix epoch.
+    Filled event by event, or from a log by `of`. An hour without requests between the first hour and the
+    current one counts as 0. The first hour, which is seldom whole, is left out of comparisons. Hours are
+    counted from the Unix epoch.
     """
 
     def __init__(self, *, weeks: int = 8) -> None:
-        if isinstance(weeks, bool) or not isinstance(weeks, int) or not 6 <= weeks <= 520:
-            raise ConfigError(f"weeks must be a whole number from 6 to 520, got {weeks!r:.40}")
-        self._keep = weeks * _WEEK_HOURS
+        self._keep = checked_whole(weeks, "weeks", least=6, most=520) * _WEEK_HOURS
         self._sums: dict[int, HourSums] = {}
         self.now_s = 0.0
         self.first: int | None = None
-        """The first hour that was watched."""
+        """The first hour that is known."""
 
     @classmethod
     def of(cls, analytics: Analytics, now_s: float, *, weeks: int = 8, where: Filter | None = None) -> Self:
-        """Return the hours of a log, as they are at a time."""
+        """Return the hours of a log, as of a time in seconds since the epoch."""
         hours = cls(weeks=weeks)
         oldest = int(now_s // HOUR_S) - hours._keep
         since = datetime.fromtimestamp(max(0, oldest) * HOUR_S, UTC)
@@ -59,20 +57,20 @@ class Hours:
         return hours
 
     def add(self, event: Event, at_s: float) -> None:
-        """Add an outcome's event that came at a time."""
+        """Add an outcome's event that arrived at a time in seconds since the epoch."""
         hour = int(at_s // HOUR_S)
-        known = self._sums.get(hour, HourSums())
+        sums = self[hour]
         usd = event.cost_usd or 0.0
         self._sums[hour] = HourSums(
-            known.requests + 1,
-            known.usd + usd,
-            known.squares + usd * usd,
-            known.unpriced + bool(event.unpriced_attempts),
+            sums.requests + 1,
+            sums.usd + usd,
+            sums.squares + usd * usd,
+            sums.unpriced + bool(event.unpriced_attempts),
         )
         self.first = hour if self.first is None else min(self.first, hour)
 
     def advance(self, now_s: float) -> None:
-        """Let the time be what it is, and forget what lies too far back, or ahead: a clock was wrong."""
+        """Set the current time. Drop hours that are too old or, after a wrong clock, in the future."""
         self.now_s = now_s
         oldest = self.current - self._keep
         for hour in [hour for hour in self._sums if not oldest <= hour <= self.current]:
@@ -92,7 +90,7 @@ class Hours:
         return len(self._sums)
 
     def whole(self, until: int) -> range:
-        """Return the hours that were watched from beginning to end, before another."""
+        """Return the hours before `until` that are known from start to end."""
         return range(until if self.first is None else self.first + 1, until)
 
 
@@ -101,5 +99,5 @@ def _of_figures(figures: Figures) -> HourSums:
 
 
 def stamp(at_s: float) -> str:
-    """Return a moment as events write it."""
+    """Return a time in seconds since the epoch as events write it."""
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

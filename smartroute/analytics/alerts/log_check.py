@@ -1,4 +1,4 @@
-"""Hold rules against a log, for a job that comes and goes: what stood at its last run lies in a file."""
+"""Evaluate alert rules on a log from a scheduled job, with the active alerts kept in a file."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from smartroute.analytics.figures import Figures
 from smartroute.analytics.filter import Filter
 from smartroute.analytics.query import Analytics
 from smartroute.clock import Clock
-from smartroute.errors import ConfigError, SinkError
+from smartroute.errors import SinkError
+from smartroute.number_checks import checked_whole
 
 _log = logging.getLogger("smartroute")
 _VERSION = 1
@@ -36,53 +37,54 @@ def check_log(
     state: str | Path | None = None,
     clock: Clock | None = None,
 ) -> tuple[Status, ...]:
-    """Return how every rule stands by the log, and deliver the alerts that began, changed or ended.
+    """Return the status of every rule by the log, and deliver the alerts that start, change or end.
 
-    The window is the present hour and so many whole ones before it, UTC, so that a rollup answers;
-    `where` chooses among the requests, and its own `since` and `until` are not used.
+    The window is the current hour and `hours` whole hours before it, UTC, so that a rollup can answer.
+    `where` selects the requests; its own `since` and `until` are not used.
 
-    With `state`, the alerts that stand are read from that file and written back: what stands is not told
-    again. An alert that somebody could not be told is left as it was, and told at the next run, so each is
-    delivered at least once. Raises SinkError when the file cannot be written. Two runs at a time may both
-    tell.
+    With `state`, the active alerts are read from that file and written back, so an alert that is still active
+    is not delivered again. An alert that a delivery function did not take keeps its earlier state and is
+    delivered at the next run, so each is delivered at least once. Two runs at the same time may both deliver
+    it.
+    Raises SinkError when the file cannot be read or written, and ConfigError for invalid `hours`.
     """
-    if isinstance(hours, bool) or not isinstance(hours, int) or hours < 0:
-        raise ConfigError(f"hours must be a whole number of at least 0, got {hours!r:.40}")
+    checked_whole(hours, "hours", least=0)
     now_s = (clock or Clock()).now()
     since = datetime.fromtimestamp(max(0, int(now_s // HOUR_S) - hours) * HOUR_S, UTC)
-    chosen = replace(where or Filter(), since=None, until=None)
-    groups = analytics.grouped("simulated", replace(chosen, since=since))
+    selection = replace(where or Filter(), since=None, until=None)
+    groups = analytics.grouped("simulated", replace(selection, since=since))
     window = Figures()
     for figures in groups.values():
         window.merge(figures)
-    past = Hours.of(analytics, now_s, where=chosen)
+    past = Hours.of(analytics, now_s, where=selection)
     file = None if state is None else Path(state)
     if file is not None:
-        watch.restore(_read(file))
+        watch.restore(_read_levels(file))
     before = watch.levels
     statuses = watch.look(window, past, simulated=_is_simulated(analytics, groups))
     levels = watch.levels
     for status in statuses:
-        if status.alert is not None and not watch.tell(status.alert):
+        # Not delivered: keep the level of before, so that the next run sees the change again.
+        if status.alert is not None and not watch.notify(status.alert):
             levels.pop(status.rule, None)
             if status.rule in before:
                 levels[status.rule] = before[status.rule]
     watch.restore(levels)
     if file is not None:
-        _write(file, levels)
+        _write_levels(file, levels)
     return statuses
 
 
 def _is_simulated(analytics: Analytics, groups: Mapping[tuple[str | None, ...], Figures]) -> bool:
-    """Return whether traffic is simulated: what is in the window, or else what comes first in the log."""
+    """Return whether traffic is simulated, by the window, or by the log's first event for an empty window."""
     if groups:
         return ("True",) in groups
     first = next(iter(analytics.source.events()), None)
     return first is not None and first.simulated
 
 
-def _read(file: Path) -> dict[str, Level]:
-    """Return the alerts that stood; none, with a warning, from a file that is damaged."""
+def _read_levels(file: Path) -> dict[str, Level]:
+    """Return the level of each active alert; none, with a warning, from a damaged file."""
     try:
         with file.open("rb") as stream:
             document = json.loads(stream.read(_MOST_BYTES))
@@ -91,25 +93,25 @@ def _read(file: Path) -> dict[str, Level]:
             raise ValueError
         if not all(level in ("warning", "critical") for level in levels.values()):
             raise ValueError
-    except FileNotFoundError:
+    except FileNotFoundError:  # the first run
         return {}
     except OSError as error:
-        raise SinkError(f"the alerts that stand cannot be read from {file}: {error.strerror}") from error
+        raise SinkError(f"the active alerts cannot be read from {file}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError):
-        _log.warning("%s is damaged: what stands is told again", file)
+        _log.warning("%s is damaged: every active alert is delivered again", file)
         return {}
     return cast("dict[str, Level]", levels)
 
 
-def _write(file: Path, levels: Mapping[str, Level]) -> None:
+def _write_levels(file: Path, levels: Mapping[str, Level]) -> None:
     draft = file.with_name(f".{file.name}.{secrets.token_hex(8)}.tmp")
     document = {"version": _VERSION, "levels": dict(sorted(levels.items()))}
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft.touch(mode=0o600)  # as private as the log is
         draft.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        os.replace(draft, file)  # noqa: PTH105  atomic, over whatever is there
+        os.replace(draft, file)  # noqa: PTH105  atomic, also over an existing file
     except OSError as error:
         with contextlib.suppress(OSError):
             draft.unlink()
-        raise SinkError(f"the alerts that stand cannot be written to {file}: {error.strerror}") from error
+        raise SinkError(f"the active alerts cannot be written to {file}: {error.strerror}") from error

@@ -1,20 +1,19 @@
-"""Know when a figure needs somebody's attention: what is measured, past which thresholds, and how surely."""
+"""Alert rules: what each measures, its thresholds, and how certain a breach must be."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Literal, TypeAlias, get_args
 
 from smartroute.analytics.alerts.forecast import Period, budget_reading, hour_spending, request_cost
 from smartroute.analytics.alerts.hours import Hours
 from smartroute.analytics.figures import Figures
 from smartroute.analytics.readings import LEVEL, Reading
-from smartroute.analytics.savings import against_declared
-from smartroute.errors import ConfigError
-from smartroute.number_checks import checked_number
+from smartroute.analytics.savings import against_declared, z_value
+from smartroute.errors import ConfigError, shown
+from smartroute.number_checks import checked_number, checked_share, checked_whole
 from smartroute.stats.intervals import wilson
 
 Level: TypeAlias = Literal["warning", "critical"]
@@ -24,28 +23,29 @@ Measure: TypeAlias = Callable[[Figures], Reading | None]
 
 @dataclass(frozen=True, slots=True)
 class OfHours:
-    """A measure that reads hours, and not the figures of the window."""
+    """A measure of the hourly history, in place of the window's figures."""
 
     read: Callable[[Hours], Reading | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """When to raise an alert and when to take it back.
+    """When to raise an alert and when to clear it.
 
-    It is raised when `measure` is above `raise_at` (below, for `when="below"`), over at least `least_n`
-    requests, and is taken back when the value is at or past `clear_at`: the gap between the two keeps a value
-    that hovers about the threshold from ringing all the time. `level` is what it is raised as; with
+    The alert is raised when `measure` is above `raise_at` (below, for `when="below"`) over at least `least_n`
+    requests. It is cleared when the value is at or past `clear_at`. The gap between the two keeps a value
+    near the threshold from raising an alert again and again. `level` is the level it is raised at. With
     `critical_at` it becomes critical past that, and a warning again when the value is at or past `raise_at`.
 
-    Past a threshold means surely past: not the value but the end of its 95% interval that is nearer to the
-    good side, so that the noise of few requests does not ring: seen through 60 requests at a time, a true
-    rate of 25% rings a rule at 30% in at most 1 window of 100, and by its value in more than 1 of 10. The
+    Past a threshold means certainly past: not the value but the end of its 95% interval on the good side is
+    compared, so that the noise of few requests raises no alert. Seen through 60 requests at a time, a true
+    rate of 25% raises a rule at 30% in at most 1 window of 100, and by its value in more than 1 of 10. The
     intervals are Wilson's for shares, that of a ratio for savings, the large-sample one for mean confidence,
-    and the score interval for quantiles. `surely=False` lets the value alone decide on `raise_at`;
-    `critical_at` always wants the interval. A reading without one is decided by its value.
+    and the score interval for quantiles. With `surely=False` the value alone decides on `raise_at`;
+    `critical_at` always takes the interval. A reading without an interval is decided by its value.
 
-    Raises ConfigError when the thresholds are the wrong way round.
+    Raises ConfigError for a threshold that is not a finite number, for thresholds in the wrong order, and for
+    `least_n` below 1.
     """
 
     name: str
@@ -62,13 +62,18 @@ class Rule:
     def __post_init__(self) -> None:
         if not isinstance(self.measure, OfHours) and not callable(self.measure):
             raise ConfigError(
-                f"rule {self.name}: measure must be a function or OfHours, got {self.measure!r:.40}"
+                f"rule {self.name}: measure must be a function or OfHours, got {shown(self.measure)}"
             )
-        for name, known in (("when", get_args(Side)), ("level", get_args(Level))):
-            if getattr(self, name) not in known:
+        for name, choices in (("when", get_args(Side)), ("level", get_args(Level))):
+            value = getattr(self, name)
+            if value not in choices:
                 raise ConfigError(
-                    f"rule {self.name}: {name} must be {' or '.join(known)}, got {getattr(self, name)!r:.40}"
+                    f"rule {self.name}: {name} must be {' or '.join(choices)}, got {shown(value)}"
                 )
+        self._check_thresholds()
+        checked_whole(self.least_n, f"rule {self.name}: least_n", least=1)
+
+    def _check_thresholds(self) -> None:
         for name in ("raise_at", "clear_at", "critical_at"):
             value = getattr(self, name)
             if value is not None or name != "critical_at":
@@ -84,29 +89,31 @@ class Rule:
                 f"got {self.critical_at:g}"
             )
         if self.critical_at is not None and self.level == "critical":
-            raise ConfigError(f"rule {self.name}: it is critical from raise_at on, so give no critical_at")
-        if isinstance(self.least_n, bool) or not isinstance(self.least_n, int) or self.least_n < 1:
-            raise ConfigError(f"rule {self.name}: least_n must be at least 1, got {self.least_n!r:.40}")
+            raise ConfigError(f"rule {self.name}: it is critical from raise_at on, so leave out critical_at")
 
     def past(self, value: float, threshold: float) -> bool:
         """Return whether a value is on the bad side of a threshold."""
         return value > threshold if self.when == "above" else value < threshold
 
     def judge(self, reading: Reading, before: Level | None) -> Level | None:
-        """Return the level at which the alert stands with this reading, None when it does not."""
-        bound = reading.low if self.when == "above" else reading.high
-        sure = reading.value if bound is None else bound
+        """Return the alert's level with this reading, None when the alert is not active.
+
+        `before` is the level until now.
+        """
+        limit = reading.low if self.when == "above" else reading.high
+        bound = reading.value if limit is None else limit
         if self.critical_at is not None:
-            if self.past(sure, self.critical_at):
+            if self.past(bound, self.critical_at):
                 return "critical"
+            # A critical alert eases by its value, like one that is cleared, and not by its interval.
             if before == "critical" and self.past(reading.value, self.raise_at):
                 return "critical"
         if before is not None:
             return self.level if self.past(reading.value, self.clear_at) else None
-        return self.level if self.past(sure if self.surely else reading.value, self.raise_at) else None
+        return self.level if self.past(bound if self.surely else reading.value, self.raise_at) else None
 
     def threshold(self, level: Level | None) -> float:
-        """Return the threshold that was passed when an alert came to stand at this level."""
+        """Return the threshold that an alert passes to get to this level; None is a cleared alert."""
         if level is None:
             return self.clear_at
         return self.critical_at if level == "critical" and self.critical_at is not None else self.raise_at
@@ -117,7 +124,7 @@ def confidence(figures: Figures) -> Reading | None:
     mean, variance, n = figures.confidence.mean, figures.confidence.variance, figures.confidence.n
     if mean is None or variance is None:
         return None
-    half = _z() * math.sqrt(variance / n)
+    half = z_value(LEVEL) * math.sqrt(variance / n)
     return Reading(
         mean, n, max(0.0, mean - half), min(1.0, mean + half), of="answers of known confidence"
     )  # fmt: skip
@@ -147,36 +154,37 @@ def _share(count: int, n: int) -> Reading | None:
 
 def savings(figures: Figures) -> Reading | None:
     """Return the share saved against the declared baseline, repriced."""
-    found = against_declared(figures, level=LEVEL)
-    if found.share is None:
+    saving = against_declared(figures, level=LEVEL)
+    if saving.share is None:
         return None
-    low, high = (-math.inf, math.inf) if found.interval is None else (found.interval.low, found.interval.high)
-    return Reading(found.share, found.n, low, high, "share", "compared requests", found.note)
+    # Too few requests for an interval: infinite limits, so that the value alone raises nothing.
+    low, high = -math.inf, math.inf
+    if saving.interval is not None:
+        low, high = saving.interval.low, saving.interval.high
+    return Reading(saving.share, saving.n, low, high, "share", "compared requests", saving.note)
 
 
 def latency_quantile(share: float) -> Measure:
-    """Return the measure of a quantile of latency in seconds, within 5%.
+    """Return a measure: a quantile of latency in seconds, within 5%.
 
-    Its interval are the quantiles at the ends of the score interval for the share of values below it.
+    Its interval is given by the quantiles at the ends of the score interval for the share of values below it.
+    Raises ConfigError for a share that is not above 0 and below 1.
     Source: Conover (1999), Practical Nonparametric Statistics, 3rd edition, section 3.2.
     """
-    if not 0 < share < 1:
-        raise ConfigError(f"a quantile's share must lie between 0 and 1, got {share!r}")
+    checked_share(share, "share of latency_quantile")
+    if share in (0, 1):
+        raise ConfigError(f"share of latency_quantile must be above 0 and below 1, got {shown(share)}")
 
     def measure(figures: Figures) -> Reading | None:
         value, n = figures.latencies.quantile(share), figures.latencies.n
         if value is None:
             return None
-        half = _z() * math.sqrt(share * (1 - share) / n)
+        half = z_value(LEVEL) * math.sqrt(share * (1 - share) / n)
         low = figures.latencies.quantile(share - half) if share > half else 0.0
         high = figures.latencies.quantile(share + half) if share + half < 1 else math.inf
-        return Reading(value, n, low, high, "s", told=f"the latency of {share:.0%} of them is below it")
+        return Reading(value, n, low, high, "s", note=f"the latency of {share:.0%} of them is below it")
 
     return measure
-
-
-def _z() -> float:
-    return NormalDist().inv_cdf((1 + LEVEL) / 2)
 
 
 DEFAULT_RULES: tuple[Rule, ...] = (
@@ -212,25 +220,26 @@ DEFAULT_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "cost anomaly", OfHours(request_cost), 3.5, 2.0, 4,
-        "See in the report which kind or model became dearer: a price, longer prompts, or more escalations.",
+        "See in the report which kind or model costs more now: a price, longer prompts, or more escalations.",
         critical_at=7.0,
     ),
     Rule(
         "unusual spending", OfHours(hour_spending), 5.0, 3.0, 4,
-        "See who sends the traffic, and whether something loops; max_usd puts an end to it.",
+        "See who sends the traffic, and whether something loops; max_usd limits what it can spend.",
     ),
 )  # fmt: skip
-"""The usual rules: confidence under 0.6, more than 30% escalated, less than 30% saved, 5% errors, ..."""
+"""The default rules: confidence under 0.6, over 30% escalated, under 30% saved, over 5% errors, ..."""
 
 
 def budget_rule(usd: float, *, per: Period = "day") -> Rule:
-    """Return the rule that the forecast for the present day or month, UTC, stays within a budget.
+    """Return the rule that the forecast for the current day or month, UTC, stays within a budget.
 
-    A warning when the forecast exceeds it, critical when its 95% interval does: the budget is as good as
-    spent. Raises ConfigError for a budget that is not above 0, or another period.
+    A warning when the forecast exceeds the budget. Critical when the whole 95% interval does: the budget will
+    almost certainly be exceeded.
+    Raises ConfigError for a budget that is not a finite number above 0, or another period.
     """
     if per not in ("day", "month"):
-        raise ConfigError(f"a budget is per day or per month, got {per!r:.40}")
+        raise ConfigError(f"a budget is per day or per month, got {shown(per)}")
     checked_number(usd, "a budget in USD", above=0)
     return Rule(
         f"budget forecast per {per}",
@@ -238,7 +247,7 @@ def budget_rule(usd: float, *, per: Period = "day") -> Rule:
         usd,
         0.9 * usd,
         1,
-        f"This {per} will cost more than ${usd:g}: set max_usd, or see what drives it.",
+        f"This {per} will cost more than ${usd:g}: set max_usd, or see which kind or model drives the cost.",
         critical_at=usd,
         surely=False,
     )

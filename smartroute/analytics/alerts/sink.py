@@ -1,4 +1,4 @@
-"""Hold rules against what a process has just routed, and let no request wait for it."""
+"""Evaluate alert rules in the process that routes, without delaying any request."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smartroute.analytics.alerts.watch import Alert, Watch
 from smartroute.analytics.figures import Figures
 from smartroute.clock import Clock
 from smartroute.concurrency.background import Background
-from smartroute.errors import ConfigError, SinkError
+from smartroute.errors import ConfigError, SinkError, shown
 from smartroute.number_checks import checked_number
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _BUCKET_S = 60
 
 
 class _Item(NamedTuple):
-    """An outcome and when it came, or none; and whether the rules are due after it."""
+    """An outcome, or none, with its time of arrival, and whether the rules are due after it."""
 
     at_s: float
     event: Event | None
@@ -32,17 +32,19 @@ class _Item(NamedTuple):
 
 
 class AlertSink:
-    """A sink that holds the last `window_s` seconds of events against a Watch, once every `every_s` seconds.
+    """A sink that evaluates a Watch on the last `window_s` seconds of events, once every `every_s` seconds.
 
-    Give it to a router beside its log. A request queues its event and goes on: one thread adds up and holds
-    the rules against the sums, another delivers, so that neither a slow rule nor a slow or failing delivery
-    holds anybody up. At most `pending` events wait; further ones are counted in `lost`.
+    Give it to a router beside its log. A request queues its event and goes on. One thread adds up events and
+    evaluates the rules, another delivers alerts, so neither a slow rule nor a slow or failing delivery delays
+    a request. At most `pending` events wait; further ones are counted in `lost`.
 
     Memory is bounded: one Figures for each minute of the window, and a few numbers for each hour of `hours`.
-    Those are learnt from the events; hours of a log (`Hours.of`) spare the weeks that this takes, where this
-    process alone writes the log. What the first event is, real or simulated, the others must be too.
+    The hours are filled from the events, which takes weeks; `Hours.of` gives them from a log, where this
+    process alone writes that log. The first event decides whether real or simulated traffic is counted;
+    events of the other kind are counted in `lost`.
 
-    `flush` checks once more and waits for the deliveries; a forked child begins anew.
+    `flush` evaluates once more and waits for the deliveries. A forked child starts with no events.
+    Raises ConfigError for a `window_s` below 60, an `every_s` that is not above 0 and a `pending` below 1.
     """
 
     def __init__(
@@ -59,21 +61,21 @@ class AlertSink:
         checked_number(every_s, "every_s", above=0)
         for value, name, kind in ((watch, "watch", Watch), (hours, "hours", Hours)):
             if not isinstance(value, kind) and (value is not None or name == "watch"):
-                raise ConfigError(f"{name} must be of the class {kind.__name__}, got {value!r:.60}")
+                raise ConfigError(f"{name} must be of the class {kind.__name__}, got {shown(value)}")
         self.watch = watch
         self._window_s = window_s
         self._every_s = every_s
         self._clock = clock or Clock()
         self._minutes: dict[int, Figures] = {}
-        self._hours = Hours() if hours is None else hours  # one without hours yet counts as False
+        self._hours = Hours() if hours is None else hours  # an empty Hours counts as False
         self._due_s = 0.0
         self._process = os.getpid()
         self._simulated: bool | None = None
-        self._strangers = 0
-        self._said = False
-        self._events = Background(self._take, self._lose, name="smartroute-alerts", pending=pending)
+        self._other_traffic = 0
+        self._loss_logged = False
+        self._events = Background(self._handle, self._lose, name="smartroute-alerts", pending=pending)
         self._alerts = Background(
-            watch.tell, self._lose_alert, name="smartroute-alert-delivery", pending=pending
+            watch.notify, self._lose_alert, name="smartroute-alert-delivery", pending=pending
         )
 
     def emit(self, event: Event) -> None:
@@ -81,7 +83,7 @@ class AlertSink:
         if event.type != "outcome":
             return
         now_s = self._clock.now()
-        # A clock that was put back must not put the rules off until it has caught up.
+        # A clock that was set back must not delay the rules until it has caught up.
         due = not self._due_s - self._every_s <= now_s < self._due_s
         if due:
             self._due_s = now_s + self._every_s
@@ -89,16 +91,16 @@ class AlertSink:
 
     @property
     def lost(self) -> int:
-        """Return how many events were not counted: too many waited, or they were of the other traffic."""
-        return self._events.lost + self._strangers
+        """Return how many events were not counted: the queue was full, or they were of the other traffic."""
+        return self._events.lost + self._other_traffic
 
     @property
     def undelivered(self) -> int:
-        """Return how many alerts were not delivered: a function raised, or too many waited."""
+        """Return how many alerts were not delivered: a function raised, or the queue was full."""
         return self.watch.undelivered + self._alerts.lost
 
     def flush(self, timeout_s: float = 30.0) -> None:
-        """Check the rules now, and wait until alerts are delivered. Raises SinkError where some are not."""
+        """Evaluate the rules now, and wait until alerts are delivered. Raises SinkError when some are not."""
         ends = time.monotonic() + timeout_s
         self._events.put(_Item(self._clock.now(), None, True))
         problems = []
@@ -119,16 +121,16 @@ class AlertSink:
             raise SinkError("; ".join(problems))
 
     def close(self) -> None:
-        """Do what `flush` does, and end the threads. The next event begins them again."""
+        """Flush as `flush` does, and end the threads. The next event starts them again."""
         try:
             self.flush()
         finally:
             for queue in (self._events, self._alerts):
-                with contextlib.suppress(SinkError):  # flush has told
+                with contextlib.suppress(SinkError):  # flush has raised it already
                     queue.close(0.0)
 
-    def _take(self, item: _Item) -> None:
-        self._begin_anew_in_a_child()
+    def _handle(self, item: _Item) -> None:
+        self._reset_in_child()
         if item.event is not None:
             self._count(item.event, item.at_s)
         if item.due:
@@ -138,7 +140,7 @@ class AlertSink:
         if self._simulated is None:
             self._simulated = event.simulated
         if event.simulated is not self._simulated:
-            self._strangers += 1
+            self._other_traffic += 1
             self._lose(_Item(at_s, event, False), "real and simulated traffic are not watched together")
             return
         self._minutes.setdefault(int(at_s // _BUCKET_S), Figures()).add(event)
@@ -146,7 +148,7 @@ class AlertSink:
 
     def _check(self, now_s: float) -> None:
         oldest, newest = (int(at_s // _BUCKET_S) for at_s in (now_s - self._window_s, now_s))
-        # A clock that ran ahead and was put back leaves minutes that are still to come: they go too.
+        # A clock that ran ahead and was set back leaves minutes in the future: they are dropped too.
         for minute in [minute for minute in self._minutes if not oldest <= minute <= newest]:
             del self._minutes[minute]
         window = Figures()
@@ -157,16 +159,16 @@ class AlertSink:
             if status.alert is not None:
                 self._alerts.put(status.alert)
 
-    def _begin_anew_in_a_child(self) -> None:
-        """Forget what a parent was counting, and what stood there: it goes on counting, and telling."""
+    def _reset_in_child(self) -> None:
+        """Drop, in a forked child, the parent's events and active alerts, which the parent keeps."""
         if self._process != os.getpid():
             self._process = os.getpid()
             self._minutes.clear()
             self.watch.restore({})
 
     def _lose(self, item: _Item, why: str) -> None:
-        if not self._said:
-            self._said = True
+        if not self._loss_logged:
+            self._loss_logged = True
             _log.warning("alerts do not count an event (%s); further ones are counted in lost", why)
 
     def _lose_alert(self, alert: Alert, why: str) -> None:

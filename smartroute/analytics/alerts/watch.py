@@ -1,4 +1,4 @@
-"""Notice what needs somebody's attention, say it once, and say when it is over."""
+"""Evaluate alert rules: raise an alert once, report each change of level, and clear it once."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from smartroute.analytics.alerts.rules import DEFAULT_RULES, Level, OfHours, Rul
 from smartroute.analytics.figures import Figures
 from smartroute.analytics.readings import LEVEL, Reading, Unit, in_words, moment
 from smartroute.concurrency.locks import fork_safe_lock
-from smartroute.errors import ConfigError, InsufficientDataError
+from smartroute.errors import ConfigError, InsufficientDataError, shown
 
 _log = logging.getLogger("smartroute")
 
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A rule that began or ceased to hold, or changed its level, with its evidence.
+    """An alert that was raised or cleared, or changed its level, with its evidence.
 
-    That is the value over `n` of what `of` says, in a period, its 95% interval (`low` and `high`, None where
-    none is known) and more in words (`told`). `when` is the bad side of `threshold`. `was` is the level
-    before, None for an alert that is new. `simulated` is whether the events were.
+    The evidence is the `value` over `n` of `of` in a period, its 95% interval (`low` and `high`, None when
+    unknown) and a `note` in words. `when` is the bad side of `threshold`. `was` is the level before, None for
+    a new alert. `simulated` is whether the events were.
     """
 
     rule: str
@@ -41,7 +41,7 @@ class Alert:
     high: float | None = None
     unit: Unit = ""
     of: str = "requests"
-    told: str = ""
+    note: str = ""
     was: Level | None = None
     simulated: bool = False
     when: Side = "above"
@@ -55,32 +55,34 @@ class Alert:
     def explain(self) -> str:
         """Return the alert in words."""
         reading = Reading(self.value, self.n, self.low, self.high, self.unit)
-        what = _titled(self.rule, self.simulated)
-        seen = (
+        title = _title(self.rule, self.simulated)
+        evidence = (
             f"{reading.words()} over {self.n} {self.of} from {moment(self.since)} to {moment(self.until)}"
-            + (f" ({self.told})" if self.told else "")
+            + (f" ({self.note})" if self.note else "")
         )
         if not self.raised:
-            return f"over: {what}: {seen}"
-        past = f"{self.when} {in_words(self.threshold, self.unit)}"
+            return f"cleared: {title}: {evidence}"
+        breach = f"{self.when} {in_words(self.threshold, self.unit)}"
         if self.was == "critical" and self.level == "warning":
-            past = f"no longer critical, no more {past}"
-        return f"{self.level}: {what}: {past}: {seen}. {self.suggestion}"
+            breach = f"no longer critical, no longer {breach}"
+        return f"{self.level}: {title}: {breach}: {evidence}. {self.suggestion}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the alert for JSON, with its id and its words; an infinite limit is None."""
-        found: dict[str, Any] = {"id": self.id, "text": self.explain(), "interval_level": LEVEL}
-        for each in fields(self):
-            value = getattr(self, each.name)
-            found[each.name] = None if isinstance(value, float) and not math.isfinite(value) else value
-        return found
+        document: dict[str, Any] = {"id": self.id, "text": self.explain(), "interval_level": LEVEL}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            document[field.name] = None if isinstance(value, float) and not math.isfinite(value) else value
+        document["told"] = self.note  # the note under its earlier key, which receivers may read
+        return document
 
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How a rule stands after a look: its level, what was read, and why nothing was; the alert, if any.
+    """A rule after a look: its level, its reading, why it could not be judged, and its alert, if any.
 
-    `simulated` is whether the events were.
+    `level` is None while no alert is active. `reading` is None when there was nothing to measure. `alert` is
+    None when nothing changed. `simulated` is whether the events were.
     """
 
     rule: str
@@ -92,24 +94,26 @@ class Status:
 
     def explain(self) -> str:
         """Return the status in words."""
-        word = self.level or ("not yet" if self.why else "calm")
-        what = _titled(self.rule, self.simulated)
+        state = self.level or ("not yet" if self.why else "ok")
+        title = _title(self.rule, self.simulated)
         if self.reading is None:
-            return f"{word}: {what}: {self.why}"
-        more = "; ".join(filter(None, (self.why, self.reading.told)))
-        seen = f"{self.reading.words()} over {self.reading.n} {self.reading.of}"
-        return f"{word}: {what}: {seen}" + (f" ({more})" if more else "")
+            return f"{state}: {title}: {self.why}"
+        notes = "; ".join(filter(None, (self.why, self.reading.note)))
+        evidence = f"{self.reading.words()} over {self.reading.n} {self.reading.of}"
+        return f"{state}: {title}: {evidence}" + (f" ({notes})" if notes else "")
 
 
-def _titled(rule: str, simulated: bool) -> str:
+def _title(rule: str, simulated: bool) -> str:
     return f"{rule}, simulated" if simulated else rule
 
 
 class Watch:
-    """Holds rules against figures, and remembers which alerts stand. Thread-safe.
+    """Evaluates rules on figures, and keeps which alerts are active. Thread-safe.
 
-    `deliver` are functions that take an Alert; one that raises is logged and counted in `undelivered`, and
-    disturbs nobody. Without any, alerts go to the log of the process.
+    `deliver` are functions that take an Alert. One that raises is logged and counted in `undelivered`, and
+    the others are still called. Without any, alerts go to the process's log.
+    Raises ConfigError for rules that are not of the class Rule, two rules of the same name, and a delivery
+    that is not a function.
     """
 
     def __init__(
@@ -119,34 +123,35 @@ class Watch:
     ) -> None:
         self.rules = tuple(rules) if isinstance(rules, Iterable) else ()
         if not isinstance(rules, Iterable) or not all(isinstance(rule, Rule) for rule in self.rules):
-            raise ConfigError(f"rules must be several of the class Rule, got {rules!r:.80}")
+            raise ConfigError(f"rules must be several of the class Rule, got {shown(rules)}")
         names = [rule.name for rule in self.rules]
         if len(set(names)) < len(names):
             raise ConfigError(f"two rules have the same name: {', '.join(sorted(names))}")
         if not isinstance(deliver, Iterable):
-            raise ConfigError(f"alerts are delivered to functions, as in deliver=[...], got {deliver!r:.80}")
+            raise ConfigError(f"alerts are delivered to functions, as in deliver=[...], got {shown(deliver)}")
         self.deliver = tuple(deliver) or (log_alert,)
-        for each in self.deliver:
-            if not callable(each) or isinstance(each, type):
-                raise ConfigError(f"alerts are delivered to functions of an alert, got {each!r:.80}")
+        for function in self.deliver:
+            # A class can be called too, but would only make an object of the alert.
+            if not callable(function) or isinstance(function, type):
+                raise ConfigError(f"alerts are delivered to functions of an alert, got {shown(function)}")
         self._levels: dict[str, Level] = {}
         self._lock = fork_safe_lock()
         self._faulty: set[str] = set()
         self.undelivered = 0
 
     @property
-    def standing(self) -> frozenset[str]:
-        """Return the names of the rules whose alerts stand."""
+    def active(self) -> frozenset[str]:
+        """Return the names of the rules whose alerts are active."""
         return frozenset(self.levels)
 
     @property
     def levels(self) -> dict[str, Level]:
-        """Return the levels of the alerts that stand, by rule."""
+        """Return the levels of the active alerts, by rule."""
         with self._lock:
             return dict(self._levels)
 
     def restore(self, levels: Mapping[str, Level]) -> None:
-        """Take these alerts, and no others, for standing: those of rules that there are."""
+        """Take these alerts, and no others, for active. Names of rules that do not exist are ignored."""
         names = {rule.name for rule in self.rules}
         with self._lock:
             self._levels = {name: level for name, level in levels.items() if name in names}
@@ -154,28 +159,28 @@ class Watch:
     def check(
         self, figures: Figures, hours: Hours | None = None, *, simulated: bool = False
     ) -> tuple[Alert, ...]:
-        """Return, and deliver, the alerts that begin, change their level or end with these figures.
+        """Return, and deliver, the alerts that start, change their level or end with these figures.
 
-        A rule with too little to go by is left as it stands, as are those of hours without `hours`.
+        A rule with too little data keeps its state, as do rules of hours without `hours`.
         """
         statuses = self.look(figures, hours, simulated=simulated)
         alerts = tuple(status.alert for status in statuses if status.alert is not None)
         for alert in alerts:
-            self.tell(alert)
+            self.notify(alert)
         return alerts
 
     def look(
         self, figures: Figures, hours: Hours | None = None, *, simulated: bool = False
     ) -> tuple[Status, ...]:
-        """Return how every rule stands now, and remember it. Delivers nothing."""
-        readings = [(rule, *self._read(rule, figures, hours)) for rule in self.rules]
+        """Return the status of every rule, and keep the new levels. Delivers nothing."""
+        readings = [(rule, *self._measure(rule, figures, hours)) for rule in self.rules]
         with self._lock:
             return tuple(
-                self._settle(rule, reading, why, figures, simulated) for rule, reading, why in readings
+                self._status(rule, reading, why, figures, simulated) for rule, reading, why in readings
             )
 
-    def _read(self, rule: Rule, figures: Figures, hours: Hours | None) -> tuple[Reading | None, str]:
-        """Return what a rule reads; None, and why, where there is nothing to read."""
+    def _measure(self, rule: Rule, figures: Figures, hours: Hours | None) -> tuple[Reading | None, str]:
+        """Return a rule's reading; None, and why, when there is none."""
         try:
             if not isinstance(rule.measure, OfHours):
                 reading = rule.measure(figures)
@@ -185,7 +190,7 @@ class Watch:
                 reading = rule.measure.read(hours)
         except InsufficientDataError as error:
             return None, str(error)
-        except Exception as error:  # noqa: BLE001  a measure of somebody's own must not silence the others
+        except Exception as error:  # noqa: BLE001  a user's own measure must not silence the other rules
             if rule.name not in self._faulty:
                 self._faulty.add(rule.name)
                 _log.warning("rule %s cannot be measured (%s)", rule.name, type(error).__name__)
@@ -194,7 +199,7 @@ class Watch:
             return None, "nothing to measure"
         return reading, ""
 
-    def _settle(
+    def _status(
         self, rule: Rule, reading: Reading | None, why: str, figures: Figures, simulated: bool
     ) -> Status:
         before = self._levels.get(rule.name)
@@ -209,43 +214,49 @@ class Watch:
             del self._levels[rule.name]
         else:
             self._levels[rule.name] = level
-        alert = Alert(
-            rule=rule.name,
-            level=level or before or rule.level,
-            raised=level is not None,
-            value=reading.value,
-            threshold=rule.threshold(level),
-            n=reading.n,
-            since=reading.since or figures.first,
-            until=reading.until or figures.last,
-            suggestion=rule.suggestion,
-            low=reading.low,
-            high=reading.high,
-            unit=reading.unit,
-            of=reading.of,
-            told=reading.told,
-            was=before,
-            simulated=simulated,
-            when=rule.when,
-        )
+        alert = _alert(rule, reading, level, before, figures, simulated)
         return Status(rule.name, level, reading, "", alert, simulated)
 
-    def tell(self, alert: Alert) -> bool:
-        """Deliver an alert to everybody. Returns whether all of them took it."""
-        taken = True
+    def notify(self, alert: Alert) -> bool:
+        """Deliver an alert to every function. Return whether none of them raised."""
+        delivered = True
         for deliver in self.deliver:
             try:
                 deliver(alert)
             except Exception as error:  # noqa: BLE001  observing never breaks a request
-                taken = False
+                delivered = False
                 with self._lock:
                     self.undelivered += 1
                 _log.warning("an alert could not be delivered (%s): %s", type(error).__name__, alert.rule)
-        return taken
+        return delivered
+
+
+def _alert(
+    rule: Rule, reading: Reading, level: Level | None, before: Level | None, figures: Figures, simulated: bool
+) -> Alert:
+    return Alert(
+        rule=rule.name,
+        level=level or before or rule.level,
+        raised=level is not None,
+        value=reading.value,
+        threshold=rule.threshold(level),
+        n=reading.n,
+        since=reading.since or figures.first,
+        until=reading.until or figures.last,
+        suggestion=rule.suggestion,
+        low=reading.low,
+        high=reading.high,
+        unit=reading.unit,
+        of=reading.of,
+        note=reading.note,
+        was=before,
+        simulated=simulated,
+        when=rule.when,
+    )
 
 
 def log_alert(alert: Alert) -> None:
-    """Deliver an alert to the log of the process."""
+    """Deliver an alert to the process's log: an error when critical, a warning, or INFO when cleared."""
     level = (
         logging.INFO if not alert.raised else logging.ERROR if alert.level == "critical" else logging.WARNING
     )

@@ -1,4 +1,4 @@
-"""Notice in a log what is worth acting on, and keep silent about what chance alone may have done."""
+"""Insights: findings in a log that are worth acting on, with a bounded rate of false alarms."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from smartroute.analytics.insights.shifts import price_moved, quality_moved
 from smartroute.analytics.insights.spending import (
     cheaper_worth_trying,
     model_dominated,
-    simple_on_dear_models,
+    simple_on_expensive_models,
 )
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["FINDERS", "GROUPINGS", "RATE", "Evidence", "Insight", "find_insights", "insights_in"]
 
 FINDERS: tuple[Callable[[Evidence], Iterator[Insight]], ...] = (
-    simple_on_dear_models,
+    simple_on_expensive_models,
     escalations_never_change,
     escalations_cost_too_much,
     model_dominated,
@@ -33,7 +33,7 @@ FINDERS: tuple[Callable[[Evidence], Iterator[Insight]], ...] = (
     price_moved,
     cheaper_worth_trying,
 )
-"""Each is silent, or fires falsely with a probability of at most the rate that its insight states."""
+"""Each function yields its insights. A false alarm has at most the probability that the insight states."""
 
 
 def find_insights(
@@ -44,10 +44,10 @@ def find_insights(
     catalog: Catalog | None = None,
     label_source: str = "user",
 ) -> tuple[Insight, ...]:
-    """Return what is worth acting on among the outcomes that count; what saves most comes first.
+    """Return the insights into the outcomes that `where` selects, the largest saving first.
 
-    Without `prices` (by default those of the `catalog`) nothing is said about money, and without a
-    `catalog` no model that the log does not have is proposed. Quality is what `label_source` said.
+    Without `prices` (by default those of the `catalog`) there are no insights about money. Without a
+    `catalog` no model is proposed that is not in the log. Quality is by the labels of `label_source`.
     """
     if prices is None and catalog is not None:
         prices = catalog.prices()
@@ -56,6 +56,6 @@ def find_insights(
 
 
 def insights_in(evidence: Evidence) -> tuple[Insight, ...]:
-    """Return what the figures of GROUPINGS show; what saves most comes first."""
-    found = [insight for finder in FINDERS for insight in finder(evidence)]
-    return tuple(sorted(found, key=lambda insight: -(insight.saves_usd or 0.0)))
+    """Return the insights that the figures of GROUPINGS support, the largest saving first."""
+    insights = [insight for finder in FINDERS for insight in finder(evidence)]
+    return tuple(sorted(insights, key=lambda insight: -(insight.saves_usd or 0.0)))

@@ -1,4 +1,4 @@
-"""Find escalations that are not worth their money: they change nothing, or less than the money could."""
+"""Insights: escalations that change no answer, or that cost more than a better model would."""
 
 from __future__ import annotations
 
@@ -8,30 +8,30 @@ from typing import NamedTuple
 
 from smartroute.analytics.figures import Figures
 from smartroute.analytics.insights.insight import (
-    ENOUGH_LABELS,
     Evidence,
     Insight,
+    amount,
     level_for,
     saved,
-    told,
-    told_usd,
+    share_limits,
 )
 from smartroute.analytics.insights.stratified import Stratum, compared
+from smartroute.analytics.savings import LEAST_SAMPLE
 from smartroute.analytics.sums import TokenSums
 from smartroute.stats.intervals import Interval, clopper_pearson
 from smartroute.stats.means import mean_from_moments
 
 LEAST_ESCALATIONS = 50
 SELDOM = 0.05
-"""Escalations that change fewer answers than this are said to never change them."""
+"""Escalations that certainly change a smaller share of answers than this count as never changing them."""
 
 
 def escalations_never_change(evidence: Evidence) -> Iterator[Insight]:
-    """Yield the kinds whose escalations hardly ever lead to another answer than the first."""
-    for kind, figures, interval in _changed(evidence):
+    """Yield an insight for each kind whose escalations hardly ever change the first answer."""
+    for kind, figures, interval in _changed_shares(evidence):
         if interval.high >= SELDOM:
             continue
-        cost, reach = _climbed(figures)
+        cost, interval_usd = _escalation_cost(figures)
         yield Insight(
             name="escalations never change the answer",
             subject=kind,
@@ -42,64 +42,64 @@ def escalations_never_change(evidence: Evidence) -> Iterator[Insight]:
             n=figures.comparable,
             since=figures.first,
             until=figures.last,
-            suggestion=f"Lower accept_at for {kind}, or take its first answer.",
-            effect=f"saves {told_usd(cost, reach, evidence.total.cost_usd)}; at most {interval.high:.1%} of "
-            "those answers would differ",
+            suggestion=f"Lower accept_at for {kind}, or always take its first answer.",
+            effect=f"saves {amount(cost, interval_usd, evidence.total.cost_usd)}; at most "
+            f"{interval.high:.1%} of those answers would differ",
             saves_usd=cost,
         )
 
 
 def escalations_cost_too_much(evidence: Evidence) -> Iterator[Insight]:
-    """Yield the kinds whose escalations pay more for an answer than a fixed share of a better model would.
+    """Yield the kinds whose escalations pay more for a right answer than a better model would.
 
-    An escalation that changes the answer makes at most one answer right, so its cost over the share of
-    changed answers is the least that one more right answer costs. Sending a random share of the kind to its
-    dearest labelled model instead of the cheapest buys right answers at the difference in cost over the
-    difference in quality, which is taken within the complexities of that kind. Where the lower bound of the
-    first is above the upper bound of the second, the threshold costs more than it brings. The bounds of the
-    share, of the cost of escalating, and of the choice each err with a third of the rate. Kinds whose
-    escalations change nothing at all are left to the other insight.
+    An escalation that changes the answer makes at most one answer right. So its cost divided by the share of
+    changed answers is the least that one more right answer costs. The alternative sends a random share of the
+    kind to its most expensive labeled model instead of the cheapest. That buys right answers at the
+    difference in cost divided by the difference in quality, which is taken within the complexities of the
+    kind. Where the lower bound of the first is above the upper bound of the second, the threshold costs more
+    than it gains. The bounds of the share, of the cost, and of the alternative each take a third of the
+    rate of false alarms. Kinds whose escalations change nothing at all are left to the other insight.
 
-    Within a complexity, routing leaves a cheap model the answers that it is confident of, and the dear one
-    gets the others: this makes the dear one look worse than it is, and the insight rather silent.
+    Within a complexity, routing leaves a cheap model the answers that it is confident of, and the expensive
+    one gets the others. So the expensive one looks worse than it is, and the insight fires less often.
     """
-    kinds = list(_changed(evidence, parts=3))
+    kinds = list(_changed_shares(evidence, parts=3))
     level = level_for(len(kinds), 3)
     changing_nothing = {insight.subject for insight in escalations_never_change(evidence)}
     for kind, figures, interval in kinds:
         climbs = figures.climbs
         if kind in changing_nothing or climbs.n < LEAST_ESCALATIONS or not climbs.total > 0:
             continue
-        choice = _choice(evidence, kind, level)
+        choice = _alternative(evidence, kind, level)
         if choice is None:
             continue
         least = mean_from_moments(climbs, level, skewed=True).interval.low / interval.high
         if least <= choice.most_usd:
             continue
-        cost, reach = _climbed(figures)
+        cost, limits = _escalation_cost(figures)
         share = figures.changed / figures.comparable
         yield Insight(
             name="a threshold costs more than it brings",
             subject=kind,
-            claim=f"Of kind {kind}, escalations changed {share:.1%} {told(interval)} of the answers, so that "
-            f"one more right answer cost at least ${least:,.4g}; a random share to {choice.dear} in place of "
-            f"{choice.cheap} buys it for at most ${choice.most_usd:,.4g}",
+            claim=f"Of kind {kind}, escalations changed {share:.1%} {share_limits(interval)} of the answers, "
+            f"so that one more right answer cost at least ${least:,.4g}; a random share to "
+            f"{choice.expensive} in place of {choice.cheap} buys it for at most ${choice.most_usd:,.4g}",
             value=share,
             interval=interval,
             n=figures.comparable,
             since=figures.first,
             until=figures.last,
-            suggestion=f"Lower accept_at for {kind}, and send a fixed share of it to {choice.dear} if its "
-            "quality must be kept.",
+            suggestion=f"Lower accept_at for {kind}, and send a fixed share of it to {choice.expensive} if "
+            "its quality must be kept.",
             effect=f"the same quality for less: escalations of {kind} cost "
-            f"{told_usd(cost, reach, evidence.total.cost_usd)}, at most "
+            f"{amount(cost, limits, evidence.total.cost_usd)}, at most "
             f"{min(1.0, choice.most_usd / least):.0%} of that would buy as much",
             saves_usd=cost * (1 - min(1.0, choice.most_usd / least)),
         )
 
 
-def _changed(evidence: Evidence, parts: int = 1) -> Iterator[tuple[str, Figures, Interval]]:
-    """Yield the kinds with enough escalations that can be compared, and the share that changed."""
+def _changed_shares(evidence: Evidence, parts: int = 1) -> Iterator[tuple[str, Figures, Interval]]:
+    """Yield the kinds with enough comparable escalations, and the interval of the share that changed."""
     kinds = {
         kind: figures
         for kind, figures in evidence.by("kind").items()
@@ -110,8 +110,8 @@ def _changed(evidence: Evidence, parts: int = 1) -> Iterator[tuple[str, Figures,
         yield kind, figures, clopper_pearson(figures.changed, figures.comparable, level)
 
 
-def _climbed(figures: Figures) -> tuple[float, Interval | None]:
-    """Return what the escalations spent beyond the first answer, in all, and its interval."""
+def _escalation_cost(figures: Figures) -> tuple[float, Interval | None]:
+    """Return the total cost of escalations beyond the first answers, in USD, and its interval."""
     climbs = figures.climbs
     if climbs.n < 2 or climbs.total <= 0:
         return climbs.total, None
@@ -119,21 +119,24 @@ def _climbed(figures: Figures) -> tuple[float, Interval | None]:
     return climbs.total, Interval(climbs.n * interval.low, climbs.n * interval.high, 0.95)
 
 
-class _Choice(NamedTuple):
-    """Two labelled models, and the most USD that one more right answer costs by moving requests over."""
+class _Alternative(NamedTuple):
+    """Two labeled models, and the most USD that one more right answer costs by moving requests over."""
 
     cheap: str
-    dear: str
+    expensive: str
     most_usd: float
 
 
-def _choice(evidence: Evidence, kind: str, level: float) -> _Choice | None:
-    """Return what a right answer of a kind costs by sending more of it to its dearest model.
+def _alternative(evidence: Evidence, kind: str, level: float) -> _Alternative | None:
+    """Return the cost of one more right answer by sending more of a kind to its most expensive model.
 
-    Both bounds, of the gain and of the cost, err on one side only, with half of what the level leaves.
+    Both bounds, of the gain and of the cost, err on one side only, each with half of the error that the level
+    allows.
     """
     cells = {
-        key: each for key, each in evidence.tables["kind", "complexity", "model"].items() if key[0] == kind
+        key: figures
+        for key, figures in evidence.tables["kind", "complexity", "model"].items()
+        if key[0] == kind
     }
     tokens, labels = _merged(cells), Counter[str]()
     for (_, _, model), figures in cells.items():
@@ -142,22 +145,22 @@ def _choice(evidence: Evidence, kind: str, level: float) -> _Choice | None:
     priced = {
         model: (tokens.repriced(rates).baseline, rates)
         for model, n in labels.items()
-        if n >= ENOUGH_LABELS and (rates := evidence.rates(model)) is not None and tokens.n
+        if n >= LEAST_SAMPLE and (rates := evidence.rates(model)) is not None and tokens.n
     }
     if len(priced) < 2:
         return None
-    cheap, dear = (pick(priced, key=lambda model: priced[model][0]) for pick in (min, max))
+    cheap, expensive = (pick(priced, key=lambda model: priced[model][0]) for pick in (min, max))
     weights: dict[Stratum, float] = defaultdict(float)
     for (_, complexity, _), figures in cells.items():
         weights[kind, complexity] += figures.answered
-    found = compared(evidence, dear, cheap, weights, level)
-    if found is None or found.interval.low <= 0:
+    gain = compared(evidence, expensive, cheap, weights, level)
+    if gain is None or gain.interval.low <= 0:
         return None
-    moved = _merged({key: figures for key, figures in cells.items() if key[:2] in found.strata})
+    moved = _merged({key: figures for key, figures in cells.items() if key[:2] in gain.strata})
     if not moved.n:
         return None
-    _, reach = saved(moved.repriced(priced[cheap][1], instead_of=priced[dear][1]), level)
-    return _Choice(cheap, dear, reach.high / moved.n / found.interval.low)
+    _, interval_usd = saved(moved.repriced(priced[cheap][1], instead_of=priced[expensive][1]), level)
+    return _Alternative(cheap, expensive, interval_usd.high / moved.n / gain.interval.low)
 
 
 def _merged(cells: Mapping[tuple[str | None, ...], Figures]) -> TokenSums:

@@ -1,14 +1,13 @@
-"""Say what an insight is, and on which figures it may rest."""
+"""The record of an insight, and the evidence that insights are computed from."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from statistics import NormalDist
 
 from smartroute.analytics.figures import Figures
-from smartroute.analytics.savings import rates_of
+from smartroute.analytics.savings import rates_of, z_value
 from smartroute.analytics.sums import Paired
 from smartroute.catalog import Catalog
 from smartroute.pricing.price import PriceTable
@@ -16,9 +15,7 @@ from smartroute.stats.intervals import Interval
 from smartroute.stats.moments import Moments
 
 RATE = 0.05
-"""How likely an insight of one name may be where there is nothing to see, over all its subjects together."""
-
-ENOUGH_LABELS = 30
+"""The most likely that a false alarm of one insight may be, over all its subjects together."""
 
 GROUPINGS: tuple[tuple[str, ...], ...] = (
     (),
@@ -28,17 +25,17 @@ GROUPINGS: tuple[tuple[str, ...], ...] = (
     ("kind", "complexity", "model"),
     ("model", "day"),
 )
-"""The figures that insights rest on."""
+"""The groupings of a log that insights are computed from."""
 
 
 @dataclass(frozen=True, slots=True)
 class Insight:
-    """Something that is worth acting on, with its evidence.
+    """A finding that is worth acting on, with its evidence.
 
-    `value` is what is claimed of `subject` (a kind, a model, or all requests), in the unit that the claim
-    names, with the interval that cleared the threshold: at level 1 - `false_alarm_rate` divided by the
-    number of subjects tested. None where nothing was sampled, as with prices. `saves_usd` is what
-    following the suggestion would have saved in the period; None where money is not the point.
+    `value` is the claimed figure of `subject` (a kind, a model, or all requests), in the unit that the claim
+    names. `interval` is the one that cleared the threshold, at level 1 - `false_alarm_rate` divided by the
+    number of subjects tested. It is None where nothing was sampled, as with prices. `saves_usd` is what
+    following the suggestion would have saved in the period; None where the insight is not about money.
     """
 
     name: str
@@ -57,23 +54,23 @@ class Insight:
     def explain(self) -> str:
         """Return the insight in words, in four lines: claim, evidence, suggestion, effect."""
         days = f"{(self.since or '?')[:10]} to {(self.until or '?')[:10]}"
-        luck = (
+        chance = (
             f"false alarms in at most {self.false_alarm_rate:.0%} of reports"
             if self.false_alarm_rate
             else "prices, not a sample"
         )
-        told = (
+        lines = (
             f"{self.claim}.",
-            f"n = {self.n}, {days}; {luck}",
+            f"n = {self.n}, {days}; {chance}",
             self.suggestion,
             f"expected: {self.effect}",
         )
-        return "\n  ".join(" ".join(part.split()) for part in told)  # names may hold line breaks
+        return "\n  ".join(" ".join(line.split()) for line in lines)  # names may contain line breaks
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The figures of GROUPINGS, and what else may be known: prices, models, and whose labels count."""
+    """The figures of GROUPINGS, with prices and models where known, and the label source that counts."""
 
     tables: Mapping[tuple[str, ...], Mapping[tuple[str | None, ...], Figures]]
     prices: PriceTable | None = None
@@ -86,13 +83,13 @@ class Evidence:
         return self.tables[()].get((), Figures())
 
     def by(self, name: str) -> dict[str, Figures]:
-        """Return the figures by one dimension, without those of no value."""
+        """Return the figures by one dimension, without the group that has no value."""
         return {key[0]: figures for key, figures in self.tables[name,].items() if key[0] is not None}
 
     def labels(self, figures: Figures) -> Moments:
-        """Return what was said of the quality of these answers."""
-        said = figures.labels.get(self.label_source)
-        return Moments() if said is None else said.quality
+        """Return the quality labels of these answers, by the label source that counts."""
+        labels = figures.labels.get(self.label_source)
+        return Moments() if labels is None else labels.quality
 
     def rates(self, model: str) -> tuple[float, ...] | None:
         """Return the prices of a model in USD a token, None when they are unknown."""
@@ -105,28 +102,23 @@ def level_for(subjects: int, parts: int = 1) -> float:
     return 1.0 - RATE / (max(1, subjects) * parts)
 
 
-def z(level: float) -> float:
-    """Return how many standard errors an interval at this level reaches to either side."""
-    return NormalDist().inv_cdf((1 + level) / 2)
-
-
 def saved(pairs: Paired, level: float = 0.95) -> tuple[float, Interval]:
     """Return what the second of two prices would have saved in USD, and its large-sample interval."""
     value = pairs.cost - pairs.baseline
     squares = pairs.cost_squares - 2 * pairs.products + pairs.baseline_squares
     n = max(2, pairs.n)
-    half = z(level) * math.sqrt(max(0.0, squares - value * value / n) * n / (n - 1))
+    half = z_value(level) * math.sqrt(max(0.0, squares - value * value / n) * n / (n - 1))
     return value, Interval(value - half, value + half, level)
 
 
-def told_usd(value: float, interval: Interval | None, of_usd: float) -> str:
-    """Return an amount in words, with its interval and its share of the whole."""
+def amount(value: float, interval: Interval | None, of_usd: float) -> str:
+    """Return an amount in USD as text, with its interval and its share of the total."""
     text = f"${value:,.4g}"
     if interval is not None:
         text += f" [{interval.low:,.4g}, {interval.high:,.4g}]"
     return text + (f", {value / of_usd:.1%} of what was spent" if of_usd > 0 else "")
 
 
-def told(interval: Interval) -> str:
-    """Return an interval of shares in words."""
+def share_limits(interval: Interval) -> str:
+    """Return an interval of shares as text."""
     return f"[{interval.low:.1%}, {interval.high:.1%}]"

@@ -1,4 +1,4 @@
-"""Find models that are not what they were: their quality or their price moved within the period."""
+"""Insights: a model whose quality or price changed within the period."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from datetime import date
 from typing import NamedTuple
 
 from smartroute.analytics.figures import Figures
-from smartroute.analytics.insights.insight import ENOUGH_LABELS, Evidence, Insight, level_for, z
-from smartroute.analytics.savings import label_error
+from smartroute.analytics.insights.insight import Evidence, Insight, level_for
+from smartroute.analytics.savings import LEAST_SAMPLE, label_error, z_value
 from smartroute.stats.changes import mean_change_from_moments
 
 LATE_DAYS = 7
 LEAST_DAYS = 4
 LEAST_MOVE = 0.02
-"""A smaller move of quality, or of a price as a share of it, is not worth a word."""
+"""A smaller change of quality, or of a price relative to the earlier price, is not reported."""
 
 
 def quality_moved(evidence: Evidence) -> Iterator[Insight]:
-    """Yield the models whose answers were thought better or worse in the last days than before.
+    """Yield the models whose answers have better or worse labels in the last days than before.
 
-    By Welch's test, and with labels that are all alike taken as if one had gone the other way.
+    By Welch's test. Labels that are all the same count as if one of them were different (`label_error`).
     """
     tested = {}
-    for model, (before, late) in _halves(evidence).items():
-        said = evidence.labels(before), evidence.labels(late)
-        if min(labels.n for labels in said) >= ENOUGH_LABELS:
-            tested[model] = (late, *said)
+    for model, (before, late) in _before_and_late(evidence).items():
+        labels = evidence.labels(before), evidence.labels(late)
+        if min(moments.n for moments in labels) >= LEAST_SAMPLE:
+            tested[model] = (late, *labels)
     level = level_for(len(tested))
     for model, (late, early_labels, late_labels) in sorted(tested.items()):
         change = mean_change_from_moments(
@@ -38,7 +38,7 @@ def quality_moved(evidence: Evidence) -> Iterator[Insight]:
             least_difference=LEAST_MOVE,
         )
         error = (label_error(early_labels) + label_error(late_labels)) ** 0.5
-        if not change.changed or abs(change.difference) <= z(level) * error:
+        if not change.changed or abs(change.difference) <= z_value(level) * error:
             continue
         yield Insight(
             name="a model's quality moved",
@@ -52,7 +52,7 @@ def quality_moved(evidence: Evidence) -> Iterator[Insight]:
             since=late.first,
             until=late.last,
             suggestion="See whether the model or its requests changed: compare kinds in the report of both "
-            "periods" + (", and give its work to another model meanwhile." if change.difference < 0 else "."),
+            "periods" + (", and use another model meanwhile." if change.difference < 0 else "."),
             effect=f"{change.difference:+.3f} in quality for the {late.answered} requests that it answered "
             "since",
         )
@@ -61,13 +61,13 @@ def quality_moved(evidence: Evidence) -> Iterator[Insight]:
 def price_moved(evidence: Evidence) -> Iterator[Insight]:
     """Yield the models that charged more or less for a token in the last days than before.
 
-    What answers cost over what their tokens cost at the prices of today: a sum, not a sample. Silent where
-    a cost is unknown, or long prompts or repairs blur it; and where neither the oldest nor the newest day
-    was charged at the prices of today, for then these are not the model's, and that ratio moves with the mix
-    of tokens alone.
+    Compares the cost of answers with the cost of their tokens at today's prices: a sum, not a sample. Silent
+    where a cost is unknown, or where long prompts or repairs distort it. Silent also where neither the oldest
+    nor the newest day was charged at today's prices: these are then not the model's prices, and that ratio
+    changes with the mix of tokens alone.
     """
-    for model, (before, late) in sorted(_halves(evidence).items()):
-        if min(before.answered, late.answered) < ENOUGH_LABELS:
+    for model, (before, late) in sorted(_before_and_late(evidence).items()):
+        if min(before.answered, late.answered) < LEAST_SAMPLE:
             continue
         early, recent = _charged(evidence, model, before), _charged(evidence, model, late)
         if early is None or recent is None or not _known_prices(evidence, model):
@@ -79,13 +79,13 @@ def price_moved(evidence: Evidence) -> Iterator[Insight]:
         yield Insight(
             name="a model's price moved",
             subject=model,
-            claim=f"{model} charges {now / was - 1:+.1%} for a token of what it did before",
+            claim=f"{model} charges {now / was - 1:+.1%} for a token compared with before",
             value=now / was - 1,
             interval=None,
             n=before.answered + late.answered,
             since=late.first,
             until=late.last,
-            suggestion="Compare it with its neighbours at the new price: see the report's fixed models.",
+            suggestion="Compare it with similar models at the new price: see the report's fixed models.",
             effect=f"{'-' if more < 0 else '+'}${abs(more):,.4g} for the {late.answered} requests that it "
             "answered since",
             saves_usd=max(0.0, more),
@@ -94,7 +94,7 @@ def price_moved(evidence: Evidence) -> Iterator[Insight]:
 
 
 class _Charged(NamedTuple):
-    """What a model's answers cost, and what the prices of today make of their tokens."""
+    """The cost of a model's answers, and the cost of their tokens at today's prices."""
 
     usd: float
     today_usd: float
@@ -102,6 +102,7 @@ class _Charged(NamedTuple):
 
 def _charged(evidence: Evidence, model: str, figures: Figures) -> _Charged | None:
     rates = evidence.rates(model)
+    # Long prompts have other rates; a repaired answer has the tokens of a call whose cost is overhead.
     if (
         rates is None
         or figures.unpriced
@@ -116,15 +117,17 @@ def _charged(evidence: Evidence, model: str, figures: Figures) -> _Charged | Non
 
 
 def _known_prices(evidence: Evidence, model: str) -> bool:
-    """Return whether the model's oldest or newest day was charged at the prices of today."""
+    """Return whether the model's oldest or newest day was charged at today's prices."""
     table = evidence.tables["model", "day"]
     days = {day: figures for (of, day), figures in table.items() if of == model and day is not None}
-    ends = (_charged(evidence, model, days[end(days)]) for end in (min, max))
-    return any(end is not None and math.isclose(end.usd, end.today_usd, rel_tol=1e-6) for end in ends)
+    charges = (_charged(evidence, model, days[pick(days)]) for pick in (min, max))
+    return any(
+        charge is not None and math.isclose(charge.usd, charge.today_usd, rel_tol=1e-6) for charge in charges
+    )
 
 
-def _halves(evidence: Evidence) -> dict[str, tuple[Figures, Figures]]:
-    """Return each model's figures before the last days and in them: seven, or a third of a short period."""
+def _before_and_late(evidence: Evidence) -> dict[str, tuple[Figures, Figures]]:
+    """Return each model's figures before and in the last days: seven, or a third of a short period."""
     table = evidence.tables["model", "day"]
     days = sorted({day for _, day in table if day is not None})
     if not days:
@@ -134,9 +137,9 @@ def _halves(evidence: Evidence) -> dict[str, tuple[Figures, Figures]]:
     if span < LEAST_DAYS:
         return {}
     late_days = min(LATE_DAYS, span // 3)
-    found: dict[str, tuple[Figures, Figures]] = defaultdict(lambda: (Figures(), Figures()))
+    halves: dict[str, tuple[Figures, Figures]] = defaultdict(lambda: (Figures(), Figures()))
     for (model, day), figures in sorted(table.items(), key=lambda item: str(item[0])):
         if model is not None and day is not None:
             is_late = (newest - date.fromisoformat(day)).days < late_days
-            found[model][is_late].merge(figures)
-    return dict(found)
+            halves[model][is_late].merge(figures)
+    return dict(halves)

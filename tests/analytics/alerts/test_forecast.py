@@ -147,9 +147,9 @@ def test_a_dear_hour_says_what_is_usual_by_how_many_hours():
     sums[now - 1] = HourSums(50, 1.5, 1.5 * 0.03, 0)
     reading = request_cost(hours_of(sums, now * HOUR_S + 60))
     assert reading.value == pytest.approx(math.log(0.031 / 0.011) / 0.1, rel=1e-3)
-    assert (reading.n, reading.of, reading.unit) == (4, "hours like it", "deviations")
+    assert (reading.n, reading.of, reading.unit) == (4, "similar hours", "deviations")
     low, high = 0.011 * math.exp(-0.2) - 0.001, 0.011 * math.exp(0.2) - 0.001
-    assert reading.told == (
+    assert reading.note == (
         f"$0.03 a request in 50 requests; usually $0.01, ${low:.4g} to ${high:.4g}, by 4 hours: "
         "the same hour of the week"
     )
@@ -179,8 +179,8 @@ def test_more_traffic_is_said_to_be_the_reason():
     assert request_cost(hours).value == pytest.approx(0.0, abs=1e-6)
     reading = hour_spending(hours)
     assert reading.value > 5
-    assert reading.told.startswith("$5 in 500 requests; usually $0.5, ")
-    assert reading.told.endswith("traffic is 10.0 times the usual")
+    assert reading.note.startswith("$5 in 500 requests; usually $0.5, ")
+    assert reading.note.endswith("traffic is 10.0 times the usual")
 
 
 def test_the_present_hour_counts_once_it_is_dearer_than_the_last():
@@ -357,7 +357,7 @@ def test_a_budget_says_what_it_cannot_see():
     sums = flat(10, 0.1, range(MONDAY + 2, MONDAY + 6))
     sums[MONDAY + 5] = HourSums(10, 9.0, 9.0, 3)
     (status,) = Watch([a_budget(1.0)]).look(Figures(), hours_of(sums, (MONDAY + 6) * HOUR_S - 60))
-    assert "as far as known since 1970-01-05 02:00 UTC, and 3 requests of unknown cost" in status.reading.told
+    assert "as far as known since 1970-01-05 02:00 UTC, and 3 requests of unknown cost" in status.reading.note
 
 
 @pytest.mark.parametrize(

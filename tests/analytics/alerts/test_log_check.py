@@ -100,7 +100,7 @@ def test_an_alert_that_nobody_took_is_told_at_the_next_run(tmp_path):
 
     watch = Watch(RULES, [down])
     check_log(watch, Analytics(log), state=state, clock=FrozenClock(NOW_S))
-    assert (watch.undelivered, watch.standing) == (1, frozenset())
+    assert (watch.undelivered, watch.active) == (1, frozenset())
     checked(log, heard, state)
     checked(log, heard, state)
     assert [alert.raised for alert in heard] == [True]
@@ -132,7 +132,7 @@ def test_a_damaged_file_means_that_nothing_is_known_to_stand(tmp_path, caplog, d
         checked(log, heard, state)
         checked(log, heard, state)
     assert len(heard) == 1
-    assert "is damaged: what stands is told again" in caplog.text
+    assert "is damaged: every active alert is delivered again" in caplog.text
 
 
 def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing_behind(tmp_path):

@@ -210,7 +210,7 @@ def test_the_hours_are_learnt_and_a_cost_that_jumps_rings():
     dear = [alert for alert in heard if alert.rule == "cost anomaly"]
     assert [(alert.raised, alert.level) for alert in dear] == [(True, "critical"), (False, "critical")]
     assert dear[0].since == "2027-01-23T01:00:00.000000Z"
-    assert dear[0].told.startswith("$0.01 a request in 40 requests; usually $0.001, ")
+    assert dear[0].note.startswith("$0.01 a request in 40 requests; usually $0.001, ")
     assert dear[0].n >= 4
 
 
@@ -237,9 +237,9 @@ def test_a_forked_child_counts_its_own_requests_only():
             sink.emit(an_event(number, failed=number < 1))
         sink.flush()
         counted = sum(figures.requests for figures in sink._minutes.values())
-        os._exit(0 if counted == 20 and len(heard) == 1 and not sink.watch.standing else 1)
+        os._exit(0 if counted == 20 and len(heard) == 1 and not sink.watch.active else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert sink.watch.standing == {"errors"}
+    assert sink.watch.active == {"errors"}
 
 
 @pytest.mark.parametrize(

@@ -52,7 +52,7 @@ def test_an_alert_is_raised_once_and_taken_back_below_the_gap():
         (True, pytest.approx(0.11), 0.10),
         (False, pytest.approx(0.05), 0.05),
     ]
-    assert watch.standing == frozenset()
+    assert watch.active == frozenset()
 
 
 def test_too_few_requests_change_nothing():
@@ -60,7 +60,7 @@ def test_too_few_requests_change_nothing():
     assert watch.check(errors(1.0, n=49)) == ()
     assert len(watch.check(errors(1.0, n=50))) == 1
     assert watch.check(errors(0.0, n=49)) == ()
-    assert watch.standing == {"errors"}
+    assert watch.active == {"errors"}
 
 
 @given(st.lists(st.floats(0, 1), max_size=60))
@@ -82,7 +82,7 @@ def test_an_alert_tells_its_evidence_and_what_to_do():
         "from 2026-11-23 08:00 UTC to 2026-11-23 08:59 UTC. Look."
     )
     over = Alert("errors", "warning", False, 0.01, 0.05, 100, "a", "b", "Look.")
-    assert over.explain() == "over: errors: 0.01 over 100 requests from a to b"
+    assert over.explain() == "cleared: errors: 0.01 over 100 requests from a to b"
 
 
 @pytest.mark.parametrize(
@@ -112,8 +112,8 @@ def test_an_alert_about_simulated_events_says_so():
 def test_how_a_rule_stands_over_simulated_events_says_so():
     nothing, calm = (Watch([rule()]).look(each, simulated=True)[0] for each in (Figures(), errors(0.0)))
     assert nothing.explain() == "not yet: errors, simulated: nothing to measure"
-    assert calm.explain().startswith("calm: errors, simulated: 0.0%")
-    assert Watch([rule()]).look(errors(0.0))[0].explain().startswith("calm: errors: 0.0%")
+    assert calm.explain().startswith("ok: errors, simulated: 0.0%")
+    assert Watch([rule()]).look(errors(0.0))[0].explain().startswith("ok: errors: 0.0%")
 
 
 def test_an_alert_as_json_is_whole_and_its_id_is_that_of_its_evidence():
@@ -152,7 +152,7 @@ def test_an_alert_that_eases_says_so():
     watch = Watch([rule(critical_at=0.3)])
     watch.check(errors(0.5, n=1_000))
     (eased,) = watch.check(errors(0.08, n=1_000))
-    assert eased.explain().startswith("warning: errors: no longer critical, no more above 10.0%: 8.0%")
+    assert eased.explain().startswith("warning: errors: no longer critical, no longer above 10.0%: 8.0%")
 
 
 @pytest.mark.parametrize(
@@ -246,7 +246,7 @@ def test_a_measure_of_ones_own_that_raises_silences_no_other(caplog):
     watch = Watch([rule(name="mine", measure=broken), rule()])
     for _ in range(3):
         watch.check(errors(0.5))
-    assert watch.standing == {"errors"}
+    assert watch.active == {"errors"}
     assert [record.getMessage() for record in caplog.records if "measured" in record.getMessage()] == [
         "rule mine cannot be measured (KeyError)"
     ]
@@ -268,7 +268,7 @@ def test_a_look_says_why_a_rule_cannot_tell_yet():
     assert statuses["cost anomaly"] == "not yet: cost anomaly: nothing to measure"
     assert Watch().look(errors(0.5, n=10))[-1].why == "it needs the hours before"
     calm_now = {status.rule: status.explain() for status in Watch().look(errors(0.0, n=100))}
-    assert calm_now["errors"].startswith("calm: errors: 0.0% (95% interval 0.0% to 3.7%)")
+    assert calm_now["errors"].startswith("ok: errors: 0.0% (95% interval 0.0% to 3.7%)")
 
 
 def test_what_stands_can_be_restored():
@@ -327,7 +327,7 @@ def test_the_usual_rules_hold_at_their_thresholds_and_at_nothing_else(name, wors
     figures = calm()
     worsen(figures)
     assert [alert.rule for alert in watch.check(figures)] == [name]
-    assert {each.name for each in DEFAULT_RULES} >= watch.standing == {name}
+    assert {each.name for each in DEFAULT_RULES} >= watch.active == {name}
 
 
 def test_the_interval_of_the_mean_confidence_by_hand():
@@ -370,7 +370,7 @@ def test_savings_without_an_interval_do_not_ring():
         ({"least_n": 0}, "least_n"),
         ({"least_n": True}, "least_n"),
         ({"critical_at": 0.05}, "beyond"),
-        ({"critical_at": 0.2, "level": "critical"}, "no critical_at"),
+        ({"critical_at": 0.2, "level": "critical"}, "leave out critical_at"),
         ({"raise_at": math.nan}, "finite"),
         ({"raise_at": "0.1"}, "raise_at must be a finite number, got '0.1'"),
         ({"clear_at": None}, "clear_at must be a finite number, got None"),

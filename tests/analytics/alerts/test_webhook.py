@@ -57,7 +57,7 @@ def receiver(request):
 
 def test_a_webhook_posts_the_alert_signed(receiver):
     hook = Webhook(receiver.url, "s3cret", clock=FrozenClock(1_800_000_000.0))
-    Watch([], [hook]).tell(ALERT)
+    Watch([], [hook]).notify(ALERT)
     hook.flush()
     ((headers, body),) = receiver.got
     document = json.loads(body)
