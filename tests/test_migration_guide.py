@@ -118,13 +118,13 @@ def judged(call: Call) -> Reply:
 def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedProvider]:
     """Let the ready instances begin anew, with a script for a model, in an empty folder."""
     from smartroute.integration import smart_council, smart_executor
-    from smartroute.integration.owned_router import Account
+    from smartroute.integration.owned_router import OwnedRouter
 
     provider = ScriptedProvider(judged)
     monkeypatch.setattr("smartroute.router.construction.litellm_provider", lambda: provider)
     monkeypatch.chdir(tmp_path)
     for ready in (smart_council, smart_executor):
-        monkeypatch.setattr(ready, "_account", Account(None, {}))
+        monkeypatch.setattr(ready, "_owned_router", OwnedRouter(None, {}))
     smart_council.clear_cache()
     yield provider
     smart_council.clear_cache()

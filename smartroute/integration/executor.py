@@ -7,7 +7,7 @@ from typing import Any, Self, Unpack
 from smartroute.compat import result_as_dict, unit_of_user
 from smartroute.config import RouterArguments
 from smartroute.errors import TaskError
-from smartroute.integration.owned_router import Account
+from smartroute.integration.owned_router import OwnedRouter
 from smartroute.records import Task, TaskComplexity
 from smartroute.router import ModelRouter
 
@@ -22,12 +22,12 @@ class SmartSingleModelExecutor:
     """
 
     def __init__(self, router: ModelRouter | None = None, **settings: Unpack[RouterArguments]) -> None:
-        self._account = Account(router, settings)
+        self._owned_router = OwnedRouter(router, settings)
 
     @property
     def router(self) -> ModelRouter:
         """Return the router, built at first use."""
-        return self._account.router
+        return self._owned_router.router
 
     async def execute(
         self,
@@ -97,11 +97,11 @@ class SmartSingleModelExecutor:
 
     def close(self) -> None:
         """Close the router, if it is this executor's own."""
-        self._account.close()
+        self._owned_router.close()
 
     async def aclose(self) -> None:
         """Do what `close` does, and close connections of this event loop."""
-        await self._account.aclose()
+        await self._owned_router.aclose()
 
     def __enter__(self) -> Self:
         return self

@@ -1,4 +1,4 @@
-"""Hold the router on whose account a stand-in works: a given one, or one of its own, built at first use."""
+"""The router behind a drop-in: the given one, or one built at first use and owned."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from smartroute.errors import ConfigError
 from smartroute.router import ModelRouter
 
 
-class Account:
-    """The router that was given, or the one that `settings` build when it is first wanted. Thread-safe.
+class OwnedRouter:
+    """Holds the router that a drop-in uses. Thread-safe.
 
-    Raises ConfigError for both.
+    A given router belongs to the caller. Without one, a ModelRouter is built from `settings` at first use; it
+    belongs to the drop-in, which closes it. Raises ConfigError when both are passed.
     """
 
     def __init__(self, router: ModelRouter | None, settings: Mapping[str, Any]) -> None:
@@ -26,7 +27,7 @@ class Account:
 
     @property
     def router(self) -> ModelRouter:
-        """Return the router."""
+        """Return the router, built at first use. Raises ConfigError when a setting is wrong."""
         router = self._router
         if router is None:
             with self._lock:
@@ -34,11 +35,11 @@ class Account:
         return router
 
     def close(self) -> None:
-        """Close the router if it is not somebody else's."""
+        """Close the router, unless it belongs to the caller."""
         if self._router is not None and self._is_own:
             self._router.close()
 
     async def aclose(self) -> None:
-        """Do what `close` does, and close connections of this event loop."""
+        """Do what `close` does, and close the provider's connections of this event loop."""
         if self._router is not None and self._is_own:
             await self._router.aclose()

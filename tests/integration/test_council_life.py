@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import random
+import re
 import threading
 import warnings
 from fractions import Fraction
@@ -458,12 +459,12 @@ def test_a_member_without_a_key_fails_by_name_and_the_others_vote(monkeypatch, c
         ({"mode": "fast"}, "mode must be one of"),
         ({"mode": {"arm": "fast"}}, "mode must be one of"),
         ({"audit_share": 1.5}, "audit_share"),
-        ({"flip_rate": 0.0}, "miss rate"),
+        ({"flip_rate": 0.0}, "flip_rate"),
         ({"flip_rate": "5%"}, "flip_rate"),
         ({"thresholds": [85]}, "thresholds"),
         ({"thresholds": {5: 85}}, "thresholds"),
         ({"cache_s": -1}, "cache_s"),
-        ({"thresholds": {"x": 101}}, "from 0 to 100"),
+        ({"thresholds": {"x": 101}}, "the threshold of 'x' must be .* at most 100, got 101"),
         ({"wide_margin": float("nan")}, "wide_margin"),
         ({"compare_with": SlowOld(), "share": 2}, "share"),
         ({"router": ModelRouter(sink=False), "sink": False}, "not both"),
@@ -474,12 +475,32 @@ def test_a_wrong_setting_fails_at_construction(arguments, told):
         SmartEnsembleEvaluator(**{"members": MEMBERS, **arguments})
 
 
+@pytest.mark.parametrize("setting", ["audit_share", "flip_rate", "wide_margin", "cache_s", "share", "seed"])
+@pytest.mark.parametrize("value", [True, float("nan"), float("inf"), "0.5", -0.1])
+def test_a_setting_that_is_no_number_in_its_range_is_named_with_its_value(setting, value):
+    with pytest.raises(ConfigError, match=rf"{setting} must .*got {re.escape(repr(value))}"):
+        SmartEnsembleEvaluator(MEMBERS, **{setting: value})
+
+
+def test_a_number_as_text_is_answered_with_the_cure():
+    with pytest.raises(ConfigError, match=r"cache_s .*got '300'; pass a number, not text"):
+        SmartEnsembleEvaluator(MEMBERS, cache_s="300")
+
+
+@pytest.mark.parametrize("value", [True, float("nan"), "85", 10**400])
+def test_a_threshold_that_is_no_number_names_its_niche(value):
+    with pytest.raises(ConfigError, match="the threshold of 'fitness' must be a finite number"):
+        SmartEnsembleEvaluator(MEMBERS, thresholds={"fitness": value})
+
+
 @pytest.mark.parametrize(
     ("fields", "told"),
     [
         ({"key": ""}, "key"),
         ({"weight": 0.0}, "weight"),
         ({"weight": True}, "weight"),
+        ({"weight": float("nan")}, "weight"),
+        ({"weight": "0.5"}, "weight of k .*got '0.5'; pass a number, not text"),
         ({"model": "a", "tier": "mini"}, "exactly one"),
         ({"model": None}, "exactly one"),
         ({"model": None, "tier": "huge"}, "tier"),
@@ -490,13 +511,13 @@ def test_a_wrong_setting_fails_at_construction(arguments, told):
         ({"model": None, "scorer": 5}, "scorer"),
     ],
 )
-def test_a_wrong_member_is_told_by_name(fields, told):
+def test_a_wrong_field_of_a_member_is_named(fields, told):
     with pytest.raises(ConfigError, match=told):
         CouncilMember(**{"key": "k", "weight": 0.5, "rubric": "r", "model": "a", **fields})
 
 
 @pytest.mark.parametrize("value", ["high", "nan", "-1", "101"])
-def test_a_threshold_in_the_environment_that_is_none_is_told(monkeypatch, value):
+def test_an_invalid_threshold_in_the_environment_is_refused(monkeypatch, value):
     monkeypatch.setenv("COUNCIL_APPROVAL_THRESHOLD", value)
     with pytest.raises(ConfigError, match=f"COUNCIL_APPROVAL_THRESHOLD.*{value}"):
         council_of().get_approval_threshold("fitness")

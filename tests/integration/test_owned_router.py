@@ -1,4 +1,4 @@
-"""On whose account a stand-in works: the council's and the executor's are alike."""
+"""The router behind the council and the executor: the one given, or one of their own."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from smartroute import ConfigError, ModelRouter
-from smartroute.integration.owned_router import Account
+from smartroute.integration.owned_router import OwnedRouter
 from smartroute.testing import ScriptedProvider
 
 
@@ -25,29 +25,29 @@ class Closing(ScriptedProvider):
 
 
 def test_a_router_of_its_own_is_built_once_at_first_use():
-    account = Account(None, {"provider": ScriptedProvider([]), "sink": False, "accept_at": 0.93})
-    account.close()  # nothing is there yet, and nothing is built for it
+    owned = OwnedRouter(None, {"provider": ScriptedProvider([]), "sink": False, "accept_at": 0.93})
+    owned.close()  # nothing is there yet, and nothing is built for it
     with ThreadPoolExecutor(8) as pool:
-        routers = {id(router) for router in pool.map(lambda _: account.router, range(32))}
-    assert routers == {id(account.router)}
-    assert account.router.config.accept_at == 0.93
+        routers = {id(router) for router in pool.map(lambda _: owned.router, range(32))}
+    assert routers == {id(owned.router)}
+    assert owned.router.config.accept_at == 0.93
 
 
-def test_settings_that_make_no_sense_are_told_at_first_use():
-    account = Account(None, {"accept_att": 0.9})
+def test_wrong_settings_raise_at_first_use():
+    owned = OwnedRouter(None, {"accept_att": 0.9})
     with pytest.raises(ConfigError, match="accept_at"):
-        _ = account.router
+        _ = owned.router
 
 
 def test_its_own_router_is_closed_and_a_given_one_is_not():
     provider = Closing()
-    own = Account(None, {"provider": provider, "sink": False})
+    own = OwnedRouter(None, {"provider": provider, "sink": False})
     assert own.router.run("hi").text == "ok"
     own.close()
     assert provider.closed == ["close"]
     asyncio.run(own.aclose())
     assert provider.closed == ["close", "aclose", "close"]
-    given = Account(ModelRouter(provider=provider, sink=False), {})
+    given = OwnedRouter(ModelRouter(provider=provider, sink=False), {})
     given.close()
     asyncio.run(given.aclose())
     assert provider.closed == ["close", "aclose", "close"]
@@ -55,4 +55,4 @@ def test_its_own_router_is_closed_and_a_given_one_is_not():
 
 def test_a_router_and_settings_exclude_each_other():
     with pytest.raises(ConfigError, match=r"router=\.\.\. or its settings \(accept_at, sink\)"):
-        Account(ModelRouter(provider=ScriptedProvider([]), sink=False), {"sink": False, "accept_at": 0.5})
+        OwnedRouter(ModelRouter(provider=ScriptedProvider([]), sink=False), {"sink": False, "accept_at": 0.5})

@@ -1,4 +1,4 @@
-"""Keep answers for a while, and let equal requests under way share one evaluation."""
+"""Cache answers for a limited time, and let equal requests under way share one evaluation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 
 class Claim(Generic[T]):
-    """What a request found: a kept `answer`, an evaluation `under_way`, or that it has to `lead`."""
+    """What there is for a request: a kept `answer`, an evaluation `under_way`, or nothing: then it leads."""
 
     __slots__ = ("answer", "lead", "under_way")
 
@@ -28,19 +28,19 @@ class Claim(Generic[T]):
         self.under_way = under_way
 
     async def shared(self) -> T | None:
-        """Return what the evaluation under way came to; None when it was abandoned: start again."""
+        """Return the answer of the evaluation under way; None when it was abandoned: claim again."""
         import asyncio
 
         assert self.under_way is not None
-        # The shield: whoever stops waiting must not stop the others.
+        # The shield: a request that stops waiting must not stop the others.
         return await asyncio.shield(asyncio.wrap_future(self.under_way))
 
 
 class SharedAnswers(Generic[T]):
     """The answers of the last `keep_s` seconds, at most `most` of them. For any threads and event loops.
 
-    Whoever leads must end with `done` or `failed`. `keep_s` 0 keeps none; requests under way are shared
-    still.
+    A request that leads must end with `done` or `failed`. `keep_s` 0 keeps no answers; requests under way
+    still share one evaluation.
     """
 
     def __init__(self, keep_s: float, most: int = 1_024) -> None:
@@ -52,7 +52,7 @@ class SharedAnswers(Generic[T]):
         self._pid = os.getpid()
 
     def claim(self, key: Hashable, now_s: float) -> Claim[T]:
-        """Return what is there for a request; with nothing there, the caller leads."""
+        """Return what there is for a request. When there is nothing, the caller leads."""
         from concurrent.futures import Future
 
         with self._lock:
@@ -66,11 +66,11 @@ class SharedAnswers(Generic[T]):
             if future is not None:
                 return Claim(under_way=future)
             future = self._under_way[key] = Future()
-            future.set_running_or_notify_cancel()  # from now on nobody who waits can cancel it
+            future.set_running_or_notify_cancel()  # from now on a waiting request cannot cancel it
             return Claim(lead=True)
 
     def done(self, key: Hashable, answer: T, now_s: float) -> None:
-        """Keep an answer, and hand it to those who wait."""
+        """Keep an answer, and hand it to the requests that wait for it."""
         with self._lock:
             self._kept[key] = (now_s, answer)
             self._kept.move_to_end(key)
@@ -83,7 +83,7 @@ class SharedAnswers(Generic[T]):
             future.set_result(answer)
 
     def failed(self, key: Hashable, error: BaseException) -> None:
-        """Let those who wait fail with an error; after a cancellation, start again."""
+        """Fail the waiting requests with an error; after a cancellation, have them claim again."""
         with self._lock:
             future = self._under_way.pop(key, None)
         if future is None:

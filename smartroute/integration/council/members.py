@@ -1,4 +1,4 @@
-"""Hold who sits on a council: key, weight, what each looks at, and who answers for it. Data, no behaviour."""
+"""Council members: key, weight, rubric, and the model or scorer that answers. Thresholds by niche."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from smartroute.errors import ConfigError
+from smartroute.errors import ConfigError, shown
 from smartroute.integration.council.scorers import ClickThroughScorer, Scorer
+from smartroute.number_checks import checked_number
 from smartroute.records import Tier
 
 NEUTRAL = 70.0
-"""What a member that failed counts as."""
+"""The score that a failed member counts as."""
 
 DEFAULT_THRESHOLD = 85.0
 THRESHOLDS: Mapping[str, float] = {
@@ -23,22 +23,18 @@ THRESHOLDS: Mapping[str, float] = {
     "finance": 90.0,
     "entertainment": 80.0,
 }
-"""From which score a script of a niche is approved; any other niche has DEFAULT_THRESHOLD."""
+"""The score from which a script of a niche is approved; any other niche has DEFAULT_THRESHOLD."""
 
 _THRESHOLD_VARIABLE = "COUNCIL_APPROVAL_THRESHOLD"
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
-
-
 @dataclass(frozen=True, slots=True)
 class CouncilMember:
-    """One voice of a council, from 0 to 100.
+    """One member of a council, which scores a script from 0 to 100.
 
-    A member is answered for by a `model` of the catalog ("gpt-4o", "gpt-6-astra@high"), by the cheapest
-    model of a `tier`, or by a `scorer`: exactly one of them. `rubric` says what earns how many points.
-    `weight` is its share of the verdict. Raises ConfigError naming the field and the cure.
+    Its score comes from a `model` of the catalog ("gpt-4o", "gpt-6-astra@high"), from the cheapest model of
+    a `tier`, or from a `scorer`: exactly one of them. `rubric` lists what earns how many points. `weight` is
+    its share of the verdict, above 0 and at most 1. Raises ConfigError naming the field and the cure.
     """
 
     key: str
@@ -51,9 +47,8 @@ class CouncilMember:
 
     def __post_init__(self) -> None:
         if not isinstance(self.key, str) or not self.key.strip():
-            raise ConfigError(f"a member's key must be text, got {self.key!r:.80}")
-        if not _is_number(self.weight) or not 0 < self.weight <= 1:
-            raise ConfigError(f"the weight of {self.key} must lie in (0, 1], got {self.weight!r:.80}")
+            raise ConfigError(f"a member's key must be text, got {shown(self.key)}")
+        checked_number(self.weight, f"the weight of {self.key}", above=0, most=1)
         given = [name for name in ("model", "tier", "scorer") if getattr(self, name) is not None]
         if len(given) != 1:
             raise ConfigError(
@@ -65,12 +60,12 @@ class CouncilMember:
             except ValueError:
                 raise ConfigError(
                     f"the tier of {self.key} must be one of {[tier.value for tier in Tier]}, "
-                    f"got {self.tier!r:.80}"
+                    f"got {shown(self.tier)}"
                 ) from None
         if self.model is not None and not (isinstance(self.model, str) and self.model.strip()):
-            raise ConfigError(f"the model of {self.key} must be the name of one, got {self.model!r:.80}")
+            raise ConfigError(f"the model of {self.key} must be a model's name, got {shown(self.model)}")
         if not isinstance(self.role, str):
-            raise ConfigError(f"the role of {self.key} must be text, got {self.role!r:.80}")
+            raise ConfigError(f"the role of {self.key} must be text, got {shown(self.role)}")
         if self.scorer is None and not (isinstance(self.rubric, str) and self.rubric.strip()):
             raise ConfigError(f"{self.key} needs a rubric: what earns how many of the 100 points")
         if self.scorer is not None and not callable(getattr(self.scorer, "score", None)):
@@ -115,49 +110,44 @@ DEFAULT_COUNCIL: tuple[CouncilMember, ...] = (
 
 def checked_members(members: Sequence[CouncilMember]) -> tuple[CouncilMember, ...]:
     """Return the members. Raises ConfigError unless their keys differ and their weights sum to 1."""
-    found = tuple(members) if isinstance(members, Iterable) else ()
-    if not found or not all(isinstance(member, CouncilMember) for member in found):
-        raise ConfigError("a council needs members: a list of CouncilMember")
-    keys = [member.key for member in found]
+    council = tuple(members) if isinstance(members, Iterable) else ()
+    if not council or not all(isinstance(member, CouncilMember) for member in council):
+        raise ConfigError(f"a council needs members: a list of CouncilMember, got {shown(members)}")
+    keys = [member.key for member in council]
     twice = sorted({key for key in keys if keys.count(key) > 1})
     if twice:
-        raise ConfigError(f"members need keys of their own, but {', '.join(twice)} is there twice")
-    total = math.fsum(member.weight for member in found)
+        raise ConfigError(f"members need different keys, but {', '.join(twice)} is there twice")
+    total = math.fsum(member.weight for member in council)
     if abs(total - 1.0) > 1e-9:
         raise ConfigError(f"the weights of a council must sum to 1, and these sum to {total:.12g}")
-    return found
+    return council
 
 
 def checked_thresholds(thresholds: Mapping[str, float] | None) -> Mapping[str, float]:
-    """Return the thresholds by niche: the given ones before the usual. Raises ConfigError out of [0, 100]."""
+    """Return the thresholds by niche: the given ones win. Raises ConfigError for one out of [0, 100]."""
     given = {} if thresholds is None else thresholds
     if not isinstance(given, Mapping) or not all(isinstance(niche, str) for niche in given):
-        raise ConfigError(f"thresholds must be a dict from niches to scores, got {thresholds!r:.80}")
+        raise ConfigError(f"thresholds must be a dict from niches to scores, got {shown(thresholds)}")
     for niche, threshold in given.items():
-        check_threshold(threshold, f"the threshold of {niche!r}")
+        checked_number(threshold, f"the threshold of {niche!r}", least=0, most=100)
     return {**THRESHOLDS, **{niche.strip().lower(): float(t) for niche, t in given.items()}}
 
 
 def threshold_for(niche: object, thresholds: Mapping[str, float]) -> float:
     """Return the threshold of a niche; COUNCIL_APPROVAL_THRESHOLD in the environment wins over all.
 
-    What is no text is no niche that is known, and has the threshold of any other.
-    Raises ConfigError when that variable is no number from 0 to 100.
+    A niche that is not text has the default threshold.
+    Raises ConfigError when that variable is not a number from 0 to 100.
     """
     text = os.environ.get(_THRESHOLD_VARIABLE, "").strip()
     if text:
         try:
             value = float(text)
         except ValueError:
-            raise ConfigError(f"{_THRESHOLD_VARIABLE} must be a number from 0 to 100, got {text!r}") from None
-        check_threshold(value, _THRESHOLD_VARIABLE)
-        return value
+            raise ConfigError(
+                f"{_THRESHOLD_VARIABLE} must be a number from 0 to 100, got {shown(text)}"
+            ) from None
+        return checked_number(value, _THRESHOLD_VARIABLE, least=0, most=100)
     if not isinstance(niche, str):
         return DEFAULT_THRESHOLD
     return thresholds.get(niche.strip().lower(), DEFAULT_THRESHOLD)
-
-
-def check_threshold(value: Any, name: str) -> None:
-    """Raise ConfigError unless a threshold is a number from 0 to 100."""
-    if not _is_number(value) or not 0.0 <= value <= 100.0:
-        raise ConfigError(f"{name} must be a number from 0 to 100, got {value!r:.80}")

@@ -1,31 +1,36 @@
-"""Say what a council did: in the labels of its event, and in the `_routing_metadata` of its answer."""
+"""Record what a council did: the decision and labels of its event, and `_routing_metadata` of its answer."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from smartroute.integration.council.modes import Convening, Council, Script
 from smartroute.integration.council.screen_audits import Audit
 from smartroute.integration.council.shadow import Compared, Comparison, Tally
-from smartroute.records import Decision, Outcome
+from smartroute.records import Attempt, Decision, Outcome, Reply, Rung
 
 if TYPE_CHECKING:
     from smartroute.events.event import Event
     from smartroute.protocols import EventSource
+
+OLD_COUNCIL = "replaced council"
+"""The model under which the old council's work is logged."""
 
 
 def model_used(convening: Convening, council: Council) -> str:
     """Return the screen's model, or those of the members whose votes counted, joined by "+"."""
     if convening.decided_by == "screen" and council.screen is not None:
         return council.screen.name
-    unheard = {*convening.ballot.imputed, *convening.ballot.failed}
-    heard = [
+    without_vote = {*convening.ballot.imputed, *convening.ballot.failed}
+    models = [
         seat.card.name
         for seat in council.seats
-        if seat.card is not None and seat.member.scorer is None and seat.member.key not in unheard
+        if seat.card is not None and seat.member.scorer is None and seat.member.key not in without_vote
     ]
-    return "+".join(dict.fromkeys(heard)) or "none"
+    return "+".join(dict.fromkeys(models)) or "none"
 
 
 def routing_metadata(
@@ -55,8 +60,8 @@ def routing_metadata(
     }
 
 
-def of_cached(metadata: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
-    """Return the metadata of an answer that was there already: it cost nothing now."""
+def cached_metadata(metadata: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """Return the metadata of an answer that was kept: it cost nothing now."""
     return {
         **metadata,
         "cost": 0.0,
@@ -67,13 +72,38 @@ def of_cached(metadata: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def council_decision(decision: Decision, council: Council, mode: str) -> Decision:
+    """Return the decision with the council's models in place of the ladder: the screen, then the members."""
+    ladder = [
+        Rung(seat.card.name, seat.effort, seat.card.tier, seat.expected_usd)
+        for seat in council.seats
+        if seat.card is not None
+    ]
+    if mode == "smart" and council.screen is not None:
+        ladder.insert(0, Rung(council.screen.name, None, council.screen.tier))
+    reasons = (f"a council of {len(council.seats)}, mode {mode}", *decision.reasons)
+    return replace(decision, ladder=tuple(ladder), reasons=reasons)
+
+
+def answer_reply(answer: Mapping[str, Any]) -> Reply:
+    """Return an evaluation as a Reply: its dict as JSON, without `_routing_metadata`."""
+    return Reply(
+        json.dumps({name: answer[name] for name in answer if not name.startswith("_")}), finish_reason="stop"
+    )
+
+
+def shadow_attempt(compared: Compared, at: float) -> Attempt:
+    """Return the old council's work, finished at `at` (Unix time), as an attempt."""
+    return Attempt(OLD_COUNCIL, "shadow", compared.cost_usd, compared.latency_s, at - compared.latency_s)
+
+
 def script_labels(script: Script) -> dict[str, str]:
     """Return the labels that every event about a script carries."""
     return {"council_niche": script.niche, "council_threshold": repr(script.threshold)}
 
 
-def labels_of(convening: Convening, answer: Mapping[str, Any], mode: str) -> dict[str, str]:
-    """Return the labels of an evaluation's event; an audit's are what `audits_in` reads again."""
+def evaluation_labels(convening: Convening, answer: Mapping[str, Any], mode: str) -> dict[str, str]:
+    """Return the labels of an evaluation's event; `audits_in` reads those of an audit again."""
     ballot, margin = convening.ballot, convening.margin
     labels = {
         "council_mode": mode,
@@ -94,7 +124,7 @@ def labels_of(convening: Convening, answer: Mapping[str, Any], mode: str) -> dic
 
 
 def comparison_labels(compared: Compared, script: Script) -> dict[str, str]:
-    """Return the labels of the event about a script that the old council judged as well."""
+    """Return the labels of the event about a script that both councils judged."""
     labels = script_labels(script) | {"council_agreed": str(compared.agreed).lower()}
     labels["council_new_cost_usd"] = repr(compared.new_cost_usd)
     if compared.score_difference is not None:
@@ -103,7 +133,7 @@ def comparison_labels(compared: Compared, script: Script) -> dict[str, str]:
 
 
 def comparison_in(source: EventSource) -> Comparison:
-    """Return how the councils compared, from the events of a log: over all processes, and after a restart.
+    """Return how the councils compare, from the events of a log: over all processes, and after a restart.
 
     Comparisons that failed or were cut off leave no event, and are 0 here.
     """

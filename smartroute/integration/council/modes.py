@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from smartroute.catalog import ModelCard
+from smartroute.errors import ConfigError, shown
 from smartroute.integration.council.members import NEUTRAL, CouncilMember
 from smartroute.integration.council.prompts import (
     member_format,
@@ -227,11 +228,25 @@ def behind_a_screen(council: Council, run: Run, script: Script) -> Convened:
     return Convening(votes.ballot(), "exact", score, margin)
 
 
-WAYS: Mapping[str, Callable[[Council, Run, Script], Convened]] = {
+MODES: Mapping[str, Callable[[Council, Run, Script], Convened]] = {
     "full": in_full,
     "exact": exactly,
     "smart": behind_a_screen,
 }
+
+
+def checked_modes(mode: object) -> Mapping[str | None, str]:
+    """Return the mode of each arm of an experiment; that of None is for every other arm.
+
+    `mode` is the name of a mode, or a dict from arms to such names. Raises ConfigError for anything else.
+    """
+    modes: dict[str | None, str] = {None: "smart"}
+    given = mode if isinstance(mode, Mapping) else {None: mode}
+    for arm, name in given.items():
+        if not isinstance(name, str) or name not in MODES:
+            raise ConfigError(f"mode must be one of {', '.join(MODES)}, got {shown(name)}")
+        modes[arm] = name
+    return modes
 
 
 def _until_settled(

@@ -1,4 +1,4 @@
-"""Ask services that are no language models for a score: the click-through rate, or one of your own."""
+"""Scorers: council members that are not language models, such as a click-through-rate service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from smartroute.errors import (
     ProviderError,
     ProviderTimeoutError,
     ProviderUnavailableError,
+    shown,
 )
+from smartroute.number_checks import checked_number, is_number
 from smartroute.records import Call, Reply, Usage
 from smartroute.routing.escalation import SCORER
 
@@ -26,27 +28,28 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Gives a script a score from 0 to 100, or raises. `score` may be a coroutine function.
+    """Gives a script a score from 0 to 100, or raises.
 
-    Any other runs in a thread of its own. `ready` False (or a method that returns False) means that there is
-    nothing to ask: the member counts as neutral, and no call is made. An attribute `timeout_s` says how
-    long to wait for a score, 30 seconds without one.
+    `score` may be a coroutine function; any other runs in a thread of its own. An attribute `ready` that is
+    False (or a method that returns False) means that no service is configured: the member counts as neutral,
+    and no call is made. An attribute `timeout_s` is the longest wait for a score, in seconds; 30 without one.
     """
 
     def score(self, script: str, niche: str) -> Any: ...
 
 
 class ClickThroughScorer:
-    """Score by predicted click-through rate, asked of an HTTP service.
+    """Score a script by the click-through rate that an HTTP service predicts.
 
-    POST `{url}/predict/ctr` with `{"content", "niche", "return_score": true}`; of the answer's
-    `predicted_ctr` (0 to 1) comes the score: 50 points at a rate of 1%, and 15 more per further point, kept
-    within 0 and 100. `url` None reads ML_SERVICE_URL from the environment at each evaluation.
+    POSTs `{"content", "niche", "return_score": true}` to `{url}/predict/ctr`. The score follows from the
+    answer's `predicted_ctr` (0 to 1): 50 points at a rate of 1%, 15 more per further percentage point,
+    clamped to 0 and 100. `url` None reads ML_SERVICE_URL from the environment at each evaluation.
+    `timeout_s` bounds the whole request, in seconds. Raises ConfigError unless it is a number above 0.
     """
 
     def __init__(self, url: str | None = None, *, timeout_s: float = 5.0) -> None:
         self._url = url
-        self.timeout_s = timeout_s
+        self.timeout_s = checked_number(timeout_s, "timeout_s", above=0)
 
     @property
     def url(self) -> str | None:
@@ -65,7 +68,7 @@ class ClickThroughScorer:
 
         body = {"content": script, "niche": niche, "return_score": True}
         try:
-            # httpx bounds each wait for data; a service that trickles is cut off by asyncio.
+            # httpx bounds each wait for data; asyncio cuts off a service that sends a byte now and then.
             async with (
                 asyncio.timeout(self.timeout_s),
                 httpx.AsyncClient(verify=_certificates(), timeout=self.timeout_s) as client,
@@ -92,10 +95,10 @@ def _score_of(response: Any) -> float:
         answer = response.json()
     except (ValueError, RecursionError):
         raise MalformedReplyError("the click-through service's answer is not JSON") from None
-    rate = answer.get("predicted_ctr") if isinstance(answer, Mapping) else None
-    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0.0 <= rate <= 1.0:
-        raise MalformedReplyError(f"predicted_ctr must be a rate from 0 to 1, got {rate!r:.40}")
-    return min(100.0, max(0.0, 50.0 + (rate - 0.01) * 1500.0))
+    rate: Any = answer.get("predicted_ctr") if isinstance(answer, Mapping) else None
+    if not is_number(rate) or not 0.0 <= rate <= 1.0:
+        raise MalformedReplyError(f"predicted_ctr must be a rate from 0 to 1, got {shown(rate)}")
+    return min(100.0, max(0.0, 50.0 + (float(rate) - 0.01) * 1500.0))
 
 
 @functools.cache
@@ -106,9 +109,9 @@ def _certificates() -> Any:
 
 
 class ScoringProvider:
-    """Makes the calls of a council: those to a scoring service itself, all others through `provider`.
+    """Makes a council's calls: those to scorers itself, those to models through `provider`.
 
-    A score comes back as the text of a Reply with no tokens.
+    A score is returned as the text of a Reply with no tokens.
     """
 
     def __init__(self, provider: Provider, scorers: Mapping[str, Scorer]) -> None:
@@ -118,7 +121,7 @@ class ScoringProvider:
     def send(self, call: Call) -> Reply:
         """Make a call to a model. Raises ProviderError."""
         if call.provider == SCORER:
-            raise ProviderError("a scorer is asked from a coroutine only", model=call.model)
+            raise ProviderError("a scorer can only be called from a coroutine; use asend", model=call.model)
         return self._provider.send(call)
 
     async def asend(self, call: Call) -> Reply:
@@ -128,42 +131,42 @@ class ScoringProvider:
         import asyncio
 
         scorer = self._scorers[call.model]
-        limit_s = _patience_s(scorer, call)
+        limit_s = _timeout_s(scorer, call)
         try:
             async with asyncio.timeout(limit_s) as limit:
-                value = await _asked(scorer, call.options["script"], call.options["niche"])
+                value = await _score(scorer, call.options["script"], call.options["niche"])
         except Exception as error:
-            # Final and free, whatever it was: a score is not worth a wait, and nothing was generated.
-            told = f"no score within {limit_s:g} s" if limit.expired() else _told(error)
-            raise ProviderError(told, model=call.model, generated=False) from error
-        score = _number(value)
+            # Final and free whatever it was: a scorer is not retried, and nothing was generated.
+            message = f"no score within {limit_s:g} s" if limit.expired() else _described(error)
+            raise ProviderError(message, model=call.model, generated=False) from error
+        score = _as_float(value)
         if not 0.0 <= score <= 100.0:
             raise MalformedReplyError(
-                f"the score of {call.model} must be a number from 0 to 100, got {value!r:.40}",
+                f"the score of {call.model} must be a number from 0 to 100, got {shown(value)}",
                 model=call.model,
                 generated=False,
             )
         return Reply(repr(score), usage=Usage(0, 0), finish_reason="stop")
 
 
-_PATIENCE_S = 30.0
-_SHARE_OF_THE_CALLS = 0.9
+_DEFAULT_TIMEOUT_S = 30.0
+_SHARE_OF_CALL_TIMEOUT = 0.9
 
 
-def _patience_s(scorer: Scorer, call: Call) -> float:
-    """Return how long to wait: less than the driver would, who takes a late answer for worth a retry."""
-    own_s = getattr(scorer, "timeout_s", None)
-    if isinstance(own_s, bool) or not isinstance(own_s, int | float) or not 0.0 < own_s < math.inf:
-        own_s = _PATIENCE_S
-    return own_s if call.timeout_s is None else min(own_s, _SHARE_OF_THE_CALLS * call.timeout_s)
+def _timeout_s(scorer: Scorer, call: Call) -> float:
+    """Return how long to wait for a score: less than the driver does, because the driver would retry."""
+    own_s: Any = getattr(scorer, "timeout_s", None)
+    if not is_number(own_s) or own_s <= 0.0:
+        own_s = _DEFAULT_TIMEOUT_S
+    return float(own_s if call.timeout_s is None else min(own_s, _SHARE_OF_CALL_TIMEOUT * call.timeout_s))
 
 
-def _told(error: Exception) -> str:
+def _described(error: Exception) -> str:
     return str(error) if isinstance(error, ProviderError) else f"it raised {type(error).__name__}"
 
 
-def _number(value: object) -> float:
-    """Return any real number, of numpy's too, as a float; NaN for what is none."""
+def _as_float(value: object) -> float:
+    """Return any real number, numpy's included, as a float; NaN for anything else."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return math.nan
     try:
@@ -172,7 +175,7 @@ def _number(value: object) -> float:
         return math.nan
 
 
-async def _asked(scorer: Scorer, script: str, niche: str) -> Any:
+async def _score(scorer: Scorer, script: str, niche: str) -> Any:
     if inspect.iscoroutinefunction(scorer.score):
         return await scorer.score(script, niche)
     import asyncio
@@ -182,6 +185,6 @@ async def _asked(scorer: Scorer, script: str, niche: str) -> Any:
 
 
 def is_ready(scorer: Scorer) -> bool:
-    """Return whether a scorer has anything to ask."""
+    """Return whether a scorer has a service to call."""
     ready = getattr(scorer, "ready", True)
     return bool(ready() if callable(ready) else ready)

@@ -1,9 +1,9 @@
-"""Learn from audits how far a screen may be trusted, and report whether the promise holds.
+"""Audit the screen against the full council: learn its margin, and report whether its promise holds.
 
 An audit is an evaluation, drawn before its screen runs, that both the screen and the full council judge.
-What is promised: the share of all evaluations whose verdict differs from the full council's, averaged over
+The promise: the share of all evaluations whose verdict differs from the full council's, averaged over
 calibration draws, is at most the flip rate. The share among the screened verdicts alone is larger, and is
-reported apart.
+reported separately.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from dataclasses import dataclass
 
 from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.errors import ConfigError
-from smartroute.stats.conformal import conformal_quantile, errors_needed
+from smartroute.number_checks import checked_number, checked_whole
+from smartroute.stats.conformal import conformal_quantile
 from smartroute.stats.intervals import Interval, clopper_pearson
 
 WIDE_MARGIN = 30.0
-"""The margin while there are too few audits to learn one from."""
+"""The margin in points while there are too few audits to learn one from."""
 
 _KEPT = 2_000
 
 
 @dataclass(frozen=True, slots=True)
 class Margin:
-    """How far from the threshold a screen must be to be believed: learned, or the wide default."""
+    """How many points from the threshold a screen must be to be believed: learned, or the wide default."""
 
     points: float
     audits: int
@@ -35,7 +36,7 @@ class Margin:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """One evaluation that was judged twice. `margin` is the one in force when it was drawn."""
+    """One evaluation, judged by the screen and in full. `margin` (points) was in force when it was drawn."""
 
     niche: str
     screen: float
@@ -45,7 +46,7 @@ class Audit:
 
     @property
     def error(self) -> float:
-        """Return how far the screen was from the full council."""
+        """Return how far the screen was from the full council, in points."""
         return abs(self.screen - self.full)
 
     @property
@@ -55,13 +56,13 @@ class Audit:
 
     @property
     def flipped(self) -> bool:
-        """Return whether the screen was believed, and gave another verdict than the full council."""
+        """Return whether the screen was believed and gave another verdict than the full council."""
         return self.believed and (self.screen >= self.threshold) != (self.full >= self.threshold)
 
 
 @dataclass(frozen=True, slots=True)
 class Flips:
-    """Verdicts that differ from the full council's, among `n`; `high` is a one-sided bound at `level`."""
+    """Verdicts that differ from the full council's, among `n`; `high` is a one-sided bound of the share."""
 
     population: str
     flips: int
@@ -73,12 +74,12 @@ class Flips:
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """What the audits say of the screen.
+    """What the audits show about the screen.
 
     `overall` counts flips among all audits: an unbiased view of all evaluations that were not audited.
     `screened` counts them among those whose screen was believed, `by_niche` the same per niche. `kept` is
     False when the audits show, at `level`, that more than `flip_rate` of all evaluations flip; None without
-    audits. `interval` is the two-sided interval of the overall share.
+    audits. `interval` is the two-sided Clopper-Pearson interval of the overall share.
     """
 
     margin: Margin
@@ -96,28 +97,29 @@ class AuditReport:
             f"margin {self.margin.points:.2f} points ({learned})",
             f"promised: at most {self.flip_rate:.1%} of all evaluations differ from the full council, "
             "averaged over calibration draws",
-            *(_told(flips) for flips in (self.overall, self.screened, *self.by_niche)),
+            *(_described(flips) for flips in (self.overall, self.screened, *self.by_niche)),
         ]
         if self.kept is False:
             lines.append(
-                "the promise is broken: scripts or models have changed; forget the audits, or convene in full"
+                "the promise is broken: scripts or models have changed; call audits.forget(), or use "
+                'mode="full"'
             )
         return "\n".join(lines)
 
 
 class Audits:
-    """The latest audits, and the margin that they teach. Thread-safe.
+    """The latest audits, and the margin learned from them. Thread-safe.
 
-    `keep` bounds how many count: old ones speak of scripts and models that may have changed.
+    The last `keep` audits count: older ones are about scripts and models that may have changed. Raises
+    ConfigError unless `flip_rate` is above 0 and below 1 and `wide_margin` is at least 0 points.
     """
 
     def __init__(self, flip_rate: float, *, keep: int = _KEPT, wide_margin: float = WIDE_MARGIN) -> None:
-        if isinstance(flip_rate, bool) or not isinstance(flip_rate, int | float):
-            raise ConfigError(f"flip_rate must be a share between 0 and 1, got {flip_rate!r:.80}")
-        errors_needed(flip_rate)
-        self.flip_rate = flip_rate
-        self.wide_margin = wide_margin
-        self._audits: deque[Audit] = deque(maxlen=keep)
+        self.flip_rate = checked_number(flip_rate, "flip_rate", above=0, most=1)
+        if self.flip_rate == 1.0:
+            raise ConfigError("flip_rate must be below 1, got 1: the screen would decide everything")
+        self.wide_margin = checked_number(wide_margin, "wide_margin", least=0)
+        self._audits: deque[Audit] = deque(maxlen=checked_whole(keep, "keep", least=1))
         self._lock = fork_safe_lock()
         self._margin: Margin | None = None
 
@@ -132,13 +134,13 @@ class Audits:
             return self._margin
 
     def add(self, audit: Audit) -> None:
-        """Learn from one audit. Those in which a member failed must not be added."""
+        """Learn from one audit. An audit in which a member failed must not be added."""
         with self._lock:
             self._audits.append(audit)
             self._margin = None
 
     def forget(self) -> None:
-        """Start again, for another council or another kind of script."""
+        """Forget all audits and start again, for another council or another kind of script."""
         with self._lock:
             self._audits.clear()
             self._margin = None
@@ -147,7 +149,7 @@ class Audits:
         return len(self._audits)
 
     def report(self, level: float = 0.95) -> AuditReport:
-        """Return what the audits say of the screen, with bounds at a confidence level."""
+        """Return what the audits show about the screen, with bounds at a confidence level."""
         with self._lock:
             audits = list(self._audits)
         overall = _flips("all evaluations", audits, level)
@@ -169,8 +171,8 @@ class Audits:
 
 
 def _flips(population: str, audits: Iterable[Audit], level: float) -> Flips:
-    found = [audit.flipped for audit in audits]
-    n, flips = len(found), sum(found)
+    flipped = [audit.flipped for audit in audits]
+    n, flips = len(flipped), sum(flipped)
     if not n:
         return Flips(population, 0, 0, None, 1.0, level)
     # The upper end of a two-sided interval at 1 - 2a is a one-sided bound at 1 - a.
@@ -178,7 +180,7 @@ def _flips(population: str, audits: Iterable[Audit], level: float) -> Flips:
     return Flips(population, flips, n, flips / n, high, level)
 
 
-def _told(flips: Flips) -> str:
+def _described(flips: Flips) -> str:
     if flips.share is None:
         return f"{flips.population}: no audit yet"
     return (

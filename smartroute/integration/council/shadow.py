@@ -1,4 +1,4 @@
-"""Call the replaced council for a share of requests, beside the new one, and say how often they agree."""
+"""Shadow comparison: call the replaced council for a share of requests, and report how often they agree."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.concurrency.threads import run_in_thread
+from smartroute.number_checks import is_number
 from smartroute.stats.intervals import Interval, wilson
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _MOMENT_S = 0.02
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """One script that both councils judged. `cost_usd` is the old one's, where it tells; None is unknown."""
+    """One script that both councils judged. `cost_usd` is the old council's, None if it reports none."""
 
     agreed: bool
     score_difference: float | None
@@ -42,7 +43,7 @@ class Comparison:
 
     `agreement` is the share of equal verdicts, with its Wilson interval at 95%. `mean_difference` is new
     minus old score, in points, with the standard error of that mean. `failed` counts the old council's
-    failures, `abandoned` comparisons that a closing loop cut off, or for which there was no room.
+    failures, `abandoned` the comparisons that a closing event loop cut off or that exceeded the limit of 100.
     """
 
     n: int
@@ -100,7 +101,7 @@ class Tally:
             self._difference_squared += compared.score_difference**2
 
     def comparison(self) -> Comparison:
-        """Return what the comparisons say."""
+        """Return the comparison so far."""
         n, scored = self._n, self._with_score
         mean = self._difference / scored if scored else None
         error = None
@@ -124,7 +125,7 @@ class Tally:
 
 @dataclass(slots=True, eq=False)
 class _Pair:
-    """A script for the old council, with the new one's answer. `asked`: the old one may have begun."""
+    """A script for the old council, with the new one's answer. `asked`: the old one may have started."""
 
     new: Mapping[str, Any]
     question: Mapping[str, Any]
@@ -132,14 +133,14 @@ class _Pair:
     asked: bool = False
 
 
-class SideBySide:
-    """Asks the old council in the background. Whatever it does, no request waits for it or fails with it.
+class ShadowCouncil:
+    """Calls the old council in the background. No request waits for it or fails with it.
 
-    `old` has a method `evaluate_script(script_content=..., niche=...)`, or is such a function; one with a
-    parameter `visual_features` is given them as well, where a script has some. A coroutine
-    function runs in the event loop of the request, where its connections are; but in a thread with a loop of
-    its own when the request's ends with the answer, as that of asyncio.run does. Any other function runs in
-    a thread. At most 100 are under way.
+    `old` has a method `evaluate_script(script_content=..., niche=...)`, or is such a function. If it has a
+    parameter `visual_features`, it is passed the script's features as well. A coroutine function runs in the
+    request's event loop, where its connections are. When that loop ends with the answer, as that of
+    asyncio.run does, it runs in a thread with an event loop of its own. Any other function runs in a thread.
+    At most 100 comparisons are under way; further ones count as abandoned.
     """
 
     def __init__(self, old: Any, share: float, rng: random.Random, *, timeout_s: float = 120.0) -> None:
@@ -150,29 +151,29 @@ class SideBySide:
         self._timeout_s = timeout_s
         self._lock = fork_safe_lock()
         self._tasks: set[Any] = set()
-        self._apart: set[Future[None]] = set()
+        self._in_threads: set[Future[None]] = set()
         self._pid = os.getpid()
         self._tally = Tally()
 
     def start(
         self, new: Mapping[str, Any], question: Mapping[str, Any], log: Callable[[Compared], None]
     ) -> None:
-        """Begin a comparison with an answer of the new council, if it is drawn. Returns at once."""
+        """Start a comparison with an answer of the new council, if the draw falls on it. Returns at once."""
         import asyncio
 
         with self._lock:
             if self._rng.random() >= self.share:
                 return
             if self._pid != os.getpid():  # threads and loops stayed behind in the other process
-                self._tasks, self._apart, self._pid = set(), set(), os.getpid()
-            if len(self._tasks) + len(self._apart) >= _MOST_UNDER_WAY:
+                self._tasks, self._in_threads, self._pid = set(), set(), os.getpid()
+            if len(self._tasks) + len(self._in_threads) >= _MOST_UNDER_WAY:
                 self._tally.abandoned += 1
                 return
         if not self._sees:
             question = {name: value for name, value in question.items() if name != "visual_features"}
         pair = _Pair(new, question, log)
         if not _is_coroutine_function(self._call):
-            self._begin_apart(pair)
+            self._start_in_thread(pair)
             return
         task = asyncio.get_running_loop().create_task(self._after_a_moment(pair))
         self._tasks.add(task)
@@ -181,7 +182,7 @@ class SideBySide:
     async def _after_a_moment(self, pair: _Pair) -> None:
         import asyncio
 
-        # A loop that ends with the answer has ended by then, and nothing was asked or paid in vain.
+        # A loop that ends with the answer has ended by then: nothing was called or paid for in vain.
         await asyncio.sleep(_MOMENT_S)
         await self._compare(pair)
 
@@ -190,12 +191,12 @@ class SideBySide:
         if not task.cancelled():
             return
         if not pair.asked:
-            self._begin_apart(pair)
+            self._start_in_thread(pair)
             return
         with self._lock:
             self._tally.abandoned += 1
 
-    def _begin_apart(self, pair: _Pair) -> None:
+    def _start_in_thread(self, pair: _Pair) -> None:
         import asyncio
 
         try:
@@ -204,8 +205,8 @@ class SideBySide:
             with self._lock:
                 self._tally.abandoned += 1
             return
-        self._apart.add(future)
-        future.add_done_callback(self._apart.discard)
+        self._in_threads.add(future)
+        future.add_done_callback(self._in_threads.discard)
 
     async def _compare(self, pair: _Pair) -> None:
         import asyncio
@@ -219,7 +220,7 @@ class SideBySide:
                 old = await old if inspect.isawaitable(old) else old
             compared = _compared(pair.new, old, time.perf_counter() - started)
         except (Exception, asyncio.CancelledError, SystemExit) as error:
-            # A cancellation that nobody asked for is the old council's own, like any error.
+            # A CancelledError without a cancellation of this task is the old council's own, like any error.
             if task is not None and task.cancelling():
                 raise
             with self._lock:
@@ -227,7 +228,7 @@ class SideBySide:
                 first = self._tally.failed == 1
             if first:
                 _log.warning(
-                    "the council compared with failed (%s); further ones are counted", type(error).__name__
+                    "the old council failed (%s); further failures are counted", type(error).__name__
                 )
             return
         with self._lock:
@@ -238,31 +239,31 @@ class SideBySide:
             _log.warning("a comparison could not be logged (%s)", type(error).__name__)
 
     async def wait(self) -> None:
-        """Wait for the comparisons of this event loop that are under way, and for those in threads."""
+        """Wait for the comparisons under way in this event loop and in threads."""
         import asyncio
 
         loop = asyncio.get_running_loop()
         mine = [task for task in tuple(self._tasks) if task.get_loop() is loop]
         if mine:
             await asyncio.wait(mine)
-        if self._apart:
+        if self._in_threads:
             await asyncio.wrap_future(run_in_thread(self.join))
 
     def join(self) -> None:
-        """Wait for the comparisons in threads, no longer than one may take."""
+        """Wait for the comparisons in threads, no longer than one of them may take."""
         from concurrent.futures import wait
 
-        wait(tuple(self._apart), self._timeout_s)
+        wait(tuple(self._in_threads), self._timeout_s)
 
     def report(self) -> Comparison:
-        """Return what the comparisons so far say."""
+        """Return the comparison so far."""
         with self._lock:
             return self._tally.comparison()
 
 
 def _compared(new: Mapping[str, Any], old: Any, latency_s: float) -> Compared:
     if not isinstance(old, Mapping) or not isinstance(old.get("verdict"), str):
-        raise TypeError("the council compared with returned no dict with a verdict")
+        raise TypeError("the old council did not return a dict with a verdict")
     score = _number(old.get("final_score"))
     return Compared(
         agreed=old["verdict"] == new["verdict"],
@@ -285,6 +286,4 @@ def _is_coroutine_function(call: Callable[..., Any]) -> bool:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    return float(value) if is_number(value) else None  # type: ignore[arg-type]

@@ -67,7 +67,7 @@ class Ballot:
     silent: Mapping[str, str] = field(default_factory=dict)
 
 
-def as_familiar(
+def evaluation_as_dict(
     members: Sequence[CouncilMember], ballot: Ballot, threshold: float, timestamp: str
 ) -> dict[str, Any]:
     """Return the dict that callers of the replaced council read, all of its keys always."""
