@@ -1,4 +1,4 @@
-"""Settle what counts of the feedback in a log: the latest of each source."""
+"""Find the feedback that counts about an outcome: the latest of each source."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 class Feedback:
     """The feedback of a log, by outcome, by conversation and by source.
 
-    Of several words by one source about one outcome the latest counts (by time, then by id). What is said
-    of a conversation counts for each of its outcomes that was complete by then and has no word of its own
-    from that source. Sources are never mixed.
+    When one source gives feedback about one outcome several times, the latest counts (by time, then by id).
+    Feedback about a conversation counts for each of its outcomes that was complete by then, and that has no
+    feedback of its own from that source. Sources are never mixed.
     """
 
     def __init__(self) -> None:
@@ -24,14 +24,14 @@ class Feedback:
 
     @classmethod
     def of(cls, events: Iterable[Event]) -> Feedback:
-        """Return the feedback among events, in whatever order they come."""
-        found = cls()
+        """Return the feedback among events, which may come in any order."""
+        feedback = cls()
         for event in events:
             if event.type == "feedback":
-                found._take(event)
-        for said in found._conversations.values():
-            said.sort(key=_rank)
-        return found
+                feedback._take(event)
+        for events_of_one in feedback._conversations.values():
+            events_of_one.sort(key=_rank)
+        return feedback
 
     def _take(self, event: Event) -> None:
         source = event.source or "user"
@@ -42,21 +42,21 @@ class Feedback:
             if known is None or _rank(event) > _rank(known):
                 self._outcomes[key] = event
         elif event.conversation_id is not None:
-            said = self._conversations.setdefault((event.conversation_id, source), [])
-            if all(other.id != event.id for other in said):
-                said.append(event)
+            known_events = self._conversations.setdefault((event.conversation_id, source), [])
+            if all(other.id != event.id for other in known_events):
+                known_events.append(event)
 
     def about(self, outcome: Event) -> dict[str, Event]:
-        """Return what counts of what was said about an outcome, by source."""
-        found: dict[str, Event] = {}
+        """Return the feedback that counts about an outcome, by source."""
+        by_source: dict[str, Event] = {}
         for source in self._sources:
-            said = self._outcomes.get((outcome.outcome_id, source))
-            if said is None and outcome.conversation_id is not None:
-                later = self._conversations.get((outcome.conversation_id, source), ())
-                said = next((event for event in reversed(later) if event.time >= outcome.time), None)
-            if said is not None:
-                found[source] = said
-        return found
+            feedback = self._outcomes.get((outcome.outcome_id, source))
+            if feedback is None and outcome.conversation_id is not None:
+                events = self._conversations.get((outcome.conversation_id, source), ())
+                feedback = next((event for event in reversed(events) if event.time >= outcome.time), None)
+            if feedback is not None:
+                by_source[source] = feedback
+        return by_source
 
 
 def _rank(event: Event) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Add events up. A Figures is what is kept of any number of them, in constant memory, and can be merged."""
+"""Add up events to figures: sums over any number of events, in constant memory, which can be merged."""
 
 from __future__ import annotations
 
@@ -16,17 +16,21 @@ if TYPE_CHECKING:
 
 CONFIDENCE_BINS = 10
 JUDGE = "judge"
-"""The source of a model's own word on another's answers."""
+"""The source of feedback that a model gives on another model's answers."""
 
 COUNCIL = "council"
-"""The kind of a request whose answer several models gave together."""
+"""The kind of a request that several models answer together."""
 
 LONG_PROMPT = 200_000
-"""Above how many input tokens the long-context prices of the models that have any begin."""
+"""Above so many input tokens, models that have long-context prices charge those."""
 
 
 class Measured(NamedTuple):
-    """What one outcome adds to the figures."""
+    """What one outcome adds to figures. Money is USD, time seconds, and None is unknown.
+
+    `unanswered` is an outcome without a model. `tokens` are those of the answer, and `long` marks a prompt of
+    more than LONG_PROMPT. `changed` is None where the answer was not compared with that of a lower rung.
+    """
 
     answered: bool
     escalated: bool
@@ -48,7 +52,7 @@ class Measured(NamedTuple):
 
 
 def measure(get: Callable[[str], Any]) -> Measured:
-    """Return what an outcome adds. `get` returns a field of its event, None for one that is not there."""
+    """Return what an outcome adds. `get` returns a field of its event, None for a missing one."""
     usd = get("cost_usd") or 0.0
     model = get("model")
     unpriced = bool(get("unpriced_attempts"))
@@ -56,6 +60,7 @@ def measure(get: Callable[[str], Any]) -> Measured:
     calls: Sequence[Mapping[str, Any]] = get("attempts") or ()
     failed, rejected = 0, 0.0
     overhead: tuple[tuple[str, float], ...] = ()
+    # Nearly all requests are one call that was answered, which needs no more counting.
     if len(calls) != 1 or unanswered or calls[0].get("purpose") != "answer" or "failure" in calls[0]:
         failed, overhead, rejected = of_calls(calls, unanswered, get("kind"))
     return Measured(
@@ -80,7 +85,7 @@ def measure(get: Callable[[str], Any]) -> Measured:
 
 
 def climb_usd(calls: Sequence[Mapping[str, Any]]) -> float:
-    """Return what the calls beyond the first rung that answered cost, judges of their answers included."""
+    """Return the cost in USD of the calls above the first rung that answered, judge calls included."""
     rungs = (c.get("rung") for c in calls if c.get("purpose") == "answer" and c.get("failure") is None)
     first = next((rung for rung in rungs if rung is not None), None)
     if first is None:
@@ -91,9 +96,10 @@ def climb_usd(calls: Sequence[Mapping[str, Any]]) -> float:
 def of_calls(
     calls: Sequence[Mapping[str, Any]], unanswered: bool, kind: str | None
 ) -> tuple[int, tuple[tuple[str, float], ...], float]:
-    """Return how many calls failed, what those other than answers cost, and what answers not given cost.
+    """Return how many calls failed, the costs of calls other than answers, and the cost of rejected answers.
 
-    The answer given is the last that did not fail: a higher rung may have failed after it.
+    Costs are USD; those of calls other than answers come with their purposes. The answer that was given is the
+    last that did not fail, as a higher rung may have failed after it. All other answers were rejected.
     """
     failed, given = 0, -1
     answers: list[float] = []
@@ -123,7 +129,7 @@ def _total(costs_usd: Iterable[float]) -> float:
 
 
 def _tokens(get: Callable[[str], Any]) -> Tokens | None:
-    """Return the tokens of the answer as prices count them, None when they are unknown."""
+    """Return the tokens of the answer as prices count them, None where they are unknown."""
     read, written = get("input_tokens"), get("output_tokens")
     if read is None or written is None:
         return None
@@ -140,12 +146,12 @@ def _tokens(get: Callable[[str], Any]) -> Tokens | None:
 
 
 def confidence_bin(confidence: float) -> int:
-    """Return the tenth that a confidence lies in: 0 to 9."""
+    """Return the index of the tenth that a confidence falls into: 0 to 9."""
     return min(CONFIDENCE_BINS - 1, int(max(0.0, min(1.0, confidence)) * CONFIDENCE_BINS))
 
 
 def beside_judge(qualities: Mapping[str, float | None]) -> Iterator[tuple[str, float, float]]:
-    """Yield each source other than a judge that gave a quality where a judge did, with both."""
+    """Yield each source other than a judge, its quality and the judge's, where both gave a quality."""
     judged = qualities.get(JUDGE)
     if judged is not None:
         for source, quality in qualities.items():
@@ -155,10 +161,11 @@ def beside_judge(qualities: Mapping[str, float | None]) -> Iterator[tuple[str, f
 
 @dataclass(slots=True)
 class Labels:
-    """What one source said of answers: their quality in all, and by what is known of them.
+    """Sums of the feedback that one source gave: quality of all answers, and of groups of them.
 
-    `by_confidence` holds quality beside confidence, by the tenth of confidence; `with_judge` people's
-    quality beside a judge's, of the answers that both have seen; `held` and `routed` those under a holdback.
+    `words` counts the labels by name. `by_confidence` holds quality and confidence, by the tenth of
+    confidence. `with_judge` holds this source's quality and a judge's, of answers that both rated. `held` and
+    `routed` hold the quality under a holdback.
     """
 
     quality: Moments = field(default_factory=Moments)
@@ -171,7 +178,7 @@ class Labels:
     def add(
         self, quality: float | None, label: str | None, confidence: float | None, holdback: str | None
     ) -> None:
-        """Add one word of feedback about an answer."""
+        """Add the feedback about one answer."""
         if label is not None:
             self.words[label] += 1
         if quality is None:
@@ -183,24 +190,24 @@ class Labels:
             (self.held if holdback == "held" else self.routed).add(quality)
 
     def merge(self, other: Labels) -> None:
-        """Add those of another."""
+        """Add the sums of another."""
         self.words.update(other.words)
         for name in ("quality", "held", "routed", "with_judge"):
             getattr(self, name).merge(getattr(other, name))
-        for place, sums in other.by_confidence.items():
-            self.by_confidence.setdefault(place, Joint()).merge(sums)
+        for tenth, sums in other.by_confidence.items():
+            self.by_confidence.setdefault(tenth, Joint()).merge(sums)
 
 
 @dataclass(slots=True)
 class Figures:
-    """The sums over some outcomes. Money is USD, time seconds.
+    """Sums over some outcomes. Money is USD, time seconds.
 
-    `unpriced` counts requests with an attempt of unknown cost: `cost_usd` is too low by what those cost.
-    `overhead_usd` is what calls other than answers cost, by purpose, and `rejected_usd` what answers cost
-    that were not the one given; both are in `cost_usd`. `held` and `routed` are the costs under a holdback.
-    `long` counts answers to prompts of more than LONG_PROMPT tokens, which some models charge more for.
-    `comparable` counts escalated requests whose answer can be compared with the first one, and `changed`
-    those where it differs; `climbs` is what these spent beyond the first rung that answered.
+    `unpriced` counts requests with an attempt of unknown cost: `cost_usd` is too low by the cost of those.
+    `overhead_usd` is the cost of calls other than answers, by purpose, and `rejected_usd` the cost of answers
+    that were not given to the caller; both are in `cost_usd`. `held` and `routed` are the costs under a
+    holdback. `long` counts answers to prompts of more than LONG_PROMPT tokens, for which some models charge
+    more. `comparable` counts escalated requests whose answer can be compared with the first one, `changed`
+    counts those of them where it differs, and `climbs` is their cost above the first rung that answered.
     """
 
     requests: int = 0
@@ -231,7 +238,7 @@ class Figures:
 
     @property
     def cost_usd(self) -> float:
-        """Return the sum of known costs."""
+        """Return the sum of known costs, in USD."""
         return self.cost.total
 
     @property
@@ -241,55 +248,56 @@ class Figures:
 
     def add(self, event: Event) -> None:
         """Add one outcome's event."""
-        seen = measure(event.__dict__.get)
+        outcome = measure(event.__dict__.get)
         self.requests += 1
         self.first = event.time if self.first is None else min(self.first, event.time)
         self.last = event.time if self.last is None else max(self.last, event.time)
-        self.answered += seen.answered
-        self.escalated += seen.escalated
-        self.attempts += seen.attempts
-        self.failed_attempts += seen.failed_attempts
-        self.unpriced += seen.unpriced
-        self.cost.add(seen.usd)
-        self.costs.add(seen.usd)
-        if seen.latency_s is not None:
-            self.latency.add(seen.latency_s)
-            self.latencies.add(seen.latency_s)
-        if seen.confidence is not None:
-            self.confidence.add(seen.confidence)
-            self.confidences.add(seen.confidence)
-        if seen.unanswered:
-            self.compared.add_unanswered(seen.usd)
-        elif seen.baseline_usd is not None:
-            self.compared.add(seen.usd, seen.baseline_usd)
-        if seen.holdback is not None:
-            (self.held if seen.holdback == "held" else self.routed).add(seen.usd)
-        if seen.tokens is not None:
-            self.tokens.add(seen.usd, seen.tokens, answered=not seen.unanswered)
-            self.long += seen.long
-        for purpose, usd in seen.overhead_usd:
+        self.answered += outcome.answered
+        self.escalated += outcome.escalated
+        self.attempts += outcome.attempts
+        self.failed_attempts += outcome.failed_attempts
+        self.unpriced += outcome.unpriced
+        self.cost.add(outcome.usd)
+        self.costs.add(outcome.usd)
+        if outcome.latency_s is not None:
+            self.latency.add(outcome.latency_s)
+            self.latencies.add(outcome.latency_s)
+        if outcome.confidence is not None:
+            self.confidence.add(outcome.confidence)
+            self.confidences.add(outcome.confidence)
+        if outcome.unanswered:
+            self.compared.add_unanswered(outcome.usd)
+        elif outcome.baseline_usd is not None:
+            self.compared.add(outcome.usd, outcome.baseline_usd)
+        if outcome.holdback is not None:
+            (self.held if outcome.holdback == "held" else self.routed).add(outcome.usd)
+        if outcome.tokens is not None:
+            self.tokens.add(outcome.usd, outcome.tokens, answered=not outcome.unanswered)
+            self.long += outcome.long
+        for purpose, usd in outcome.overhead_usd:
             self.overhead_usd[purpose] = self.overhead_usd.get(purpose, 0.0) + usd
-        self.rejected_usd += seen.rejected_usd
-        if seen.changed is not None:
+        self.rejected_usd += outcome.rejected_usd
+        if outcome.changed is not None:
             self.comparable += 1
-            self.changed += seen.changed
-            if not seen.unpriced:
-                self.climbs.add(seen.climb_usd)
+            self.changed += outcome.changed
+            if not outcome.unpriced:
+                self.climbs.add(outcome.climb_usd)
 
-    def hear(
+    def add_feedback(
         self,
-        words: Mapping[str, tuple[float | None, str | None]],
+        ratings: Mapping[str, tuple[float | None, str | None]],
         confidence: float | None,
         holdback: str | None,
     ) -> None:
-        """Add what counts of what was said about an outcome: quality and label by source."""
-        for source, (quality, label) in words.items():
+        """Add the feedback that counts about one outcome: quality and label by source."""
+        for source, (quality, label) in ratings.items():
             self.labels.setdefault(source, Labels()).add(quality, label, confidence, holdback)
-        for source, mine, judged in beside_judge({source: word[0] for source, word in words.items()}):
-            self.labels[source].with_judge.add(mine, judged)
+        qualities = {source: quality for source, (quality, _) in ratings.items()}
+        for source, quality, judged in beside_judge(qualities):
+            self.labels[source].with_judge.add(quality, judged)
 
     def merge(self, other: Figures) -> None:
-        """Add those of another."""
+        """Add the sums of another."""
         for name in _COUNTS:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         for name in (*_SUMS, *_HISTOGRAMS):

@@ -1,4 +1,4 @@
-"""Say which outcomes of a log count, and between which moments."""
+"""Filter the outcomes of a log by time and by their fields."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from smartroute.errors import ConfigError
+from smartroute.errors import ConfigError, shown
 from smartroute.records import TaskComplexity
 
 if TYPE_CHECKING:
@@ -17,10 +17,10 @@ _MOMENT_LENGTH = len("2026-11-23T08:00:00.000000Z")
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which outcomes count: those that match every field that is given.
+    """A filter that takes the outcomes which match every field that is set.
 
-    `since` (inclusive) and `until` (exclusive) are moments with a time zone, or text in ISO 8601, UTC.
-    Raises ConfigError for one that is neither, for a complexity that there is not, and for what is no text.
+    `since` (inclusive) and `until` (exclusive) are datetimes with a time zone, or text in ISO 8601, where UTC
+    is the default. Raises ConfigError for any other time, an unknown complexity, or a name that is not text.
     """
 
     since: datetime | str | None = None
@@ -37,13 +37,13 @@ class Filter:
         for name in ("kind", "complexity", "model", "tenant", "strategy"):
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
-                raise ConfigError(f"{name} must be text, got {value!r:.60}")
+                raise ConfigError(f"{name} must be text, got {shown(value)}")
         levels = [level.value for level in TaskComplexity]
         if self.complexity is not None and self.complexity not in levels:
-            raise ConfigError(f"complexity must be one of {', '.join(levels)}, got {self.complexity!r:.60}")
+            raise ConfigError(f"complexity must be one of {', '.join(levels)}, got {shown(self.complexity)}")
 
     def takes(self, event: Event) -> bool:
-        """Return whether an outcome counts."""
+        """Return whether an outcome matches."""
         return (
             (self.since is None or event.time >= str(self.since))
             and (self.until is None or event.time < str(self.until))
@@ -61,23 +61,23 @@ class Filter:
 
 
 def _moment(value: object, name: str) -> str | None:
-    """Return a moment as events write it, so that the two compare as text."""
+    """Return a time as events write it, so that the two compare as text."""
     if value is None:
         return None
-    found = value
+    parsed = value
     if isinstance(value, str):
         try:
-            found = datetime.fromisoformat(value)
+            parsed = datetime.fromisoformat(value)
         except ValueError:
-            raise ConfigError(f"{name} must be a moment in ISO 8601, got {value!r:.40}") from None
-        if found.tzinfo is None:
-            found = found.replace(tzinfo=UTC)
-    if not isinstance(found, datetime) or found.tzinfo is None:
+            raise ConfigError(f"{name} must be a time in ISO 8601, got {shown(value)}") from None
+        if parsed.tzinfo is None:
+            parsed = parsed.replace(tzinfo=UTC)
+    if not isinstance(parsed, datetime) or parsed.tzinfo is None:
         raise ConfigError(
-            f"{name} must be a datetime with a time zone, or text in ISO 8601, got {value!r:.60}"
+            f"{name} must be a datetime with a time zone, or text in ISO 8601, got {shown(value)}"
         )
     try:
-        found = found.astimezone(UTC)
+        parsed = parsed.astimezone(UTC)
     except OverflowError:
         raise ConfigError(f"{name} must lie in the years 1 to 9999, UTC, got {value!s:.60}") from None
-    return found.strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(_MOMENT_LENGTH)
+    return parsed.strftime("%Y-%m-%dT%H:%M:%S.%fZ").zfill(_MOMENT_LENGTH)

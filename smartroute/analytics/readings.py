@@ -1,4 +1,4 @@
-"""Hold what a rule looks at: a value, how many stand behind it, and how far it may lie from the truth."""
+"""Readings, which alert rules evaluate: a value, the number of cases behind it, and its interval."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Literal, TypeAlias
 Unit: TypeAlias = Literal["", "share", "usd", "s", "deviations"]
 
 LEVEL = 0.95
-"""The level of every interval beside a reading."""
+"""The confidence level of every reading's interval."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A value over `n` of something, its 95% interval where one is known, and what else is evidence.
+    """A value over `n` cases, its 95% interval where one is known, and further evidence.
 
-    `of` says what was counted, `note` adds evidence in words; `since` and `until` are given where the period
-    is not that of the window. An infinite limit is one that the data cannot set.
+    `of` names the cases, and `note` is further evidence in words. `since` and `until` are given where the
+    period is not that of the window. A limit is infinite where the data cannot set one.
     """
 
     value: float
@@ -55,7 +55,7 @@ def in_words(value: float, unit: Unit) -> str:
 
 
 def digits(value: float, n: int) -> str:
-    """Return a number with `n` significant digits, or all before the point; never as a power of ten."""
+    """Return a number with `n` significant digits, or all before the point, and never with an exponent."""
     if abs(value) >= 10**n:
         return f"{value:,.0f}"
     text = f"{value:.{n}g}"
@@ -63,11 +63,11 @@ def digits(value: float, n: int) -> str:
 
 
 def moment(text: str | None) -> str:
-    """Return the time of an event to the minute; what is no time, as it is."""
+    """Return the time of an event to the minute. A text that is not a time is returned unchanged."""
     if text is None:
         return "an unknown time"
     try:
-        found = datetime.fromisoformat(text)
+        parsed = datetime.fromisoformat(text)
     except ValueError:
         return text
-    return found.strftime("%Y-%m-%d %H:%M UTC")
+    return parsed.strftime("%Y-%m-%d %H:%M UTC")

@@ -1,4 +1,4 @@
-"""Add values up in constant memory: counts by size, pairs, tokens beside cost. All of these can be merged."""
+"""Sums in constant memory that can be merged: histograms, pairs of values, and costs with their tokens."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ from typing import TypeAlias
 from smartroute.stats.moments import Moments
 
 GROWTH = 1.1
-"""How much wider each bucket of a histogram is than the one before: quantiles are within 5%."""
+"""The ratio of the widths of neighboring buckets of a histogram. It makes quantiles accurate to 5%."""
 
 TOKEN_SUMS, TOKEN_PRODUCTS = 6, 21
 _LOG_GROWTH = math.log(GROWTH)
 NO_TOKENS = (0.0, 0.0, 0.0, 0.0, 0.0)
 
 Tokens: TypeAlias = tuple[float, float, float, float, float]
+"""Fresh input, cached input, cache writes, answer and reasoning: tokens as prices count them."""
 
 
 class LogHistogram:
-    """Counts of values by the power of GROWTH below them; values of at most 0 count as 0.
+    """Counts of values by the largest power of GROWTH that is not above them. Values below 0 count as 0.
 
-    `quantile` is off by at most a factor of sqrt(GROWTH), 4.9%.
+    `quantile` is off by a factor of at most sqrt(GROWTH), which is 4.9%.
     """
 
     __slots__ = ("counts", "zeros")
@@ -47,7 +48,7 @@ class LogHistogram:
     __hash__ = None  # type: ignore[assignment]
 
     def merge(self, other: LogHistogram) -> None:
-        """Add the counts of another."""
+        """Add the counts of another histogram."""
         self.counts.update(other.counts)
         self.zeros += other.zeros
 
@@ -57,27 +58,27 @@ class LogHistogram:
         return self.zeros + sum(self.counts.values())
 
     def quantile(self, share: float) -> float | None:
-        """Return the value below which this share of them lies, to 5%; None without values."""
+        """Return the value that this share of the values does not exceed, to 5%; None without values."""
         n = self.n
         if n == 0:
             return None
         rank = max(1, math.ceil(share * n))
-        seen = self.zeros
-        if rank <= seen:
+        cumulated = self.zeros
+        if rank <= cumulated:
             return 0.0
         for bucket in sorted(self.counts):
-            seen += self.counts[bucket]
-            if rank <= seen:
+            cumulated += self.counts[bucket]
+            if rank <= cumulated:
                 break
         return math.exp((bucket + 0.5) * _LOG_GROWTH)
 
 
 @dataclass(slots=True)
 class Paired:
-    """Sums of what requests cost and what the baseline would have charged for the same tokens.
+    """Sums of the costs of requests, and of what the baseline would have charged for the same tokens. In USD.
 
-    `unanswered` are requests that were paid for and left nothing to compare: they cost, and their baseline
-    is 0.
+    `unanswered` counts requests that were paid for but have no answer to compare: they add to `cost`, and
+    their baseline is 0.
     """
 
     n: int = 0
@@ -89,7 +90,7 @@ class Paired:
     products: float = 0.0
 
     def add(self, cost: float, baseline: float) -> None:
-        """Add one request."""
+        """Add one answered request."""
         self.n += 1
         self.cost += cost
         self.baseline += baseline
@@ -104,7 +105,7 @@ class Paired:
         self.cost_squares += cost * cost
 
     def merge(self, other: Paired) -> None:
-        """Add those of another."""
+        """Add the sums of another."""
         self.n += other.n
         self.unanswered += other.unanswered
         self.cost += other.cost
@@ -116,7 +117,7 @@ class Paired:
 
 @dataclass(slots=True)
 class Joint:
-    """The sums of two values that belong together, their squares and their product."""
+    """Sums of two values that belong together, of their squares and of their product."""
 
     n: int = 0
     total: float = 0.0
@@ -135,7 +136,7 @@ class Joint:
         self.products += value * other
 
     def merge(self, more: Joint) -> None:
-        """Add those of another."""
+        """Add the sums of another."""
         for name in Joint.__slots__:
             setattr(self, name, getattr(self, name) + getattr(more, name))
 
@@ -152,10 +153,10 @@ class Joint:
 
 @dataclass(slots=True)
 class TokenSums:
-    """Sums and products of what requests cost and the tokens of their answers, to reprice them by any rates.
+    """Sums and products of the costs of requests and the tokens of their answers, to reprice at any rates.
 
-    The tokens are fresh input, cached input, cache writes, answer and reasoning, as prices count them. With
-    v = (cost, tokens...) `sums` adds up v and `products` the upper triangle of v v', row by row.
+    The tokens are those of Tokens. With v = (cost, tokens...), `sums` is the sum of v over the requests, and
+    `products` the sum of the upper triangle of v v', row by row.
     """
 
     n: int = 0
@@ -163,27 +164,27 @@ class TokenSums:
     products: list[float] = field(default_factory=lambda: [0.0] * TOKEN_PRODUCTS)
 
     def add(self, cost: float, tokens: Tokens, *, answered: bool) -> None:
-        """Add one request; one without an answer costs, and has no tokens to reprice."""
+        """Add one request. `n` counts answered ones only: others cost, but have no tokens to reprice."""
         self.n += answered
         values = (cost, *tokens)
         sums, products = self.sums, self.products
-        place = 0
+        index = 0
         for row, value in enumerate(values):
             sums[row] += value
             for other in values[row:]:
-                products[place] += value * other
-                place += 1
+                products[index] += value * other
+                index += 1
 
     def merge(self, other: TokenSums) -> None:
-        """Add those of another."""
+        """Add the sums of another."""
         self.n += other.n
         self.sums = [mine + theirs for mine, theirs in zip(self.sums, other.sums, strict=True)]
         self.products = [mine + theirs for mine, theirs in zip(self.products, other.products, strict=True)]
 
     def repriced(self, rates: Sequence[float], instead_of: Sequence[float] | None = None) -> Paired:
-        """Return the sums of what was paid beside what these rates (USD a token) would have charged.
+        """Return the sums of the costs paid, and of what these rates (USD per token) would have charged.
 
-        With `instead_of`, what those rates would have charged stands in for what was paid.
+        With `instead_of`, the costs at those rates replace the costs paid.
         """
         paid = (1.0, *NO_TOKENS) if instead_of is None else (0.0, *instead_of)
         other = (0.0, *rates)
@@ -199,16 +200,16 @@ class TokenSums:
 
     def _form(self, one: Sequence[float], other: Sequence[float]) -> float:
         """Return the sum over the requests of (one . v) times (other . v)."""
-        parts = []
-        place = 0
+        terms = []
+        index = 0
         for row in range(TOKEN_SUMS):
             for column in range(row, TOKEN_SUMS):
                 weight = one[row] * other[column]
                 if column > row:
                     weight += one[column] * other[row]
-                parts.append(weight * self.products[place])
-                place += 1
-        return math.fsum(parts)
+                terms.append(weight * self.products[index])
+                index += 1
+        return math.fsum(terms)
 
 
 def _dot(one: Sequence[float], other: Sequence[float]) -> float:

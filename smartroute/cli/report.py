@@ -22,7 +22,7 @@ from rich.progress import (
 from rich.progress import Progress as Bar
 
 from smartroute.analytics import Analytics, Filter, Report, compose
-from smartroute.analytics.rollup.file_rollup import Progress
+from smartroute.analytics.rollup.log import Progress
 from smartroute.catalog import Catalog
 from smartroute.cli.options import Selection, log_path, since, until, with_selection
 from smartroute.cli.shell import one_clear_line

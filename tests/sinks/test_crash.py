@@ -43,10 +43,10 @@ def ids(path: Path) -> list[str]:
     return [event.id for event in JsonlSource(path).events()]
 
 
-def requests(path: Path, *, anew: bool = False) -> int:
+def requests(path: Path, *, rebuild: bool = False) -> int:
     """What the rollup counts, which must be kept."""
     analytics = Analytics(JsonlSource(path))
-    assert analytics.catch_up(anew=anew)
+    assert analytics.catch_up(rebuild=rebuild)
     figures = analytics.figures()
     assert figures.cost_usd == pytest.approx(0.25 * figures.requests, rel=1e-9)
     return figures.requests
@@ -58,7 +58,7 @@ def check(path: Path, acknowledged: set[str], *, more: int = 0) -> None:
     assert len(found) == len(set(found))
     assert acknowledged <= set(found)
     assert len(found) <= len(acknowledged) + more
-    assert requests(path) == requests(path, anew=True) == len(found)
+    assert requests(path) == requests(path, rebuild=True) == len(found)
 
 
 def as_nobody(work: Callable[[], object]) -> int:
@@ -468,7 +468,7 @@ def test_two_versions_write_one_log_at_once_and_each_is_counted_by_its_own_field
         assert (new.requests, new.unpriced, new.attempts, new.escalated) == (800, 0, 800, 0)
         assert old.cost_usd == pytest.approx(0.33)
         assert new.cost_usd == pytest.approx(400.0)
-    assert reader.catch_up(anew=True)
+    assert reader.catch_up(rebuild=True)
     assert reader.figures().requests == 1_601
 
 
@@ -532,7 +532,7 @@ def test_compressing_and_removing_elsewhere_loses_no_event_of_writers_and_fails_
     found = ids(log)
     assert len(found) == len(set(found))
     assert {each for each in found if each.startswith("w")} == wanted
-    assert requests(log) == requests(log, anew=True) == len(found)
+    assert requests(log) == requests(log, rebuild=True) == len(found)
     assert not [record for record in caplog.records if "no rollup" in record.getMessage()]
 
 

@@ -1,1 +1,1 @@
-"""Keep a rollup of a log up to date, beside its files or in its database, and answer queries from it."""
+"""Keep sums of a log, beside its files or in its database, so that queries need not read the log."""

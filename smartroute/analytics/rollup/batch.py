@@ -1,6 +1,6 @@
-"""Add many outcomes up at once, into cells and into the sums of users.
+"""Add up many outcomes at once, into cells and into the sums of users.
 
-The same sums as `Figures.add` makes one by one; here outcomes are laid out in columns and added by numpy,
+The sums are those that `Figures.add` makes one by one. Here outcomes are kept in columns and added by numpy,
 which takes a fifth of the time.
 """
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from smartroute.analytics.figures import LONG_PROMPT, climb_usd, of_calls
 from smartroute.analytics.rollup.cell_columns import Cells, Columns, Slots, summed
-from smartroute.analytics.rollup.cells import DAY, FIELDS, HOUR, NOBODY, TOTAL_HOUR, ZEROS, Key
+from smartroute.analytics.rollup.cells import DAY, FIELDS, HOUR, NO_KEY, TOTAL_HOUR, ZEROS, Key
 from smartroute.analytics.rollup.instants import LENGTHS, instants_of, texts_of
 from smartroute.analytics.rollup.lines import compact_all
 from smartroute.analytics.rollup.outcome_pages import HELD, ROUTED, Outcomes
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    Array = npt.NDArray[np.float64]
-    Places = npt.NDArray[np.int64]
+    Floats = npt.NDArray[np.float64]
+    Ints = npt.NDArray[np.int64]
 
 _LOG_GROWTH = math.log(GROWTH)
-_NONE = math.nan
-_PACK = 4_096  # values as objects take several times as much memory as in arrays
+_UNKNOWN = math.nan
+_PACK = 4_096  # values take several times as much memory as objects than in arrays
 
 _NUMBERS = (
     *("unpriced_attempts", "cost_usd", "baseline_cost_usd", "latency_s", "confidence"),
@@ -42,15 +42,15 @@ _rest_of = itemgetter("time", "model", "attempts", *_NUMBERS)
 _HOLDBACKS = {None: 0, "held": HELD}  # any other is ROUTED
 
 
-class Added(NamedTuple):
-    """What outcomes add to cells, and to what is known of users: rows of day, user and UserSums."""
+class Sums(NamedTuple):
+    """What outcomes add to cells, and to the sums of users: rows of day, user and UserSums."""
 
     cells: Cells
     users: Iterator[tuple[Any, ...]]
 
 
-class _Row(NamedTuple):
-    """One outcome, as it is laid out in columns: what `measure` finds, with NaN for what is unknown."""
+class _Measures(NamedTuple):
+    """Outcomes in columns: the fields of Measured, with NaN for unknown values."""
 
     answered: Any
     escalated: Any
@@ -72,85 +72,87 @@ class _Row(NamedTuple):
     """Rows in the order of Tokens."""
 
 
-def _places() -> defaultdict[Any, int]:
+def _numbering() -> defaultdict[Any, int]:
     """Return a table that gives each new name the next number."""
-    places: defaultdict[Any, int] = defaultdict()
-    places.default_factory = places.__len__
-    return places
+    numbers: defaultdict[Any, int] = defaultdict()
+    numbers.default_factory = numbers.__len__
+    return numbers
 
 
 class Batch:
-    """Outcomes on their way into cells, each once."""
+    """Outcomes to be added to cells, each id once."""
 
     def __init__(self) -> None:
         self.ids: list[bytes] = []
-        self.talks: list[str | None] = []
+        self.conversations: list[str | None] = []
         self._seen: set[bytes] = set()
-        # What calls other than answers cost, of the few outcomes that have such, by place.
+        # What calls other than answers cost, by index, of the few outcomes that have such calls.
         self._overheads_usd: dict[int, Sequence[tuple[str, float]]] = {}
-        self._key_places: defaultdict[Key, int] = _places()
-        self._unit_places: defaultdict[str | None, int] = _places()
-        self._unit_places[None] = _NO_UNIT
-        self._fresh: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
+        self._key_numbers: defaultdict[Key, int] = _numbering()
+        self._unit_numbers: defaultdict[str | None, int] = _numbering()
+        self._unit_numbers[None] = _NO_UNIT
+        self._new: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
         self._packed: dict[str, list[Any]] = {name: [] for name in _COLUMNS}
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def add(self, records: Sequence[Mapping[str, Any]]) -> None:
-        """Take outcomes, as `feed.records` gives them; those that are here already change nothing."""
+        """Take outcomes, as `lines.records` returns them. An id that was taken before changes nothing."""
         ids = compact_all([record["id"] for record in records])
         if not self._seen.isdisjoint(ids) or len(set(ids)) < len(ids):
-            found = dict(zip(reversed(ids), reversed(records), strict=True))  # of several the first one stays
-            new = [each for each in dict.fromkeys(ids) if each not in self._seen]
-            ids, records = new, [found[each] for each in new]
+            # Of several records with one id the first counts.
+            by_id = dict(zip(reversed(ids), reversed(records), strict=True))
+            ids = [outcome_id for outcome_id in dict.fromkeys(ids) if outcome_id not in self._seen]
+            records = [by_id[outcome_id] for outcome_id in ids]
         if not ids:
             return
         self._seen.update(ids)
-        fresh = self._fresh
-        fresh["key"] += map(self._key_places.__getitem__, map(_key_of, records))
+        new = self._new
+        new["key"] += map(self._key_numbers.__getitem__, map(_key_of, records))
         times, models, calls, *numbers = zip(*map(_rest_of, records), strict=True)
         # Nearly all requests are one call that was answered.
-        attempts, failed, rejected_usd, climbs_usd = ([each] * len(ids) for each in (1, 0, 0.0, 0.0))
-        for place, (made, model) in enumerate(zip(calls, models, strict=True)):
-            if made and len(made) == 1 and model is not None:
-                (call,) = made
+        attempts, failed, rejected_usd, climbs_usd = ([usual] * len(ids) for usual in (1, 0, 0.0, 0.0))
+        for index, (own_calls, model) in enumerate(zip(calls, models, strict=True)):
+            if own_calls and len(own_calls) == 1 and model is not None:
+                (call,) = own_calls
                 if "failure" not in call and call.get("purpose") == "answer":
                     continue
-            made, record = made or (), records[place]
-            attempts[place] = len(made)
-            failed[place], overhead_usd, rejected_usd[place] = of_calls(made, model is None, record["kind"])
+            own_calls, record = own_calls or (), records[index]
+            attempts[index] = len(own_calls)
+            costs = of_calls(own_calls, model is None, record["kind"])
+            failed[index], overhead_usd, rejected_usd[index] = costs
             if overhead_usd:
-                self._overheads_usd[len(self.ids) + place] = overhead_usd
+                self._overheads_usd[len(self.ids) + index] = overhead_usd
             if record.get("answer_changed") is not None:
-                climbs_usd[place] = climb_usd(made)
-        fresh["attempts"] += attempts
-        fresh["failed"] += failed
-        fresh["rejected_usd"] += rejected_usd
-        fresh["climb_usd"] += climbs_usd
+                climbs_usd[index] = climb_usd(own_calls)
+        new["attempts"] += attempts
+        new["failed"] += failed
+        new["rejected_usd"] += rejected_usd
+        new["climb_usd"] += climbs_usd
         self.ids += ids
-        self.talks += [record.get("conversation_id") for record in records]
-        fresh["time"] += times
-        fresh["unit"] += [self._unit_places[record.get("unit")] for record in records]
-        fresh["unanswered"] += [model is None for model in models]
-        fresh["error"] += [record.get("error") is not None for record in records]
-        fresh["holdback"] += [_HOLDBACKS.get(record.get("holdback"), ROUTED) for record in records]
-        fresh["answer_changed"] += [record.get("answer_changed") for record in records]
+        self.conversations += [record.get("conversation_id") for record in records]
+        new["time"] += times
+        new["unit"] += [self._unit_numbers[record.get("unit")] for record in records]
+        new["unanswered"] += [model is None for model in models]
+        new["error"] += [record.get("error") is not None for record in records]
+        new["holdback"] += [_HOLDBACKS.get(record.get("holdback"), ROUTED) for record in records]
+        new["answer_changed"] += [record.get("answer_changed") for record in records]
         for name, values in zip(_NUMBERS, numbers, strict=True):
-            fresh[name] += values
-        if len(fresh["time"]) >= _PACK:
+            new[name] += values
+        if len(new["time"]) >= _PACK:
             self._pack()
 
     def _pack(self) -> None:
         import numpy as np
 
-        for name, values in self._fresh.items():
+        for name, values in self._new.items():
             if values:
                 kind = _KINDS.get(name, np.float64)
                 self._packed[name].append(
                     instants_of(values) if name == "time" else np.array(values, dtype=kind)
                 )
-                self._fresh[name] = []
+                self._new[name] = []
 
     def _column(self, name: str) -> Any:
         """Return a column of all outcomes."""
@@ -161,33 +163,33 @@ class Batch:
             self._packed[name] = [np.concatenate(self._packed[name])]
         return self._packed[name][0]
 
-    def laid_out(self, keys: Places) -> Outcomes:
-        """Return where each outcome counts."""
+    def columns(self, keys: Ints) -> Outcomes:
+        """Return the outcomes for the table of outcomes, given the key of each."""
         columns = (self._column("time"), keys, self._column("confidence"), self._column("holdback"))
-        return Outcomes.of(self.ids, *columns, self.talks)
+        return Outcomes.of(self.ids, *columns, self.conversations)
 
-    def leave_out(self, known: Collection[bytes]) -> None:
-        """Forget the outcomes of some ids."""
-        keep = [place for place, each in enumerate(self.ids) if each not in known]
+    def leave_out(self, stored: Collection[bytes]) -> None:
+        """Remove the outcomes that have one of these ids."""
+        keep = [index for index, outcome_id in enumerate(self.ids) if outcome_id not in stored]
         overheads_usd = self._overheads_usd
         self._overheads_usd = {n: overheads_usd[old] for n, old in enumerate(keep) if old in overheads_usd}
-        self.ids = [self.ids[place] for place in keep]
-        self.talks = [self.talks[place] for place in keep]
+        self.ids = [self.ids[index] for index in keep]
+        self.conversations = [self.conversations[index] for index in keep]
         for name in _COLUMNS:
             self._packed[name] = [self._column(name)[keep]]
 
-    def keys(self, number_of: Callable[[Key], int]) -> Places:
+    def keys(self, number_of: Callable[[Key], int]) -> Ints:
         """Return the key of each outcome. `number_of` gives the number of a combination of fields."""
         import numpy as np
 
-        places = self._column("key")
-        used = set(np.unique(places).tolist())
-        numbers = [number_of(key) if place in used else 0 for key, place in self._key_places.items()]
-        found: Places = np.array(numbers, dtype=np.int64)[places]
-        return found
+        column = self._column("key")
+        used = set(np.unique(column).tolist())
+        numbers = [number_of(key) if index in used else 0 for key, index in self._key_numbers.items()]
+        keys: Ints = np.array(numbers, dtype=np.int64)[column]
+        return keys
 
-    def _laid_out(self) -> _Row:
-        """Return what `measure` says of each outcome."""
+    def _measures(self) -> _Measures:
+        """Return what `figures.measure` returns of each outcome, in columns."""
         import numpy as np
 
         columns = [self._column(name) for name in _NUMBERS]
@@ -200,9 +202,9 @@ class Batch:
         stored = np.minimum(np.nan_to_num(stored), read - cached)
         reasoned = np.minimum(np.nan_to_num(reasoned), written)
         tokens = np.stack((read - cached - stored, cached, stored, written - reasoned, reasoned))
-        tokens[:, np.isnan(read) | np.isnan(written) | unpriced] = _NONE
+        tokens[:, np.isnan(read) | np.isnan(written) | unpriced] = _UNKNOWN
         tokens[:, unanswered] = 0.0
-        return _Row(
+        return _Measures(
             answered=~unanswered & ~self._column("error"),
             escalated=np.nan_to_num(escalated) != 0,
             attempts=self._column("attempts"),
@@ -217,77 +219,78 @@ class Batch:
             latency_s=latency_s,
             confidence=confidence,
             unanswered=unanswered,
-            baseline_usd=np.where(unanswered | unpriced, _NONE, baseline),
+            baseline_usd=np.where(unanswered | unpriced, _UNKNOWN, baseline),
             holdback=np.where(unpriced, 0, self._column("holdback")),
             tokens=tokens,
         )
 
-    def added(self, keys: Places) -> Added:
-        """Return what the outcomes add up to, by the key of each."""
+    def sums(self, keys: Ints) -> Sums:
+        """Return the sums of the outcomes, given the key of each."""
         import numpy as np
 
         with np.errstate(over="ignore", invalid="ignore"):  # a damaged digit may make any number
-            row = self._laid_out()
-            return Added(self._cells(row, keys), self._users(row))
+            measures = self._measures()
+            return Sums(self._cells(measures, keys), self._users(measures))
 
-    def _users(self, row: _Row) -> Iterator[tuple[Any, ...]]:
+    def _users(self, measures: _Measures) -> Iterator[tuple[Any, ...]]:
         import numpy as np
 
-        units = self._column("unit")
-        there = units != _NO_UNIT
-        many = len(self._unit_places) + 1
-        days = self._column("time")[there] // LENGTHS[DAY]
-        codes, users = np.unique(days * many + units[there], return_inverse=True)
+        units, usd = self._column("unit"), measures.usd
+        known = units != _NO_UNIT
+        many = len(self._unit_numbers) + 1
+        days = self._column("time")[known] // LENGTHS[DAY]
+        codes, users = np.unique(days * many + units[known], return_inverse=True)
         columns = (
-            *(np.ones_like(row.usd), row.answered, row.escalated, row.unpriced, row.usd),
-            np.where(row.unanswered | ~np.isnan(row.baseline_usd), row.usd, 0.0),
-            np.nan_to_num(row.baseline_usd),
+            *(np.ones_like(usd), measures.answered, measures.escalated, measures.unpriced, usd),
+            np.where(measures.unanswered | ~np.isnan(measures.baseline_usd), usd, 0.0),
+            np.nan_to_num(measures.baseline_usd),
         )
-        sums = summed((column[there] for column in columns), users, len(codes))
-        names = list(self._unit_places)
+        sums = summed((column[known] for column in columns), users, len(codes))
+        names = list(self._unit_numbers)
         return zip(
             _buckets(codes // many, DAY),
-            # The first of the names is that of nobody, whose place is before all others'.
-            [names[place] for place in (codes % many).tolist()],
+            # The first name is None, whose number _NO_UNIT (-1) was excluded above.
+            [names[index] for index in (codes % many).tolist()],
             *sums.T.tolist(),
             strict=True,
         )
 
-    def _cells(self, row: _Row, keys: Places) -> Cells:
+    def _cells(self, measures: _Measures, keys: Ints) -> Cells:
         import numpy as np
 
         times = self._column("time")
         many = int(keys.max()) + 1
-        codes, own = np.unique(times // LENGTHS[HOUR] * many + keys, return_inverse=True)
+        codes, cells = np.unique(times // LENGTHS[HOUR] * many + keys, return_inverse=True)
         n = len(codes)
         first, last = np.full(n, times.max()), np.zeros(n, dtype=np.int64)
-        np.minimum.at(first, own, times)
-        np.maximum.at(last, own, times)
+        np.minimum.at(first, cells, times)
+        np.maximum.at(last, cells, times)
         overheads: defaultdict[int, defaultdict[str, float]] = defaultdict(lambda: defaultdict(float))
-        for place, overhead_usd in self._overheads_usd.items():
+        for index, overhead_usd in self._overheads_usd.items():
             for purpose, usd in overhead_usd:
-                overheads[int(own[place])][purpose] += usd
-        slots = [_slots(each) for each in (row.usd, row.latency_s, row.confidence)]
+                overheads[int(cells[index])][purpose] += usd
+        slots = [_slots(values) for values in (measures.usd, measures.latency_s, measures.confidence)]
         hourly = Columns(
-            summed(_numbers(row), own, n), first, last, Slots.counted(own, slots, _UNKNOWN), overheads
+            summed(_numbers(measures), cells, n),
+            *(first, last, Slots.counted(cells, slots, _NO_SLOT), overheads),
         )
-        totals, parents = np.unique(codes // many * many + NOBODY, return_inverse=True)
-        places = [(HOUR, codes), (TOTAL_HOUR, totals)]
+        totals, parents = np.unique(codes // many * many + NO_KEY, return_inverse=True)
+        grain_codes = [(HOUR, codes), (TOTAL_HOUR, totals)]
         grains = [hourly, hourly.within(parents, len(totals))]
         finer = hourly
-        # Each grain out of the one before it, which has fewer cells than there are hours.
+        # Each grain is added up from the one before it, which has fewer cells than there are hours.
         for before, grain in pairwise(LENGTHS):
             ratio = LENGTHS[grain] // LENGTHS[before]
             codes, parents = np.unique(codes // many // ratio * many + codes % many, return_inverse=True)
             finer = finer.within(parents, len(codes))
-            places.append((grain, codes))
+            grain_codes.append((grain, codes))
             grains.append(finer)
         return Cells(
             [
                 (grain, bucket, key)
-                for grain, among in places
+                for grain, own_codes in grain_codes
                 for bucket, key in zip(
-                    _buckets(among // many, abs(grain)), (among % many).tolist(), strict=True
+                    _buckets(own_codes // many, abs(grain)), (own_codes % many).tolist(), strict=True
                 )
             ],
             grains[0].joined(*grains[1:]),
@@ -301,61 +304,66 @@ _COLUMNS = (
     *_NUMBERS,
 )
 _KINDS = {"key": "i4", "unit": "i4", "unanswered": "?", "error": "?", "holdback": "i1"}
-"""The columns that are no floats."""
+"""The types of the columns that are not floats."""
 
 
-def _buckets(numbers: Places, grain: int) -> list[str]:
-    """Return how hours, days, months or years are written, by how many there were before."""
+def _buckets(numbers: Ints, grain: int) -> list[str]:
+    """Return the names of hours, days, months or years, given the number of each."""
     import numpy as np
 
-    known, places = np.unique(numbers, return_inverse=True)
-    texts = [text[:grain] for text in texts_of(known * LENGTHS[grain])]
-    return [texts[place] for place in places.tolist()]
+    distinct, indexes = np.unique(numbers, return_inverse=True)
+    texts = [text[:grain] for text in texts_of(distinct * LENGTHS[grain])]
+    return [texts[index] for index in indexes.tolist()]
 
 
-def _numbers(row: _Row) -> Iterator[Array]:
-    """Yield the columns in the order of NUMBERS, one value for each outcome: one by one, for memory."""
+def _numbers(measures: _Measures) -> Iterator[Floats]:
+    """Yield the columns in the order of NUMBERS, with a value for each outcome.
+
+    They are made one by one, which takes less memory.
+    """
     import numpy as np
 
-    usd = row.usd
+    usd = measures.usd
     squares = usd * usd
-    compared = ~np.isnan(row.baseline_usd)
-    baseline = np.where(compared, row.baseline_usd, 0.0)
-    paid = np.where(compared | row.unanswered, usd, 0.0)
-    known = ~np.isnan(row.tokens[0])
-    tokens = [np.where(known, each, 0.0) for each in (usd, *row.tokens)]
+    compared = ~np.isnan(measures.baseline_usd)
+    baseline = np.where(compared, measures.baseline_usd, 0.0)
+    paid = np.where(compared | measures.unanswered, usd, 0.0)
+    known = ~np.isnan(measures.tokens[0])
+    tokens = [np.where(known, column, 0.0) for column in (usd, *measures.tokens)]
     yield np.ones_like(usd)
     yield usd
-    yield from (row.answered, row.escalated, row.attempts, row.failed_attempts, row.unpriced, row.long)
-    yield from (row.comparable, row.changed)
-    yield row.rejected_usd
+    yield from (measures.answered, measures.escalated, measures.attempts, measures.failed_attempts)
+    yield from (measures.unpriced, measures.long, measures.comparable, measures.changed)
+    yield measures.rejected_usd
     yield squares
     for values, counts in (
-        (row.latency_s, ~np.isnan(row.latency_s)),
-        (row.confidence, ~np.isnan(row.confidence)),
-        (usd, row.holdback == HELD),
-        (usd, row.holdback == ROUTED),
-        (row.climb_usd, row.comparable & ~row.unpriced),
+        (measures.latency_s, ~np.isnan(measures.latency_s)),
+        (measures.confidence, ~np.isnan(measures.confidence)),
+        (usd, measures.holdback == HELD),
+        (usd, measures.holdback == ROUTED),
+        (measures.climb_usd, measures.comparable & ~measures.unpriced),
     ):
         kept = np.where(counts, values, 0.0)
         yield from (counts, kept, kept * kept)
-    yield from (compared, row.unanswered, paid, baseline, paid * paid, baseline * baseline, paid * baseline)
-    yield known & ~row.unanswered
+    yield from (compared, measures.unanswered, paid, baseline)
+    yield from (paid * paid, baseline * baseline, paid * baseline)
+    yield known & ~measures.unanswered
     yield from tokens
     for one in range(TOKEN_SUMS):
         for other in range(one, TOKEN_SUMS):
             yield tokens[one] * tokens[other]
 
 
-def _slots(values: Array) -> Places:
-    """Return the slot of each value in its histogram; one beyond all of them for an unknown value."""
+def _slots(values: Floats) -> Ints:
+    """Return the slot of each value in its histogram, _NO_SLOT for an unknown value."""
     import numpy as np
 
-    slots = np.full(len(values), _UNKNOWN, dtype=np.int64)
+    slots = np.full(len(values), _NO_SLOT, dtype=np.int64)
     positive = values > 0
     slots[positive] = np.floor(np.log(values[positive]) / _LOG_GROWTH).astype(np.int64)
     slots[values <= 0] = ZEROS
     return slots
 
 
-_UNKNOWN = 1 << 15
+_NO_SLOT = 1 << 15
+"""Not a slot: marks an unknown value."""

@@ -1,4 +1,4 @@
-"""Keep the sums of a log beside it, so that a question need not read the log: only what is new in it."""
+"""Keep the sums of a log of files in SQLite beside it, so that a query reads only what is new in the log."""
 
 from __future__ import annotations
 
@@ -7,214 +7,184 @@ import secrets
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias, TypeVar
+from typing import TypeVar
 
-from smartroute.analytics.rollup.ingest import Events
+from smartroute.analytics.rollup.ingest import Ingest
 from smartroute.analytics.rollup.lines import records
-from smartroute.analytics.rollup.log import Block, Part
-from smartroute.analytics.rollup.tables import VERSION, Stored, Tables
+from smartroute.analytics.rollup.log import Block, Log, Progress, Segment, SegmentedLog
+from smartroute.analytics.rollup.tables import VERSION, SegmentState, Tables
 
 T = TypeVar("T")
 
-Progress: TypeAlias = Callable[[int, int], None]
-"""Called with how much of what is new has been read, and how much there is."""
-
 _UNNAMED = "? "
-_MOST_BEGINNINGS = 10
+_MAX_STARTS = 10
 _TOO_FAST = "the log or its rollup changes faster than it is read"
 
 
-class Log(Protocol):
-    """A log that a rollup can be kept of."""
+class FileRollup:
+    """The rollup of a log of files. Any number of processes may keep and query it at the same time.
 
-    @property
-    def failures(self) -> tuple[type[Exception], ...]:
-        """What is raised where the log or its rollup cannot be used."""
-
-    def exists(self) -> bool:
-        """Return whether there is anything to keep a rollup of."""
-
-    def discard(self) -> None:
-        """Delete a rollup that is damaged."""
-
-    def traffic(self) -> bool | None:
-        """Return whether it holds simulated events, None when it holds none."""
-
-    def connect(self) -> Tables:
-        """Return the rollup's tables on a connection of the caller's own."""
-
-
-class PartedLog(Log, Protocol):
-    """A log that lies beside its rollup, in pieces."""
-
-    def parts(self) -> list[Part]:
-        """Return what it consists of now."""
-
-
-class Keeper(Protocol):
-    """What keeps the rollup of a log."""
-
-    @property
-    def log(self) -> Log:
-        """Whose rollup it is."""
-
-    def ask(self, question: Callable[[Log], T], progress: Progress | None = None) -> T:
-        """Read what is new, and return the answer. Raises one of the log's failures where that cannot be."""
-
-    def rebuild(self, progress: Progress | None = None) -> None:
-        """Forget everything, and read the whole log again. Raises what `ask` does."""
-
-
-class Rollup:
-    """The rollup of a log in pieces. Any number of processes may keep and ask it at once.
-
-    What a part of the log adds, and how far it was read, are written in one transaction: no event counts
-    twice, and none is left out. It can be built anew from the log at any time.
+    What a load of lines adds, and how far the log was read, are committed in one transaction: no event
+    counts twice, and none is left out. The rollup can be rebuilt from the log at any time. Each rebuild
+    starts a new generation with a random name, by which a reader recognizes the tables that it filled.
     """
 
-    def __init__(self, log: PartedLog) -> None:
+    def __init__(self, log: SegmentedLog) -> None:
         self.log = log
 
     def ask(self, question: Callable[[Log], T], progress: Progress | None = None) -> T:
-        """Return the answer of the whole rollup: none of one that another reader began anew meanwhile.
+        """Return the answer of the complete rollup, never of one that another reader has just cleared.
 
         Raises what `catch_up` does.
         """
-        for _ in range(_MOST_BEGINNINGS):
-            begun = self.catch_up(progress)
+        for _ in range(_MAX_STARTS):
+            generation = self.catch_up(progress)
             try:
                 answer = question(self.log)
-            except self.log.failures:  # the tables may just be gone
-                if self.stands(begun):
+            except self.log.failures:  # another reader may have dropped the tables
+                if self.is_current(generation):
                     raise
             else:
-                if self.stands(begun):
+                if self.is_current(generation):
                     return answer
         raise OSError(errno.EAGAIN, _TOO_FAST)
 
     def catch_up(self, progress: Progress | None = None) -> str:
-        """Read what is new, and return the name of the present beginning, for `stands`.
+        """Read what is new, and return the name of the generation, for `is_current`.
 
-        Raises OSError when the log, and the database's errors when its tables fail.
+        Raises OSError when the log cannot be read, and the database's errors when the tables cannot.
         """
         with closing(self.log.connect()) as tables:
-            for _ in range(_MOST_BEGINNINGS):
+            for _ in range(_MAX_STARTS):
                 traffic = self.log.traffic()
                 facts = {"version": str(VERSION), "traffic": str(traffic)}
                 with tables.transaction(write=False):
-                    known = tables.facts()
-                begun = known.get("begun", "")
-                # Others may begin it anew meanwhile, or let segments go: then it is looked at once more.
-                with suppress(_BegunAnewError, FileNotFoundError):
-                    fitting = begun and known.items() >= facts.items()
-                    if fitting and self._read_on(tables, begun, traffic, progress):
-                        return begun
-                    self._start_anew(tables, facts, instead_of=known)
+                    stored = tables.facts()
+                generation = stored.get("generation", "")
+                # Other processes may rebuild the rollup or remove segments meanwhile: then try again.
+                with suppress(_RebuiltError, FileNotFoundError):
+                    fitting = generation and stored.items() >= facts.items()
+                    if fitting and self._read_on(tables, generation, traffic, progress):
+                        return generation
+                    self._start_again(tables, facts, instead_of=stored)
         raise OSError(errno.EAGAIN, _TOO_FAST)
 
-    def stands(self, begun: str) -> bool:
-        """Return whether nobody has begun the rollup anew, so that all that was read is in it."""
+    def is_current(self, generation: str) -> bool:
+        """Return whether no process has rebuilt the rollup since, so that it has all that was read."""
         with closing(self.log.connect()) as tables, tables.transaction(write=False):
-            return tables.facts().get("begun") == begun
+            return tables.facts().get("generation") == generation
 
     def rebuild(self, progress: Progress | None = None) -> None:
-        """Forget everything, and read the whole log again. Raises what `catch_up` does."""
+        """Delete all sums, and read the whole log again. Raises what `catch_up` does."""
         with closing(self.log.connect()) as tables:
-            self._start_anew(tables, {"version": "0"}, instead_of=None)
+            self._start_again(tables, {"version": "0"}, instead_of=None)
         self.catch_up(progress)
 
     @staticmethod
-    def _start_anew(
+    def _start_again(
         tables: Tables, facts: Mapping[str, str], *, instead_of: Mapping[str, str] | None
     ) -> None:
         with tables.transaction(write=True):
             if instead_of is not None and tables.facts() != instead_of:
-                return  # another reader has just done it
+                return  # another reader has already done it
             tables.clear()
-            tables.note(**facts, begun=secrets.token_hex(8))
+            tables.note(**facts, generation=secrets.token_hex(8))
 
-    def _read_on(self, tables: Tables, begun: str, traffic: bool | None, progress: Progress | None) -> bool:
-        """Read what is new. Returns False when something that counted is there no more.
+    def _read_on(
+        self, tables: Tables, generation: str, traffic: bool | None, progress: Progress | None
+    ) -> bool:
+        """Read what is new. Returns False when events that were counted are no longer in the log.
 
-        Raises _BegunAnewError when what was stored at first does not hold any more.
+        Raises _RebuiltError when another process has rebuilt the rollup.
         """
         with tables.transaction(write=False):
-            _check_begun(tables, begun)
+            _check_generation(tables, generation)
             stored = tables.segments()
-        by_name = {each.name: each for each in stored.values()}
-        live: set[str] = set()
-        changed: list[tuple[Part, str]] = []
-        parts = self.log.parts()
-        names = {part.name for part in parts}
-        for part in parts:
-            known = by_name.get(part.name)
-            if known and (known.size, known.changed_ns) == (part.size, part.changed_ns):
-                live.add(known.id)
-                continue
-            try:
-                identity = part.identity()
-            except FileNotFoundError:  # removed since it was listed
-                continue
-            copy = f"{identity} {part.name}"
-            if identity is None:
-                identity = f"{_UNNAMED}{part.name}"
-            elif known is not None and known.id == copy:
-                identity = copy
-            elif identity in live or (
-                known is None and identity in stored and stored[identity].name in names
-            ):
-                identity = copy  # both are there; their events are the same, and count once
-            live.add(identity)
-            if identity in stored and part.shorter_than(stored[identity].position):
-                return False
-            changed.append((part, identity))
-        gone = stored.keys() - live
-        # Of a part whose first line was still half there, nothing was counted.
-        halves = {each for each in gone if each.startswith(_UNNAMED) and not stored[each].position}
-        if gone != halves:
+        changes = _changes(self.log.segments(), stored)
+        if changes is None:
             return False
-        if halves:
+        if changes.unnamed:
             with tables.transaction(write=True):
-                tables.remove_segments(halves)
-        steps = _Steps(changed, stored, progress)
-        while not self._read_parts(tables, begun, changed, traffic, steps):
-            pass  # another reader has come in between: go on from where that is
+                tables.remove_segments(changes.unnamed)
+        steps = _Steps(changes.changed, stored, progress)
+        while not self._read_segments(tables, generation, changes.changed, traffic, steps):
+            pass  # another reader has stored some of it: go on from there
         with tables.transaction(write=False):
-            _check_begun(tables, begun)
+            _check_generation(tables, generation)
         return True
 
     @staticmethod
-    def _read_parts(
+    def _read_segments(
         tables: Tables,
-        begun: str,
-        changed: Iterable[tuple[Part, str]],
+        generation: str,
+        changed: Iterable[tuple[Segment, str]],
         traffic: bool | None,
         steps: _Steps,
     ) -> bool:
-        """Read parts to their ends. Returns False when another reader has come in between."""
+        """Read segments to their ends. Returns False when another reader has stored some of it meanwhile."""
         load = _Load(traffic)
-        for part, identity in changed:
+        for segment, identity in changed:
             with tables.transaction(write=False):
-                position = _stored(tables, part, identity).position
-            load.begin(part, identity, position)
-            for block in part.blocks(position):
+                position = _state(tables, segment, identity).position
+            load.start(segment, identity, position)
+            for block in segment.blocks(position):
                 load.take(identity, block)
-                steps.at(part, block.end)
+                steps.at(segment, block.end)
                 if load.full:
-                    if not load.store(tables, begun):
+                    if not load.store(tables, generation):
                         return False
                     load = _Load(traffic)
-                    load.begin(part, identity, block.end)
+                    load.start(segment, identity, block.end)
             load.end(identity)
-            steps.done(part)
-        return load.store(tables, begun)
+            steps.end(segment)
+        return load.store(tables, generation)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changes:
+    """The segments to read, with the identity of each, and stored states that are to be deleted."""
+
+    changed: list[tuple[Segment, str]]
+    unnamed: set[str]
+
+
+def _changes(segments: list[Segment], stored: Mapping[str, SegmentState]) -> _Changes | None:
+    """Compare segments with how far they were read. None when events that were counted are gone."""
+    by_name = {state.name: state for state in stored.values()}
+    names = {segment.name for segment in segments}
+    live: set[str] = set()
+    changed: list[tuple[Segment, str]] = []
+    for segment in segments:
+        known = by_name.get(segment.name)
+        if known and (known.size, known.changed_ns) == (segment.size, segment.changed_ns):
+            live.add(known.id)
+            continue
+        try:
+            identity = segment.identity()
+        except FileNotFoundError:  # removed since it was listed
+            continue
+        copy = f"{identity} {segment.name}"
+        if identity is None:
+            identity = f"{_UNNAMED}{segment.name}"
+        elif known is not None and known.id == copy:
+            identity = copy
+        elif identity in live or (known is None and identity in stored and stored[identity].name in names):
+            identity = copy  # a copy of another segment: their events have the same ids, and count once
+        live.add(identity)
+        if identity in stored and segment.shorter_than(stored[identity].position):
+            return None
+        changed.append((segment, identity))
+    gone = stored.keys() - live
+    # No event was counted of a segment whose first line was not whole yet.
+    unnamed = {key for key in gone if key.startswith(_UNNAMED) and not stored[key].position}
+    return _Changes(changed, unnamed) if gone == unnamed else None
 
 
 @dataclass(slots=True)
 class _Read:
-    """What was read of a part: from where to where, and what could not be used."""
+    """What was read of a segment: from which position to which, and how many lines could not be used."""
 
-    part: Part
+    segment: Segment
     start: int
     end: int
     blocks: int = 0
@@ -223,124 +193,125 @@ class _Read:
     torn: bool = False
     ended: bool = False
 
-    def fits(self, stored: Stored) -> bool:
-        """Return whether nobody else has read on in it, or begun it anew."""
+    def fits(self, state: SegmentState) -> bool:
+        """Return whether no other reader has stored what was read here."""
         if self.blocks:
-            return stored.position == self.start
-        return stored.position >= self.start
+            return state.position == self.start
+        return state.position >= self.start
 
-    def added_to(self, stored: Stored) -> Stored:
-        """Return how far the part is read now."""
+    def added_to(self, state: SegmentState) -> SegmentState:
+        """Return how far the segment is read now."""
         if self.blocks:
-            stored = stored._replace(
+            state = state._replace(
                 size=-1,
                 position=self.end,
-                bad_lines=stored.bad_lines + self.bad_lines,
-                foreign_lines=stored.foreign_lines + self.foreign_lines,
+                bad_lines=state.bad_lines + self.bad_lines,
+                foreign_lines=state.foreign_lines + self.foreign_lines,
                 torn=int(self.torn),
             )
         if not self.ended:
-            return stored
-        return stored._replace(name=self.part.name, size=self.part.size, changed_ns=self.part.changed_ns)
+            return state
+        segment = self.segment
+        return state._replace(name=segment.name, size=segment.size, changed_ns=segment.changed_ns)
 
 
 class _Load:
-    """What was read of one or several parts, to be stored in one transaction."""
+    """What was read of one or several segments, to be stored in one transaction."""
 
     def __init__(self, traffic: bool | None) -> None:
         self._traffic = traffic
         self._read: dict[str, _Read] = {}
-        self._events = Events()
+        self._events = Ingest()
 
     @property
     def full(self) -> bool:
-        """Return whether it is time to store it."""
-        return len(self._events) >= _LOAD
+        """Return whether there are enough events to store them."""
+        return len(self._events) >= _LOAD_EVENTS
 
-    def begin(self, part: Part, identity: str, position: int) -> None:
-        """Go on in a part from a position."""
-        self._read[identity] = _Read(part, position, position)
+    def start(self, segment: Segment, identity: str, position: int) -> None:
+        """Start to read a segment from a position."""
+        self._read[identity] = _Read(segment, position, position)
 
     def end(self, identity: str) -> None:
-        """Note that a part is read up to what it is now."""
+        """Note that a segment was read to its present end."""
         self._read[identity].ended = True
 
     def take(self, identity: str, block: Block) -> None:
-        """Add a block of a part. A torn line is looked at again later."""
+        """Add a block of a segment. A torn line is read again later."""
         read = self._read[identity]
         read.blocks += 1
-        all_bad = 0
+        bad_lines = 0
         for start in range(0, len(block.lines), _LINES):
-            found, bad = records(block.lines[start : start + _LINES])
-            kept = [record for record in found if record["simulated"] is self._traffic]
+            valid, bad = records(block.lines[start : start + _LINES])
+            kept = [record for record in valid if record["simulated"] is self._traffic]
             self._events.add(kept)
-            all_bad += bad
+            bad_lines += bad
             if not block.torn or not bad:
-                read.foreign_lines += len(found) - len(kept)
-        read.torn = block.torn and all_bad > 0
+                read.foreign_lines += len(valid) - len(kept)
+        read.torn = block.torn and bad_lines > 0
         if not read.torn:
-            read.bad_lines += all_bad
+            read.bad_lines += bad_lines
             read.end = block.end
 
-    def store(self, tables: Tables, begun: str) -> bool:
-        """Store it, unless another reader has stored some of it meanwhile: then return False.
+    def store(self, tables: Tables, generation: str) -> bool:
+        """Store the load. Returns False, and stores nothing, when another reader has stored some of it.
 
-        Raises _BegunAnewError when the rollup was begun anew: it may be for other traffic now.
+        Raises _RebuiltError when the rollup was rebuilt: it may be for other traffic now.
         """
         with tables.transaction(write=True):
-            _check_begun(tables, begun)
-            stored = {each: _stored(tables, read.part, each) for each, read in self._read.items()}
-            if not all(read.fits(stored[each]) for each, read in self._read.items()):
+            _check_generation(tables, generation)
+            states = {key: _state(tables, read.segment, key) for key, read in self._read.items()}
+            if not all(read.fits(states[key]) for key, read in self._read.items()):
                 return False
             self._events.store(tables)
-            for each, read in self._read.items():
-                tables.put_segment(read.added_to(stored[each]))
+            for key, read in self._read.items():
+                tables.put_segment(read.added_to(states[key]))
         return True
 
 
-_LOAD = 1 << 16
-"""How many events are stored at once."""
+_LOAD_EVENTS = 1 << 16
+"""How many events are stored in one transaction."""
 
 _LINES = 128
-"""How many lines are taken apart at once. What they become is small; what they are in between is not."""
+"""How many lines are parsed at once. Their records take much more memory than the sums made of them."""
 
 
 class _Steps:
-    """Tells how far the reading has come, in bytes on the disk."""
+    """Reports how far the reading has come, in bytes on the disk."""
 
     def __init__(
         self,
-        changed: Iterable[tuple[Part, str]],
-        stored: Mapping[str, Stored],
+        changed: Iterable[tuple[Segment, str]],
+        stored: Mapping[str, SegmentState],
         progress: Progress | None,
     ) -> None:
         self._progress = progress
         self._left = {}
-        for part, identity in changed:
-            known = stored.get(identity)
-            self._left[part.name] = max(0, part.size - (known.position if known else 0))
+        for segment, identity in changed:
+            state = stored.get(identity)
+            self._left[segment.name] = max(0, segment.size - (state.position if state else 0))
         self._whole = sum(self._left.values())
 
-    def at(self, part: Part, position: int) -> None:
-        self._tell(part, max(0, part.size - position))
+    def at(self, segment: Segment, position: int) -> None:
+        self._report(segment, max(0, segment.size - position))
 
-    def done(self, part: Part) -> None:
-        self._tell(part, 0)
+    def end(self, segment: Segment) -> None:
+        self._report(segment, 0)
 
-    def _tell(self, part: Part, left: int) -> None:
-        self._left[part.name] = min(self._left[part.name], left)
+    def _report(self, segment: Segment, left: int) -> None:
+        self._left[segment.name] = min(self._left[segment.name], left)
         if self._progress is not None:
             self._progress(self._whole - sum(self._left.values()), self._whole)
 
 
-class _BegunAnewError(Exception):
-    """Somebody has begun the rollup anew."""
+class _RebuiltError(Exception):
+    """Another process has rebuilt the rollup."""
 
 
-def _check_begun(tables: Tables, begun: str) -> None:
-    if tables.facts().get("begun") != begun:
-        raise _BegunAnewError
+def _check_generation(tables: Tables, generation: str) -> None:
+    if tables.facts().get("generation") != generation:
+        raise _RebuiltError
 
 
-def _stored(tables: Tables, part: Part, identity: str) -> Stored:
-    return tables.segment(identity) or Stored(identity, part.name, -1, 0, 0, 0, 0, 0)
+def _state(tables: Tables, segment: Segment, identity: str) -> SegmentState:
+    return tables.segment(identity) or SegmentState(identity, segment.name, -1, 0, 0, 0, 0, 0)

@@ -1,4 +1,4 @@
-"""Add events to a rollup's tables: outcomes into cells, and what was said of them into labels."""
+"""Add events to a rollup's tables: outcomes to cells, and feedback to the sums and counts of labels."""
 
 from __future__ import annotations
 
@@ -6,190 +6,207 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from itertools import groupby
 from operator import add, itemgetter
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 from smartroute.analytics.figures import beside_judge, confidence_bin
 from smartroute.analytics.rollup.batch import Batch
-from smartroute.analytics.rollup.cells import DAY, HOUR, MONTH, NOBODY, TOTAL_HOUR, YEAR
+from smartroute.analytics.rollup.cells import DAY, HOUR, MONTH, NO_KEY, TOTAL_HOUR, YEAR
 from smartroute.analytics.rollup.lines import compact
-from smartroute.analytics.rollup.outcome_pages import HELD as WAS_HELD
-from smartroute.analytics.rollup.outcome_pages import Counted
+from smartroute.analytics.rollup.outcome_pages import HELD as OUTCOME_HELD
+from smartroute.analytics.rollup.outcome_pages import StoredOutcome
 from smartroute.analytics.rollup.tables import (
-    ANY_WORD,
+    ANY_FEEDBACK,
     HELD,
     ROUTED,
     UNKNOWN_CONFIDENCE,
     WITH_JUDGE,
-    LabelPlace,
+    LabelCountId,
+    LabelId,
     LabelSums,
-    Said,
+    Rating,
+    StoredFeedback,
     Tables,
-    WordPlace,
 )
 
 T = TypeVar("T")
 
-Verdict: TypeAlias = tuple[float | None, str | None]
-"""Quality and label."""
 
-
-class Events:
-    """Events on their way into the tables. Many at once cost less: most of them fall into the same cells."""
+class Ingest:
+    """Events to be added to the tables. Many at once cost less, because most fall into the same cells."""
 
     def __init__(self) -> None:
         self._outcomes = Batch()
-        self._said: dict[tuple[bytes, str], Said] = {}
-        self._of_talks: dict[tuple[str, str], Said] = {}
+        self._feedback: dict[tuple[bytes, str], StoredFeedback] = {}
+        self._conversation_feedback: dict[tuple[str, str], StoredFeedback] = {}
 
     def __len__(self) -> int:
-        return len(self._outcomes) + len(self._said) + len(self._of_talks)
+        return len(self._outcomes) + len(self._feedback) + len(self._conversation_feedback)
 
-    def add(self, found: Iterable[Mapping[str, Any]]) -> None:
-        """Take events, as `feed.records` gives them."""
+    def add(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Take events, as `lines.records` returns them."""
         outcomes = []
-        for record in found:
+        for record in records:
             if record["type"] == "outcome":
                 outcomes.append(record)
                 continue
-            word = Said(record["time"], record["id"], record.get("quality"), record.get("label"))
+            feedback = StoredFeedback(
+                record["time"], record["id"], record.get("quality"), record.get("label")
+            )
             source = record.get("source") or "user"
             if outcome_id := record["outcome_id"]:
-                _latest(self._said, (compact(outcome_id), source), word)
+                _keep_latest(self._feedback, (compact(outcome_id), source), feedback)
             elif (conversation := record.get("conversation_id")) is not None:
-                _latest(self._of_talks, (conversation, source), word)
+                _keep_latest(self._conversation_feedback, (conversation, source), feedback)
         self._outcomes.add(outcomes)
 
     def store(self, tables: Tables) -> None:
-        """Add the events to the tables. Those that are there already change nothing."""
-        outcomes, said, of_talks = self._outcomes, self._said, self._of_talks
-        if known := tables.known(outcomes.ids):
-            outcomes.leave_out(known)
+        """Add the events to the tables. Events that are stored already change nothing."""
+        outcomes = self._outcomes
+        if stored := tables.known(outcomes.ids):
+            outcomes.leave_out(stored)
         if outcomes:
             keys = outcomes.keys(tables.key)
-            tables.add_outcomes(outcomes.laid_out(keys))
-            added = outcomes.added(keys)
-            tables.put_cells(added.cells.with_stored(tables.cells_at(added.cells.places)))
-            tables.add_users(added.users)
-        open_pairs = set(said)
-        if outcomes:  # what was said before they came; few of them are older than the last of that
-            open_pairs |= tables.words(outcomes.ids).keys()
-        if said or of_talks:
-            tables.hear(said, of_talks)
-        for conversation, members in tables.outcomes_of({talk for talk, _ in of_talks}).items():
-            open_pairs |= {
-                (each, source) for talk, source in of_talks if talk == conversation for each in members
-            }
-        if outcomes and tables.anything_said():
-            conversations: defaultdict[str, list[bytes]] = defaultdict(list)
-            for each, talk in zip(outcomes.ids, outcomes.talks, strict=True):
-                if talk is not None:
-                    conversations[talk].append(each)
-            for conversation, source in tables.talk_words(conversations.keys()):
-                open_pairs |= {(each, source) for each in conversations[conversation]}
-        if open_pairs:
-            _settle(tables, open_pairs)
+            tables.add_outcomes(outcomes.columns(keys))
+            sums = outcomes.sums(keys)
+            tables.put_cells(sums.cells.with_stored(tables.cells_of(sums.cells.ids)))
+            tables.add_users(sums.users)
+        affected = set(self._feedback)
+        if outcomes:
+            # Feedback can come before its outcome. This query precedes add_feedback because it is cheap only
+            # while few of the new outcomes are older than the last one that has feedback.
+            affected |= tables.feedback(outcomes.ids).keys()
+        if self._feedback or self._conversation_feedback:
+            tables.add_feedback(self._feedback, self._conversation_feedback)
+        affected |= self._affected_by_conversations(tables)
+        if affected:
+            _update_ratings(tables, affected)
+
+    def _affected_by_conversations(self, tables: Tables) -> set[tuple[bytes, str]]:
+        """Return the outcomes, by id and source, whose ratings feedback about a conversation may change."""
+        affected: set[tuple[bytes, str]] = set()
+        sources: defaultdict[str, list[str]] = defaultdict(list)
+        for conversation, source in self._conversation_feedback:
+            sources[conversation].append(source)
+        for conversation, ids in tables.outcomes_of(sources.keys()).items():
+            affected |= {(outcome_id, source) for source in sources[conversation] for outcome_id in ids}
+        outcomes = self._outcomes
+        if outcomes and tables.has_feedback():
+            outcome_ids: defaultdict[str, list[bytes]] = defaultdict(list)
+            for outcome_id, name in zip(outcomes.ids, outcomes.conversations, strict=True):
+                if name is not None:
+                    outcome_ids[name].append(outcome_id)
+            for conversation, source in tables.conversation_feedback(outcome_ids.keys()):
+                affected |= {(outcome_id, source) for outcome_id in outcome_ids[conversation]}
+        return affected
 
 
-def _latest(words: dict[Any, Said], place: tuple[Any, str], word: Said) -> None:
-    known = words.get(place)
-    if known is None or word[:2] > known[:2]:
-        words[place] = word
+def _keep_latest(kept: dict[Any, StoredFeedback], key: tuple[Any, str], feedback: StoredFeedback) -> None:
+    known = kept.get(key)
+    if known is None or feedback[:2] > known[:2]:
+        kept[key] = feedback
 
 
-def _settle(tables: Tables, pairs: Iterable[tuple[bytes, str]]) -> None:
-    """Make the labels hold what counts now of what was said about some outcomes."""
-    wanted = sorted(pairs)
-    counted = tables.outcomes({each for each, _ in wanted})
-    own = tables.words(counted)
-    talks = tables.talk_words({c.conversation for c in counted.values() if c.conversation is not None})
-    before: defaultdict[bytes, dict[str, Verdict]] = defaultdict(dict)
-    for (each, source), verdict in tables.applied(counted).items():
-        before[each][source] = verdict
-    changed: dict[tuple[bytes, str], Verdict] = {}
-    change = _Change()
-    for each, together in groupby(wanted, itemgetter(0)):
-        outcome = counted.get(each)
-        if outcome is None:  # its own event is still to come
+def _update_ratings(tables: Tables, affected: Iterable[tuple[bytes, str]]) -> None:
+    """Bring the labels' sums and counts up to date with the stored feedback about some outcomes."""
+    pairs = sorted(affected)
+    outcomes = tables.outcomes({outcome_id for outcome_id, _ in pairs})
+    own = tables.feedback(outcomes)
+    shared = tables.conversation_feedback(
+        {outcome.conversation for outcome in outcomes.values() if outcome.conversation is not None}
+    )
+    before: defaultdict[bytes, dict[str, Rating]] = defaultdict(dict)
+    for (outcome_id, source), rating in tables.ratings(outcomes).items():
+        before[outcome_id][source] = rating
+    ratings: dict[tuple[bytes, str], Rating] = {}
+    change = _LabelChange()
+    for outcome_id, group in groupby(pairs, itemgetter(0)):
+        outcome = outcomes.get(outcome_id)
+        if outcome is None:  # feedback can come before its outcome
             continue
-        now = dict(before[each])
-        for _, source in together:
-            word = own.get((each, source))
-            if word is None and outcome.conversation is not None:
-                word = talks.get((outcome.conversation, source))
-                if word is not None and word.time < outcome.time:
-                    word = None
-            if word is not None and now.get(source) != (word.quality, word.label):
-                changed[each, source] = now[source] = (word.quality, word.label)
-        if now != before[each]:
-            change.move(outcome, before[each], -1)
-            change.move(outcome, now, 1)
-    if changed:
-        tables.apply(changed, change.labels, change.words)
+        after = dict(before[outcome_id])
+        for _, source in group:
+            feedback = own.get((outcome_id, source))
+            if feedback is None and outcome.conversation is not None:
+                feedback = shared.get((outcome.conversation, source))
+                # Feedback about a conversation does not concern what was answered after it.
+                if feedback is not None and feedback.time < outcome.time:
+                    feedback = None
+            if feedback is not None and after.get(source) != feedback.rating:
+                ratings[outcome_id, source] = after[source] = feedback.rating
+        if after != before[outcome_id]:
+            change.add(outcome, before[outcome_id], -1)
+            change.add(outcome, after, 1)
+    if ratings:
+        tables.change_ratings(ratings, change.sums, change.counts)
 
 
-class _Change:
-    """What is to be added to the labels, where some outcomes are judged otherwise than before."""
+class _LabelChange:
+    """What changed ratings of outcomes add to the labels' sums and counts, and what they subtract."""
 
     def __init__(self) -> None:
-        self._labels: dict[LabelPlace, LabelSums] = {}
-        self._words: defaultdict[WordPlace, int] = defaultdict(int)
+        self._sums: dict[LabelId, LabelSums] = {}
+        self._counts: defaultdict[LabelCountId, int] = defaultdict(int)
 
-    def move(self, outcome: Counted, verdicts: Mapping[str, Verdict], sign: int) -> None:
-        """Put in what is said of an outcome, as `Figures.hear` does, or with a sign of -1 take it out."""
-        for source, (quality, label) in verdicts.items():
-            self._add(outcome, source, ANY_WORD, sign, LabelSums(1))
+    def add(self, outcome: StoredOutcome, ratings: Mapping[str, Rating], sign: int) -> None:
+        """Add an outcome's ratings by source, as `Figures.add_feedback` does. A sign of -1 subtracts them."""
+        for source, (quality, label) in ratings.items():
+            self._add(outcome, source, ANY_FEEDBACK, sign, LabelSums(1))
             if label is not None:
-                self._words[HOUR, outcome.hour, outcome.key, source, label] += sign
+                self._counts[HOUR, outcome.hour, outcome.key, source, label] += sign
             if quality is None:
                 continue
             confidence = outcome.confidence
-            place = UNKNOWN_CONFIDENCE if confidence is None else confidence_bin(confidence)
-            self._add(outcome, source, place, sign, _pair(quality, confidence or 0.0))
+            tenth = UNKNOWN_CONFIDENCE if confidence is None else confidence_bin(confidence)
+            self._add(outcome, source, tenth, sign, _pair(quality, confidence or 0.0))
             if outcome.holdback:
-                held = HELD if outcome.holdback == WAS_HELD else ROUTED
-                self._add(outcome, source, held, sign, _pair(quality, 0.0))
-        for source, mine, judged in beside_judge({source: word[0] for source, word in verdicts.items()}):
-            self._add(outcome, source, WITH_JUDGE, sign, _pair(mine, judged))
+                side = HELD if outcome.holdback == OUTCOME_HELD else ROUTED
+                self._add(outcome, source, side, sign, _pair(quality, 0.0))
+        qualities = {source: quality for source, (quality, _) in ratings.items()}
+        for source, quality, judged in beside_judge(qualities):
+            self._add(outcome, source, WITH_JUDGE, sign, _pair(quality, judged))
 
-    def _add(self, outcome: Counted, source: str, place: int, sign: int, sums: LabelSums) -> None:
-        where = (HOUR, outcome.hour, outcome.key, source, place)
+    def _add(self, outcome: StoredOutcome, source: str, label_bin: int, sign: int, sums: LabelSums) -> None:
+        label_id = (HOUR, outcome.hour, outcome.key, source, label_bin)
         if sign < 0:
             sums = LabelSums(*(-value for value in sums))
-        known = self._labels.get(where)
-        self._labels[where] = sums if known is None else _both(known, sums)
+        known = self._sums.get(label_id)
+        self._sums[label_id] = sums if known is None else _sum(known, sums)
 
     @property
-    def labels(self) -> dict[LabelPlace, LabelSums]:
-        """Return what is to be added, by place: the hours, and from them what is coarser."""
-        return _with_coarser(self._labels, _both)
+    def sums(self) -> dict[LabelId, LabelSums]:
+        """Return what to add to the sums: those of hours, and the coarser ones made from them."""
+        return _with_coarser(self._sums, _sum)
 
     @property
-    def words(self) -> dict[WordPlace, int]:
-        """Return how many words are to be added, likewise."""
-        return _with_coarser(self._words, add)
+    def counts(self) -> dict[LabelCountId, int]:
+        """Return what to add to the counts, in the same way."""
+        return _with_coarser(self._counts, add)
 
 
-def _with_coarser(hours: Mapping[Any, T], both: Callable[[T, T], T]) -> dict[Any, T]:
-    """Return sums by place, with those of days, months and years, and of whole hours."""
-    found = dict(hours)
-    found |= _grouped(
-        (((TOTAL_HOUR, b, NOBODY, *rest), sums) for (_, b, _, *rest), sums in hours.items()), both
+def _with_coarser(hours: Mapping[Any, T], plus: Callable[[T, T], T]) -> dict[Any, T]:
+    """Return values by grain, bucket and key: of hours, and their sums by whole hour, day, month and year."""
+    every = dict(hours)
+    every |= _grouped(
+        (((TOTAL_HOUR, bucket, NO_KEY, *rest), value) for (_, bucket, _, *rest), value in hours.items()),
+        plus,
     )
     for grain in (DAY, MONTH, YEAR):
-        hours = _grouped((((grain, b[:grain], *rest), sums) for (_, b, *rest), sums in hours.items()), both)
-        found |= hours
-    return found
+        hours = _grouped(
+            (((grain, bucket[:grain], *rest), value) for (_, bucket, *rest), value in hours.items()), plus
+        )
+        every |= hours
+    return every
 
 
-def _grouped(pairs: Iterable[tuple[Any, T]], both: Callable[[T, T], T]) -> dict[Any, T]:
-    found: dict[Any, T] = {}
-    for place, sums in pairs:
-        known = found.get(place)
-        found[place] = sums if known is None else both(known, sums)
-    return found
+def _grouped(pairs: Iterable[tuple[Any, T]], plus: Callable[[T, T], T]) -> dict[Any, T]:
+    groups: dict[Any, T] = {}
+    for key, value in pairs:
+        known = groups.get(key)
+        groups[key] = value if known is None else plus(known, value)
+    return groups
 
 
-def _both(one: LabelSums, other: LabelSums) -> LabelSums:
+def _sum(one: LabelSums, other: LabelSums) -> LabelSums:
     a, b, c, d, e, f = one
     u, v, w, x, y, z = other
     return LabelSums(a + u, b + v, c + w, d + x, e + y, f + z)

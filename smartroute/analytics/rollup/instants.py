@@ -1,7 +1,7 @@
-"""Turn the times of events into numbers that compare as the times do, and back, many at once.
+"""Convert the times of events to integers that sort as the times do, and back, many at once.
 
-An instant is microseconds, counted as if every month had 31 days: what is no date has no number of its own,
-and hours, days, months and years are whole divisors of it.
+An instant is a number of microseconds, counted as if every month had 31 days. So an hour, a day, a month and
+a year each have a constant length, and an instant divided by it is the number of its bucket.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SHAPE = b"0000-00-00T00:00:00.000000Z"
 _SECOND = 1_000_000
 _HOUR = 3_600 * _SECOND
 LENGTHS = {HOUR: _HOUR, DAY: 24 * _HOUR, MONTH: 31 * 24 * _HOUR, YEAR: 12 * 31 * 24 * _HOUR}
-"""How many microseconds an hour, a day, a month and a year have here, by their grains."""
+"""The length of an hour, a day, a month and a year in microseconds, by grain."""
 
 _FIELDS = (
     (0, 4, 0, LENGTHS[YEAR], 10_000),
@@ -32,32 +32,34 @@ _FIELDS = (
     (17, 2, 0, _SECOND, 60),
     (20, 6, 0, 1, _SECOND),
 )
-"""Of each number in a time: where it stands, its digits, the least, its microseconds, and how many it has."""
+"""Of each number in a time: its index in the text, how many digits, the least value, the length of one in
+microseconds, and how many values it has."""
 
 
 def instants_of(times: Sequence[str]) -> Instants:
-    """Return the instants of times as events write them. Raises ValueError for others."""
+    """Return the instants of times that are written as events write them. Raises ValueError for others."""
     import numpy as np
 
     digits = np.frombuffer("".join(times).encode(), dtype=np.uint8).reshape(len(times), len(_SHAPE))
-    found = np.zeros(len(times), dtype=np.int64)
+    instants = np.zeros(len(times), dtype=np.int64)
     for start, width, least, length, _ in _FIELDS:
         value = np.zeros(len(times), dtype=np.int64)
         for column in range(start, start + width):
             value = value * 10 + digits[:, column]
-        zeros = sum(ord("0") * 10**place for place in range(width))
-        found += (value - (zeros + least)) * length
-    return found
+        # The digits are still characters: subtract what "0" adds at each power of ten.
+        zeros = sum(ord("0") * 10**power for power in range(width))
+        instants += (value - (zeros + least)) * length
+    return instants
 
 
 def texts_of(instants: Instants) -> list[str]:
-    """Return the times of instants as events write them."""
+    """Return instants as times, written as events write them."""
     import numpy as np
 
     letters = np.tile(np.frombuffer(_SHAPE, dtype=np.uint8), (len(instants), 1))
     for start, width, least, length, most in _FIELDS:
         value = instants // length % most + least
-        for place in range(width):
-            letters[:, start + width - 1 - place] += (value // 10**place % 10).astype(np.uint8)
+        for power in range(width):
+            letters[:, start + width - 1 - power] += (value // 10**power % 10).astype(np.uint8)
     text, size = letters.tobytes().decode(), len(_SHAPE)
     return [text[start : start + size] for start in range(0, len(text), size)]

@@ -1,15 +1,40 @@
-"""What a log in pieces looks like to whoever keeps a rollup of it: parts that grow, and their lines."""
+"""Protocols of a log that a rollup can be kept of, and of the segments that a log of files consists of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol, TypeAlias
+
+from smartroute.analytics.rollup.tables import Tables
+
+Progress: TypeAlias = Callable[[int, int], None]
+"""Called with how much of what is new has been read, and how much there is: bytes of files, or rows."""
+
+
+class Log(Protocol):
+    """A log that a rollup can be kept of."""
+
+    @property
+    def failures(self) -> tuple[type[Exception], ...]:
+        """The exceptions that are raised where the log or its rollup cannot be used."""
+
+    def exists(self) -> bool:
+        """Return whether there is a log."""
+
+    def discard(self) -> None:
+        """Delete a damaged rollup."""
+
+    def traffic(self) -> bool | None:
+        """Return whether the log holds simulated events, None when it holds no events."""
+
+    def connect(self) -> Tables:
+        """Return the rollup's tables on a new connection, which the caller closes."""
 
 
 class Block(NamedTuple):
-    """Some lines of a log, and the positions before and behind them.
+    """Some lines of a segment, and the positions before and after them.
 
-    `torn`: the newline is not there yet, and what stands there may be half a record.
+    `torn`: the last line has no newline yet, so it may be half a record.
     """
 
     lines: list[bytes]
@@ -18,26 +43,33 @@ class Block(NamedTuple):
     torn: bool = False
 
 
-class Part(Protocol):
-    """A piece of a log that grows at its end: a segment."""
+class Segment(Protocol):
+    """A file of the log, which grows at its end."""
 
     @property
     def name(self) -> str:
-        """What it is called now."""
+        """Its present name."""
 
     @property
     def size(self) -> int:
-        """How large it is now. What is not larger, and has not changed since, is not looked into."""
+        """Its present size. A segment with the size and time of the last reading is not read again."""
 
     @property
     def changed_ns(self) -> int:
-        """When it changed last."""
+        """When it was last changed."""
 
     def identity(self) -> str | None:
-        """Return what it is known by for good, None while it cannot be told."""
+        """Return an id that never changes, None while the segment has no whole line."""
 
     def shorter_than(self, position: int) -> bool:
-        """Return whether it certainly ends before a position: somebody cut it."""
+        """Return whether it certainly ends before a position, which means that it was truncated."""
 
     def blocks(self, start: int) -> Iterator[Block]:
-        """Yield what stands behind a position. Raises OSError."""
+        """Yield the lines after a position. Raises OSError."""
+
+
+class SegmentedLog(Log, Protocol):
+    """A log of files, which its rollup is stored beside."""
+
+    def segments(self) -> list[Segment]:
+        """Return the present segments."""

@@ -1,4 +1,4 @@
-"""Ask a log's rollup where there is one that can be kept, and say so where there is not."""
+"""Query a log's rollup. Where none can be kept, say so once, so that callers scan the log instead."""
 
 from __future__ import annotations
 
@@ -7,42 +7,56 @@ import sqlite3
 import struct
 from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from smartroute.analytics.rollup.file_rollup import Rollup
-from smartroute.analytics.rollup.lines import JsonlLog
+from smartroute.analytics.rollup.file_rollup import FileRollup
+from smartroute.analytics.rollup.jsonl_log import JsonlLog
 from smartroute.analytics.rollup.sql_rollup import SqlRollup
 from smartroute.errors import ConfigError, SinkError
 from smartroute.sinks import JsonlSource, SqlSource
 
 if TYPE_CHECKING:
-    from smartroute.analytics.rollup.file_rollup import Keeper, Log, Progress
+    from smartroute.analytics.rollup.log import Log, Progress
     from smartroute.protocols import EventSource
 
 T = TypeVar("T")
 _log = logging.getLogger("smartroute")
 
 
-class Rolled:
-    """The rollup of a source, brought up to date before every question.
+class Rollup(Protocol):
+    """The rollup of a log, of files or in a database."""
 
-    Where it cannot be kept (in a folder that may only be read, say) a question finds None: whoever asked
-    then reads the log. One that is damaged is made anew.
+    @property
+    def log(self) -> Log:
+        """The log that this is the rollup of."""
+
+    def ask(self, question: Callable[[Log], T], progress: Progress | None = None) -> T:
+        """Read what is new, and return the answer. Raises one of the log's `failures` where it cannot."""
+
+    def rebuild(self, progress: Progress | None = None) -> None:
+        """Delete all sums, and read the whole log again. Raises what `ask` does."""
+
+
+class RollupReader:
+    """Queries the rollup of a source, and brings it up to date before each query.
+
+    Where it cannot be kept, in a read-only folder for instance, a query returns None, and its caller reads
+    the log. A damaged rollup is rebuilt.
     """
 
-    def __init__(self, rollup: Keeper) -> None:
+    def __init__(self, rollup: Rollup) -> None:
         self._rollup = rollup
         self._warned = False
 
     @classmethod
-    def of(cls, source: EventSource) -> Rolled | None:
-        """Return the rollup of a source, None for one that has none."""
+    def of(cls, source: EventSource) -> RollupReader | None:
+        """Return a reader of a source's rollup, None for a kind of source that has no rollup."""
         if isinstance(source, JsonlSource):
-            return cls(Rollup(JsonlLog(source.path)))
+            return cls(FileRollup(JsonlLog(source.path)))
         return cls(SqlRollup(source.schema)) if isinstance(source, SqlSource) else None
 
     def ask(self, question: Callable[[Log], T], progress: Progress | None = None) -> T | None:
-        """Return the answer of a rollup that is up to date, None where none can be kept.
+        """Return the answer of an up-to-date rollup, None where none can be kept.
 
         Raises SinkError when the log goes away meanwhile.
         """
@@ -58,19 +72,20 @@ class Rolled:
                 log.discard()
                 return self._rollup.ask(question, progress)
         except log.failures as error:
-            if not log.exists():  # to read it in full would be to find nothing, and to say so
+            # Reading the log in full would now find no events, and report figures of zero.
+            if not log.exists():
                 raise SinkError(f"{log} went away while it was read") from error
             if not self._warned:
                 self._warned = True
                 _log.warning(
-                    "%s is read in full for every question, for no rollup can be kept of it: %s", log, error
+                    "%s is read in full for every query, because no rollup can be kept of it: %s", log, error
                 )
             return None
 
-    def catch_up(self, progress: Progress | None = None, *, anew: bool = False) -> bool:
-        """Read what is new, or everything anew. Returns False where no rollup can be kept."""
+    def catch_up(self, progress: Progress | None = None, *, rebuild: bool = False) -> bool:
+        """Read what is new, or everything again. Returns False where no rollup can be kept."""
         log = self._rollup.log
-        if anew and log.exists():
+        if rebuild and log.exists():
             failures: tuple[type[Exception], ...] = (*log.failures, *_DAMAGE)
             try:
                 self._rollup.rebuild(progress)
@@ -92,28 +107,29 @@ _DAMAGE: tuple[type[Exception], ...] = (
     LookupError,
     ArithmeticError,
 )
-"""What comes of rubbish where numbers and texts should be, besides what SQLite finds itself."""
+"""The exceptions that damaged numbers and texts lead to, besides those that SQLite raises itself."""
 
-_AWAY = frozenset(
+_UNAVAILABLE = frozenset(
     (
         *(sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL, sqlite3.SQLITE_INTERRUPT),
         *(sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH),
         *(sqlite3.SQLITE_FULL, sqlite3.SQLITE_NOMEM),
     )
 )
-"""The errors of a database that is sound and cannot be used just now.
+"""The errors of a database that is sound but cannot be used at the moment.
 
-A disk's own (SQLITE_IOERR) is not among them, for a file that was cut gives the same.
+A disk error (SQLITE_IOERR) is not among them, because a truncated file leads to the same.
 """
 
 
 def _is_damage(error: BaseException) -> bool:
     if isinstance(error, sqlite3.OperationalError):
-        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _AWAY
+        # The low byte is the primary code, without what an extended code adds to it.
+        return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF not in _UNAVAILABLE
     return isinstance(error, _DAMAGE) and not isinstance(error, OSError | ConfigError)
 
 
 def _unreadable(log: Log) -> tuple[int, int]:
     with closing(log.connect()) as tables, tables.transaction(write=False):
-        stored = tables.segments().values()
-    return sum(s.bad_lines + s.torn for s in stored), sum(s.foreign_lines for s in stored)
+        states = tables.segments().values()
+    return sum(s.bad_lines + s.torn for s in states), sum(s.foreign_lines for s in states)

@@ -1,25 +1,25 @@
-"""Keep the rollup of a log in a database: in the same database, read on and counted in one transaction.
+"""Keep the sums of a log in a database in tables of the same database, and query them in one transaction.
 
-Where reading stopped is the difficult part, for on PostgreSQL rows come to be seen in another order than
-they were numbered in: a writer may take number 7, another one 8 and commit, and whoever then notes "read
-up to 8" never sees 7. So a position is no number there, but a snapshot. Every row carries the transaction
-that wrote it (`xact`, of 64 bits, never used again), and a snapshot S says of any transaction whether it
-had ended when S was taken. Let V(S) be the committed rows whose transaction had ended at S. A transaction
-that has ended stays ended, so V(S) only grows. A pass takes a snapshot `target`, and counts the rows in
-V(target) that are not in V(seen), where `seen` is the target of the pass before; then `target` becomes
-`seen`. The passes' shares are disjoint, and together they are V of the last target: every committed row
-counts once, however long its transaction took, and none is waited for. A pass is read in pages, in the
-order (xact, id); what it has to read is fixed by its two snapshots, so a page may be read in any later
-transaction and by any reader. A page's sums and the position behind it are committed together, under a
-lock that one reader has at a time; whoever was cut off has changed nothing.
+The difficult part is how far a log was read, because on PostgreSQL rows become visible in another order than
+they were numbered in: one writer takes number 7, another takes 8 and commits, and a reader that then notes
+"read up to 8" never sees 7. So on PostgreSQL a position is not a number, but a snapshot. Every row carries
+the transaction that wrote it (`xact`, of 64 bits, never used again), and a snapshot S shows of any
+transaction whether it had ended when S was taken. Let V(S) be the committed rows whose transaction had ended
+at S. A transaction that has ended stays ended, so V(S) only grows. A pass takes a snapshot `target`, and
+counts the rows in V(target) that are not in V(seen), where `seen` is the target of the pass before; then
+`target` becomes `seen`. The rows of different passes are disjoint, and together they are V of the last
+target: every committed row counts once, however long its transaction took, and no pass waits for any. A pass
+is read in pages, in the order (xact, id); what it has to read is fixed by its two snapshots, so a page may be
+read in any later transaction and by any reader. A page's sums and the position after it are committed
+together, under a lock that one reader has at a time; a reader that was interrupted has changed nothing.
 
-The index on (xact, id) leads to what is new: no more is looked at than was written since the oldest
-transaction that was open at `seen`. On SQLite one transaction writes at a time, and numbers its rows above
-all that ever were; there "above the last one read" is right, and a position is that number.
+The index on (xact, id) leads to what is new: a pass looks only at rows written since the oldest transaction
+that was open at `seen`. On SQLite one transaction writes at a time, and gives its rows numbers above all that
+were ever used; there "above the last row read" is right, and a position is that number.
 
-Some things begin it anew: rows were removed or changed (the log's triggers count that), it is of another
-layout, or this is not the database that it was kept in, but one restored from a dump of it, where other
-transactions had these numbers.
+A rollup is rebuilt when rows were removed or changed (the log's triggers count that), when its layout is of
+another version, and when this is not the database that it was kept in, but one restored from a dump of it,
+where other transactions had these numbers.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
-from smartroute.analytics.rollup.ingest import Events
+from smartroute.analytics.rollup.ingest import Ingest
 from smartroute.analytics.rollup.lines import records
-from smartroute.analytics.rollup.tables import VERSION, Stored, Tables
+from smartroute.analytics.rollup.tables import VERSION, SegmentState, Tables
 from smartroute.errors import SinkError
 from smartroute.sinks.sql_schema import printable_url
 
 if TYPE_CHECKING:
-    from smartroute.analytics.rollup.file_rollup import Log, Progress
+    from smartroute.analytics.rollup.log import Log, Progress
     from smartroute.sinks.sql_schema import Schema
 
 T = TypeVar("T")
@@ -47,7 +47,7 @@ _TABLE = "smartroute_events"
 
 
 class Position(NamedTuple):
-    """How far a log was read: all of `seen`, and of the pass to `target` what is not behind `after`.
+    """How far a log was read: all of `seen`, and the rows of the pass to `target` up to and with `after`.
 
     Without a `target` no pass is open.
     """
@@ -57,43 +57,43 @@ class Position(NamedTuple):
     after: Sequence[str] = ()
 
 
-class Reading(Protocol):
-    """How one kind of database is read on. Every method runs inside a transaction."""
+class LogTable(Protocol):
+    """The log's table in one kind of database. Every method runs inside a transaction."""
 
     def identity(self) -> str:
-        """Return what changes when the rollup is not of these rows any more."""
+        """Return a text that changes when the rollup no longer matches these rows."""
 
-    def take_over(self) -> None:
-        """Make rows of another database ones of this."""
+    def adopt_rows(self) -> None:
+        """Make rows that were restored from another database valid in this one."""
 
     def target(self) -> str:
-        """Return what a pass that begins now has to read up to."""
+        """Return the `target` of a pass that starts now."""
 
-    def anything_new(self, position: Position) -> bool:
+    def has_new(self, position: Position) -> bool:
         """Return whether there are rows that are not in `seen`."""
 
     def left(self, position: Position) -> int:
         """Return how many rows the open pass has still to read."""
 
     def page(self, position: Position) -> list[tuple[Sequence[str], str]]:
-        """Return the next rows of the open pass: where each stands, and its line."""
+        """Return the next rows of the open pass: the position of each (`after`), and its line."""
 
 
 class SqlLog:
-    """A log in a database, and its rollup's tables beside it."""
+    """A log in a database, with its rollup's tables beside it."""
 
     def __init__(self, schema: Schema) -> None:
         from sqlalchemy.exc import SQLAlchemyError
 
         self.schema = schema
         driver: Any = schema.engine.dialect.dbapi
-        self.failures: tuple[type[Exception], ...] = (driver.Error, SQLAlchemyError, _Unsettled)
+        self.failures: tuple[type[Exception], ...] = (driver.Error, SQLAlchemyError, _UnsettledError)
 
     def __str__(self) -> str:
         return f"the log at {printable_url(self.schema.engine)}"
 
     def exists(self) -> bool:
-        """Return whether there is a log; not where that cannot be told, as reading it then tells why."""
+        """Return whether there is a log. False where the database fails: reading it raises the reason."""
         from sqlalchemy.exc import SQLAlchemyError
 
         try:
@@ -102,16 +102,16 @@ class SqlLog:
             return False
 
     def discard(self) -> None:
-        """Delete a rollup that is damaged."""
+        """Delete a damaged rollup."""
         with closing(self.connect()) as tables, tables.transaction(write=True):
             tables.clear()
 
     def traffic(self) -> bool | None:
-        """Return whether it holds simulated events, None when it holds none."""
+        """Return whether the log holds simulated events, None when it holds no events."""
         return self.schema.traffic()
 
     def connect(self) -> Tables:
-        """Return the rollup's tables on a connection of the caller's own."""
+        """Return the rollup's tables on a new connection, which the caller closes."""
         return self.tables(self.schema.engine.raw_connection())
 
     def tables(self, connection: Any) -> Tables:
@@ -120,102 +120,103 @@ class SqlLog:
 
 
 class SqlRollup:
-    """The rollup of a log in a database. Any number of processes may keep and ask it at once."""
+    """The rollup of a log in a database. Any number of processes may keep and query it at the same time."""
 
     def __init__(self, schema: Schema) -> None:
         self.log = SqlLog(schema)
 
     def ask(self, question: Callable[[Log], T], progress: Progress | None = None) -> T:
-        """Return the answer of a rollup that has every event that was committed before.
+        """Return the answer of a rollup that has every event that was committed before the call.
 
         The question is asked in the transaction that saw the rollup complete. Where nothing is new nothing
-        is written, so a role that may only read is answered as well. Raises the database's errors when the
+        is written, so a role that may only read gets an answer too. Raises the database's errors when the
         tables cannot be kept.
         """
         traffic = self.log.traffic()
         self.log.schema.migrate()
         with closing(self.log.schema.engine.raw_connection()) as connection:
-            tables, reading = self.log.tables(connection), self._reading(connection)
+            tables, log_table = self.log.tables(connection), self._log_table(connection)
             for attempt in range(_ATTEMPTS):
                 with tables.transaction(write=False):
-                    facts = self._facts(reading, traffic)
-                    stands = tables.facts()
-                    if stands.items() >= facts.items() and stands["whole"] == "True":
-                        position = _position(stands)
-                        read_on = attempt == 0 and (position.target or reading.anything_new(position))
+                    facts = self._facts(log_table, traffic)
+                    stored = tables.facts()
+                    if stored.items() >= facts.items() and stored["complete"] == "True":
+                        position = _position(stored)
+                        read_on = attempt == 0 and (position.target or log_table.has_new(position))
                         if not read_on:
-                            return question(_Moment(self.log, connection, traffic))
-                self._read_on(tables, reading, traffic, progress)
-        raise _Unsettled("events are removed from it faster than it can be read")
+                            return question(_LogSnapshot(self.log, connection, traffic))
+                self._read_on(tables, log_table, traffic, progress)
+        raise _UnsettledError("events are removed from it faster than it can be read")
 
     def rebuild(self, progress: Progress | None = None) -> None:
-        """Forget everything, and read the whole log again. Raises what `ask` does."""
+        """Delete all sums, and read the whole log again. Raises what `ask` does."""
         self.log.discard()
         self.ask(lambda _: None, progress)
 
-    def _reading(self, connection: Any) -> Reading:
+    def _log_table(self, connection: Any) -> LogTable:
         return _Postgres(connection) if self.log.schema.postgres else _Sqlite(connection)
 
     @staticmethod
-    def _facts(reading: Reading, traffic: bool | None) -> dict[str, str]:
-        return {"version": str(VERSION), "traffic": str(traffic), "log": reading.identity()}
+    def _facts(log_table: LogTable, traffic: bool | None) -> dict[str, str]:
+        return {"version": str(VERSION), "traffic": str(traffic), "log": log_table.identity()}
 
     def _read_on(
-        self, tables: Tables, reading: Reading, traffic: bool | None, progress: Progress | None
+        self, tables: Tables, log_table: LogTable, traffic: bool | None, progress: Progress | None
     ) -> None:
-        """Read until a pass has ended that began after this did."""
-        whole = done = 0
-        ours = False
+        """Read until a pass has ended that started after this call did."""
+        whole = read = 0
+        ours = False  # whether the open pass was started here: another reader may have left one unfinished
         while True:
             with tables.transaction(write=True):
-                facts = self._facts(reading, traffic)
-                stands = tables.facts()
-                if not stands.items() >= facts.items():
+                facts = self._facts(log_table, traffic)
+                stored = tables.facts()
+                if not stored.items() >= facts.items():
                     tables.clear()
-                    reading.take_over()
-                    tables.note(**facts, whole="False", position=json.dumps(Position()))
+                    log_table.adopt_rows()
+                    tables.note(**facts, complete="False", position=json.dumps(Position()))
                     continue
-                position = _position(stands)
+                position = _position(stored)
                 if not position.target:
                     ours = True
-                    position = position._replace(target=reading.target())
+                    position = position._replace(target=log_table.target())
                 if progress is not None and not whole:
-                    whole = reading.left(position)
-                rows = reading.page(position)
+                    whole = log_table.left(position)
+                rows = log_table.page(position)
                 self._take(tables, facts["log"], [line for _, line in rows], traffic)
                 ended = len(rows) < PAGE_EVENTS
                 position = Position(position.target) if ended else position._replace(after=rows[-1][0])
-                tables.note(position=json.dumps(position), whole=str(ended or stands["whole"] == "True"))
-            done += len(rows)
+                complete = ended or stored["complete"] == "True"
+                tables.note(position=json.dumps(position), complete=str(complete))
+            read += len(rows)
             if progress is not None and whole:
-                progress(whole if ended and ours else min(done, whole), whole)
+                progress(whole if ended and ours else min(read, whole), whole)
             if ended and ours:
                 return
 
     @staticmethod
     def _take(tables: Tables, identity: str, lines: Sequence[str], traffic: bool | None) -> None:
-        found, bad = records(line.encode() for line in lines)
-        events = Events()
-        events.add(kept := [record for record in found if record["simulated"] is traffic])
+        valid, bad = records(line.encode() for line in lines)
+        events = Ingest()
+        events.add(kept := [record for record in valid if record["simulated"] is traffic])
         events.store(tables)
-        known = tables.segment(identity) or Stored(identity, _TABLE, 0, 0, 0, 0, 0, 0)
-        read = known.position + len(lines)
+        state = tables.segment(identity) or SegmentState(identity, _TABLE, 0, 0, 0, 0, 0, 0)
+        read = state.position + len(lines)
         tables.put_segment(
-            known._replace(
+            state._replace(
                 size=read,
                 position=read,
-                bad_lines=known.bad_lines + bad,
-                foreign_lines=known.foreign_lines + len(found) - len(kept),
+                bad_lines=state.bad_lines + bad,
+                foreign_lines=state.foreign_lines + len(valid) - len(kept),
             )
         )
 
 
-class _Unsettled(Exception):
-    """The rollup was begun anew again and again while it was read."""
+class _UnsettledError(Exception):
+    """Rows were removed each time that the rollup was read, so that it was never complete."""
 
 
-class _Moment:
-    """A log as one transaction sees it: whoever asks it opens and ends none of their own."""
+class _LogSnapshot:
+    """A log as one open transaction sees it. Its tables start and end no transaction of their own."""
 
     def __init__(self, log: SqlLog, connection: Any, traffic: bool | None) -> None:
         self._log = log
@@ -237,7 +238,7 @@ class _Moment:
 
 
 class _OpenTables(Tables):
-    """Tables on a connection that is inside a transaction already, and somebody else's to close."""
+    """Tables on a connection that has an open transaction already, and that the caller closes."""
 
     @contextmanager
     def transaction(self, *, write: bool) -> Iterator[None]:
@@ -258,13 +259,13 @@ def _rows(connection: Any, sql: str, values: Sequence[Any] = ()) -> list[Any]:
 
 
 class _Postgres:
-    """A position is a snapshot, and a place within a pass is a transaction and an id."""
+    """A position is a snapshot, and a position within a pass is a transaction and an id."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     def identity(self) -> str:
-        """Name the server, the database, the table, and how often rows were removed."""
+        """Return the server, the database, the table, and how often rows were removed."""
         [(name,)] = _rows(
             self._connection,
             "SELECT concat_ws('/', (SELECT system_identifier FROM pg_control_system()), "
@@ -274,8 +275,8 @@ class _Postgres:
         )
         return str(name)
 
-    def take_over(self) -> None:
-        """Give rows that were restored from a server further on a transaction of this one."""
+    def adopt_rows(self) -> None:
+        """Give rows a transaction of this server where a server with higher numbers wrote them."""
         self._connection.cursor().execute(
             f"UPDATE {_TABLE} SET xact = DEFAULT WHERE xact >= pg_snapshot_xmax(pg_current_snapshot())"
         )
@@ -284,9 +285,9 @@ class _Postgres:
         [(snapshot,)] = _rows(self._connection, "SELECT CAST(pg_current_snapshot() AS text)")
         return str(snapshot)
 
-    def anything_new(self, position: Position) -> bool:
-        where, values = self._behind(position._replace(after=()))
-        # Without an order the server expects to meet one soon, and looks through the whole table.
+    def has_new(self, position: Position) -> bool:
+        where, values = self._beyond(position._replace(after=()))
+        # Without an order the planner expects to find a row soon, and scans the whole table.
         sql = f"SELECT 1 FROM {_TABLE} WHERE {where} ORDER BY xact, id LIMIT 1"
         return bool(_rows(self._connection, sql, values))
 
@@ -298,29 +299,29 @@ class _Postgres:
         where, values = self._within(position)
         rows = _rows(
             self._connection,
-            # A NUL that JSON holds as an escape is none that the rollup's columns could hold. A bare xact
-            # would be the first column here, which is text: 1000 comes before 999 there.
+            # JSON may hold a NUL as an escape, which the rollup's text columns cannot hold. ORDER BY a bare
+            # xact would mean the first column here, which is text: there 1000 comes before 999.
             f"SELECT CAST(xact AS text), id, replace(line, '\\u0000', '\\ufffd') FROM {_TABLE} AS log "
             f"WHERE {where} ORDER BY log.xact, log.id LIMIT {PAGE_EVENTS}",
             values,
         )
-        return [((xact, each), line) for xact, each, line in rows]
+        return [((xact, event_id), line) for xact, event_id, line in rows]
 
     @staticmethod
-    def _behind(position: Position) -> tuple[str, list[str]]:
-        parts: list[str] = ["true"]
+    def _beyond(position: Position) -> tuple[str, list[str]]:
+        terms: list[str] = ["true"]
         values: list[str] = []
         if position.after:
-            parts.append("(xact, id) > (CAST(%s AS xid8), %s)")
+            terms.append("(xact, id) > (CAST(%s AS xid8), %s)")
             values += position.after
         if position.seen:
-            parts.append("xact >= pg_snapshot_xmin(CAST(%s AS pg_snapshot))")
-            parts.append("NOT pg_visible_in_snapshot(xact, CAST(%s AS pg_snapshot))")
+            terms.append("xact >= pg_snapshot_xmin(CAST(%s AS pg_snapshot))")
+            terms.append("NOT pg_visible_in_snapshot(xact, CAST(%s AS pg_snapshot))")
             values += [position.seen] * 2
-        return " AND ".join(parts), values
+        return " AND ".join(terms), values
 
     def _within(self, position: Position) -> tuple[str, list[str]]:
-        where, values = self._behind(position)
+        where, values = self._beyond(position)
         return (
             f"{where} AND xact < pg_snapshot_xmax(CAST(%s AS pg_snapshot)) "
             "AND pg_visible_in_snapshot(xact, CAST(%s AS pg_snapshot))"
@@ -328,41 +329,41 @@ class _Postgres:
 
 
 class _Sqlite:
-    """A position is the number of a row, and so is a place within a pass."""
+    """A position is the number of a row, and so is a position within a pass."""
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     def identity(self) -> str:
-        """Name the log, and how often rows were removed."""
+        """Return the id of the log, and how often rows were removed."""
         rows = _rows(
             self._connection,
             "SELECT value FROM smartroute_facts WHERE name IN ('log', 'removals') ORDER BY name",
         )
         return "/".join(str(row[0]) for row in rows)
 
-    def take_over(self) -> None:
+    def adopt_rows(self) -> None:
         """Do nothing: a copy of the file has the same numbers."""
 
     def target(self) -> str:
-        [(place,)] = _rows(self._connection, f"SELECT COALESCE(MAX(place), 0) FROM {_TABLE}")
-        return str(place)
+        [(number,)] = _rows(self._connection, f"SELECT COALESCE(MAX(place), 0) FROM {_TABLE}")
+        return str(number)
 
-    def anything_new(self, position: Position) -> bool:
+    def has_new(self, position: Position) -> bool:
         return int(self.target()) > int(position.seen or 0)
 
     def left(self, position: Position) -> int:
-        return int(position.target) - _place(position)
+        return int(position.target) - _row_number(position)
 
     def page(self, position: Position) -> list[tuple[Sequence[str], str]]:
         rows = _rows(
             self._connection,
             f"SELECT place, line FROM {_TABLE} WHERE place > ? AND place <= ? ORDER BY place "
             f"LIMIT {PAGE_EVENTS}",
-            [_place(position), int(position.target)],
+            [_row_number(position), int(position.target)],
         )
-        return [((str(place),), line) for place, line in rows]
+        return [((str(number),), line) for number, line in rows]
 
 
-def _place(position: Position) -> int:
+def _row_number(position: Position) -> int:
     return int(position.after[0] if position.after else position.seen or 0)

@@ -1,29 +1,29 @@
-"""Know the tables of a rollup, on any DB-API connection: SQLite's of the standard library, or psycopg's."""
+"""The SQL tables of a rollup, on a DB-API connection to SQLite (standard library) or PostgreSQL (psycopg)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from smartroute.analytics.rollup.cells import FIELDS, SHOWN, Key, Place, StoredCell, UserSums
-from smartroute.analytics.rollup.outcome_pages import COLUMNS, Counted, Outcomes, sorted_ids
+from smartroute.analytics.rollup.cells import FIELDS, SHOWN, CellId, Key, StoredCell, UserSums
+from smartroute.analytics.rollup.outcome_pages import COLUMNS, Outcomes, StoredOutcome, sorted_ids
 
-VERSION = 5
-"""Of the tables' layout and of what the figures in them mean: a rollup of another version is built anew."""
+VERSION = 6
+"""Rises when the tables' layout or the meaning of figures changes. A rollup of another version is rebuilt."""
 
 _P = f"rollup{VERSION}_"
-"""What the tables' names begin with: programs of two versions may keep their rollups side by side."""
+"""The prefix of the tables' names: two versions of the library can keep their rollups side by side."""
 
 _AT_ONCE = 500
-_LOCK = 0x726F6C6C  # any number, as long as all of us lock the same one
+_LOCK = 0x726F6C6C  # any number, as long as every process locks the same one
 
-Statement = tuple[str, Sequence[Any]]
+Statement: TypeAlias = tuple[str, Sequence[Any]]
 
 
-class Stored(NamedTuple):
-    """How far a segment was read. `name`, `size` and `changed_ns` tell whether to look at it again."""
+class SegmentState(NamedTuple):
+    """How far a segment was read. By `name`, `size` and `changed_ns` a reader sees whether it has changed."""
 
     id: str
     name: str
@@ -35,17 +35,26 @@ class Stored(NamedTuple):
     torn: int
 
 
-class Said(NamedTuple):
-    """A word of feedback, as it counts: the later one wins, by time and then by id."""
+Rating: TypeAlias = tuple[float | None, str | None]
+"""The quality and the label of a feedback."""
+
+
+class StoredFeedback(NamedTuple):
+    """A source's feedback about an outcome or a conversation. The latest counts, by time and then by id."""
 
     time: str
     event_id: str
     quality: float | None
     label: str | None
 
+    @property
+    def rating(self) -> Rating:
+        """Return its quality and its label."""
+        return self.quality, self.label
+
 
 class LabelSums(NamedTuple):
-    """What labels add up to: quality, and beside it confidence or what a judge said, as in Joint."""
+    """Sums of quality, and of a second value: confidence or a judge's quality. As the fields of Joint."""
 
     n: float = 0.0
     total: float = 0.0
@@ -55,17 +64,17 @@ class LabelSums(NamedTuple):
     products: float = 0.0
 
 
-LabelPlace = tuple[int, str, int, str, int]
-"""Grain, bucket, key, source, and tenth of confidence or one of the following."""
+LabelId: TypeAlias = tuple[int, str, int, str, int]
+"""Grain, bucket, key, source, and bin: a tenth of confidence, or one of the following constants."""
 
 UNKNOWN_CONFIDENCE = -1
-ANY_WORD = -2
-"""Not a tenth: counts the outcomes of which anything was said, be it without a quality."""
+ANY_FEEDBACK = -2
+"""Not a tenth: counts the outcomes that have feedback, including feedback without a quality."""
 
 HELD, ROUTED, WITH_JUDGE = -3, -4, -5
-"""Not tenths: the labels under a holdback once more, and those beside a judge's."""
+"""Not tenths: the ratings under a holdback, counted a second time, and those beside a judge's."""
 
-WordPlace = tuple[int, str, int, str, str]
+LabelCountId: TypeAlias = tuple[int, str, int, str, str]
 """Grain, bucket, key, source, label."""
 
 
@@ -78,7 +87,7 @@ class Tables:
 
     @contextmanager
     def transaction(self, *, write: bool) -> Iterator[None]:
-        """Begin, and commit or undo everything. Of several that write one goes first and the others wait."""
+        """Start a transaction, and commit it or roll it back. Writers wait for each other."""
         if self._postgres:
             if write:
                 self._run(f"SELECT pg_advisory_xact_lock({_LOCK})")
@@ -94,11 +103,11 @@ class Tables:
         self._connection.commit()
 
     def close(self) -> None:
-        """Let go of the connection."""
+        """Close the connection."""
         self._connection.close()
 
     def create(self) -> None:
-        """Make the tables that are not there."""
+        """Create the tables that do not exist."""
         for table, columns in _TABLES.items():
             if self._postgres:
                 columns = columns.replace("TEXT", 'TEXT COLLATE "C"').replace("BLOB", "BYTEA")
@@ -106,43 +115,45 @@ class Tables:
             self._run(f"CREATE TABLE IF NOT EXISTS {_P}{table} ({columns}){plain}")
 
     def clear(self) -> None:
-        """Make all tables anew, empty."""
+        """Drop all tables, and create empty ones."""
         for table in _TABLES:
             self._run(f"DROP TABLE IF EXISTS {_P}{table}")
         self.create()
 
     def facts(self) -> dict[str, str]:
-        """Return what is noted of the rollup itself; nothing where there are no tables yet."""
+        """Return the facts about the rollup itself by name. There are none before the tables exist."""
         if self._postgres:
-            known = self._all(f"SELECT to_regclass('{_P}facts')")[0][0] is not None
+            exists = self._all(f"SELECT to_regclass('{_P}facts')")[0][0] is not None
         else:
-            known = bool(self._all(f"SELECT 1 FROM sqlite_master WHERE name = '{_P}facts'"))
-        return dict(self._all(f"SELECT name, value FROM {_P}facts")) if known else {}
+            exists = bool(self._all(f"SELECT 1 FROM sqlite_master WHERE name = '{_P}facts'"))
+        return dict(self._all(f"SELECT name, value FROM {_P}facts")) if exists else {}
 
     def note(self, **facts: str) -> None:
-        """Note facts of the rollup itself."""
+        """Store facts about the rollup itself."""
         self._put("facts", ("name",), ("value",), facts.items())
 
-    def segments(self) -> dict[str, Stored]:
+    def segments(self) -> dict[str, SegmentState]:
         """Return how far each segment was read, by id."""
-        rows = self._all(f"SELECT {', '.join(Stored._fields)} FROM {_P}segments")
-        return {row[0]: Stored(*row) for row in rows}
+        rows = self._all(f"SELECT {', '.join(SegmentState._fields)} FROM {_P}segments")
+        return {row[0]: SegmentState(*row) for row in rows}
 
-    def segment(self, segment_id: str) -> Stored | None:
+    def segment(self, segment_id: str) -> SegmentState | None:
         """Return how far a segment was read, None for one that is new."""
-        rows = self._all(f"SELECT {', '.join(Stored._fields)} FROM {_P}segments WHERE id = ?", [segment_id])
-        return Stored(*rows[0]) if rows else None
+        rows = self._all(
+            f"SELECT {', '.join(SegmentState._fields)} FROM {_P}segments WHERE id = ?", [segment_id]
+        )
+        return SegmentState(*rows[0]) if rows else None
 
-    def put_segment(self, segment: Stored) -> None:
-        """Note how far a segment was read."""
-        self._put("segments", ("id",), Stored._fields[1:], [segment])
+    def put_segment(self, state: SegmentState) -> None:
+        """Store how far a segment was read."""
+        self._put("segments", ("id",), SegmentState._fields[1:], [state])
 
     def remove_segments(self, ids: Iterable[str]) -> None:
-        """Forget how far segments were read."""
-        self._many(f"DELETE FROM {_P}segments WHERE id = ?", [(each,) for each in ids])
+        """Delete what is stored about segments."""
+        self._many(f"DELETE FROM {_P}segments WHERE id = ?", [(segment_id,) for segment_id in ids])
 
     def key(self, fields: Key) -> int:
-        """Return the number of a combination of fields; a new one where it is new."""
+        """Return the number of a combination of fields. A new combination gets a new number."""
         name = json.dumps(fields)
         rows = self._all(f"SELECT id FROM {_P}keys WHERE name = ?", [name])
         if rows:
@@ -152,46 +163,51 @@ class Tables:
         return number
 
     def known(self, ids: Collection[bytes]) -> set[bytes]:
-        """Return which of the outcomes are stored."""
+        """Return which of these outcomes are stored."""
         if not ids:
             return set()
         wanted = sorted_ids(ids)
-        found: set[bytes] = set()
+        known: set[bytes] = set()
         for _, page, start, end in self._pages(wanted):
-            found.update(page.taken(page.places_of(wanted[start:end])).each_id())
-        return found
+            known.update(page.at(page.indexes_of(wanted[start:end])).id_list())
+        return known
 
     def add_outcomes(self, new: Outcomes) -> None:
-        """Store new outcomes, which are in the order of their ids."""
+        """Store new outcomes, which must be in the order of their ids."""
         rows: list[tuple[Any, ...]] = []
-        for begins, page, start, end in self._pages(new.ids):
+        for start_id, page, start, end in self._pages(new.ids):
             whole = Outcomes.joined([page, new.between(start, end)]).in_order()
             first, *others = whole.pages()
-            rows.append((begins, *first.packed()))
-            rows += [(each.first_id, *each.packed()) for each in others]
-        self._put("outcomes", ("begins",), COLUMNS, rows)
-        self._many(f"INSERT INTO {_P}members (month, conversation, id) VALUES (?, ?, ?)", new.members())
+            rows.append((start_id, *first.packed()))
+            rows += [(other.first_id, *other.packed()) for other in others]
+        self._put("outcomes", ("start_id",), COLUMNS, rows)
+        self._many(
+            f"INSERT INTO {_P}conversations (month, conversation, outcome_id) VALUES (?, ?, ?)",
+            new.by_conversation(),
+        )
 
-    def outcomes(self, ids: Collection[bytes]) -> dict[bytes, Counted]:
-        """Return those of the outcomes that are known."""
+    def outcomes(self, ids: Collection[bytes]) -> dict[bytes, StoredOutcome]:
+        """Return those of these outcomes that are stored, by id."""
         if not ids:
             return {}
         wanted = sorted_ids(ids)
-        found = [page.taken(page.places_of(wanted[start:end])) for _, page, start, end in self._pages(wanted)]
-        return Outcomes.joined(found).counted()
+        pages = self._pages(wanted)
+        stored = [page.at(page.indexes_of(wanted[start:end])) for _, page, start, end in pages]
+        return Outcomes.joined(stored).by_id()
 
     def _pages(self, ids: Any) -> Iterator[tuple[bytes, Outcomes, int, int]]:
-        """Yield each page that ids in order belong into, where it begins, and from where to where they stand.
+        """Yield each page that some of these sorted ids belong to.
 
-        The first page begins before all ids; where there is none yet, an empty one stands for it.
+        Yields the page's `start_id`, the page, and the start and end indexes of its ids. The first page
+        starts before all ids. Before it is stored, an empty page is yielded.
         """
-        columns = f"SELECT begins, {', '.join(COLUMNS)} FROM {_P}outcomes WHERE begins"
+        columns = f"SELECT start_id, {', '.join(COLUMNS)} FROM {_P}outcomes WHERE start_id"
         start = 0
         while start < len(ids):
             first = ids[start : start + 1].tobytes()
-            page = self._all(f"{columns} <= ? ORDER BY begins DESC LIMIT 1", [first])
+            page = self._all(f"{columns} <= ? ORDER BY start_id DESC LIMIT 1", [first])
             after = self._all(
-                f"SELECT begins FROM {_P}outcomes WHERE begins > ? ORDER BY begins LIMIT 1", [first]
+                f"SELECT start_id FROM {_P}outcomes WHERE start_id > ? ORDER BY start_id LIMIT 1", [first]
             )
             end = int(ids.searchsorted(bytes(after[0][0]))) if after else len(ids)
             if page:
@@ -201,90 +217,105 @@ class Tables:
             start = end
 
     def outcomes_of(self, conversations: Collection[str]) -> dict[str, list[bytes]]:
-        """Return the ids of the outcomes of conversations."""
-        found: dict[str, list[bytes]] = {}
+        """Return the ids of the outcomes of each conversation that has any."""
+        outcome_ids: dict[str, list[bytes]] = {}
         names, month = [*conversations], -1
-        following = f"SELECT month FROM {_P}members WHERE month > ? ORDER BY month LIMIT 1"
+        following = f"SELECT month FROM {_P}conversations WHERE month > ? ORDER BY month LIMIT 1"
         while names and (months := self._all(following, [month])):
             month = int(months[0][0])
-            rows = f"SELECT conversation, id FROM {_P}members WHERE month = {month} AND conversation IN"
-            for conversation, each in self._among(rows, names):
-                found.setdefault(conversation, []).append(bytes(each))
-        return found
+            rows = (
+                f"SELECT conversation, outcome_id FROM {_P}conversations "
+                f"WHERE month = {month} AND conversation IN"
+            )
+            for conversation, outcome_id in self._among(rows, names):
+                outcome_ids.setdefault(conversation, []).append(bytes(outcome_id))
+        return outcome_ids
 
-    def cells_at(self, places: Iterable[Place]) -> dict[Place, StoredCell]:
-        """Return the cells that are there, of those at some places."""
+    def cells_of(self, ids: Iterable[CellId]) -> dict[CellId, StoredCell]:
+        """Return those of these cells that are stored."""
         wanted: dict[tuple[int, str], set[int]] = {}
-        for grain, bucket, key in places:
+        for grain, bucket, key in ids:
             wanted.setdefault((grain, bucket), set()).add(key)
-        found: dict[Place, StoredCell] = {}
+        cells: dict[CellId, StoredCell] = {}
         for (grain, bucket), keys in wanted.items():
             sql = f"SELECT key, {_CELL} FROM {_P}cells WHERE grain = ? AND bucket = ?"
+            # A statement takes a limited number of values; beyond that all keys of the bucket are read.
             many = len(keys) > _AT_ONCE
-            sql += "" if many else f" AND key IN ({_places(len(keys))})"
+            sql += "" if many else f" AND key IN ({_marks(len(keys))})"
             for row in self._all(sql, [grain, bucket, *([] if many else keys)]):
                 if row[0] in keys:
-                    found[grain, bucket, row[0]] = cell_of(row[1:])
-        return found
+                    cells[grain, bucket, row[0]] = cell_of(row[1:])
+        return cells
 
     def put_cells(self, cells: Iterable[tuple[Any, ...]]) -> None:
-        """Write rows of place and cell, instead of those that are at the same places."""
+        """Insert or replace cells: rows of CellId and StoredCell."""
         self._put("cells", ("grain", "bucket", "key"), StoredCell._fields, cells)
 
     def add_users(self, sums: Iterable[Sequence[Any]]) -> None:
-        """Add to what is known of users by day: rows of day, name and UserSums."""
+        """Add to the sums of users by day: rows of day, name and UserSums."""
         self._add("users", ("day", "name"), UserSums._fields, sums)
 
-    def hear(self, said: Mapping[tuple[bytes, str], Said], of_talks: Mapping[tuple[str, str], Said]) -> None:
-        """Keep what was said of outcomes and of conversations, where nothing later is kept already."""
-        for table, name, words in (("words", "id", said), ("talk_words", "conversation", of_talks)):
+    def add_feedback(
+        self,
+        by_outcome: Mapping[tuple[bytes, str], StoredFeedback],
+        by_conversation: Mapping[tuple[str, str], StoredFeedback],
+    ) -> None:
+        """Store feedback by outcome or conversation, and source, unless later feedback is stored already."""
+        for table, name, rows in (
+            ("feedback", "outcome_id", by_outcome),
+            ("conversation_feedback", "conversation", by_conversation),
+        ):
             self._many(
-                f"INSERT INTO {_P}{table} ({name}, source, {', '.join(Said._fields)}) "
-                f"VALUES ({_places(6)}) ON CONFLICT ({name}, source) DO UPDATE SET "
-                f"{', '.join(f'{each} = excluded.{each}' for each in Said._fields)} "
+                f"INSERT INTO {_P}{table} ({name}, source, {_FEEDBACK}) "
+                f"VALUES ({_marks(2 + len(StoredFeedback._fields))}) ON CONFLICT ({name}, source) "
+                f"DO UPDATE SET {', '.join(f'{f} = excluded.{f}' for f in StoredFeedback._fields)} "
                 f"WHERE (excluded.time, excluded.event_id) > "
                 f"({_P}{table}.time, {_P}{table}.event_id)",
-                [(*place, *word) for place, word in words.items()],
+                [(*about, *feedback) for about, feedback in rows.items()],
             )
 
-    def words(self, ids: Collection[bytes]) -> dict[tuple[bytes, str], Said]:
-        """Return what is kept of outcomes, by source."""
-        some = self._not_beyond("words", ids)
-        rows = self._among(f"SELECT id, source, {', '.join(Said._fields)} FROM {_P}words WHERE id IN", some)
-        return {(bytes(row[0]), row[1]): Said(*row[2:]) for row in rows}
-
-    def talk_words(self, conversations: Collection[str]) -> dict[tuple[str, str], Said]:
-        """Return what is kept of conversations, by source."""
+    def feedback(self, outcome_ids: Collection[bytes]) -> dict[tuple[bytes, str], StoredFeedback]:
+        """Return the feedback about outcomes themselves, by outcome and source."""
         rows = self._among(
-            f"SELECT conversation, source, {', '.join(Said._fields)} FROM {_P}talk_words "
-            "WHERE conversation IN",
+            f"SELECT outcome_id, source, {_FEEDBACK} FROM {_P}feedback WHERE outcome_id IN",
+            self._not_beyond_feedback(outcome_ids),
+        )
+        return {(bytes(row[0]), row[1]): StoredFeedback(*row[2:]) for row in rows}
+
+    def conversation_feedback(self, conversations: Collection[str]) -> dict[tuple[str, str], StoredFeedback]:
+        """Return the feedback about conversations, by conversation and source."""
+        rows = self._among(
+            f"SELECT conversation, source, {_FEEDBACK} FROM {_P}conversation_feedback WHERE conversation IN",
             [*conversations],
         )
-        return {(row[0], row[1]): Said(*row[2:]) for row in rows}
+        return {(row[0], row[1]): StoredFeedback(*row[2:]) for row in rows}
 
-    def anything_said(self) -> bool:
+    def has_feedback(self) -> bool:
         """Return whether there is any feedback."""
-        return any(self._all(f"SELECT 1 FROM {_P}{table} LIMIT 1") for table in ("words", "talk_words"))
+        tables = ("feedback", "conversation_feedback")
+        return any(self._all(f"SELECT 1 FROM {_P}{table} LIMIT 1") for table in tables)
 
-    def applied(self, ids: Collection[bytes]) -> dict[tuple[bytes, str], tuple[float | None, str | None]]:
-        """Return what the labels hold of outcomes, by source: quality and label."""
-        rows = self._among(f"SELECT id, source, quality, label FROM {_P}applied WHERE id IN", [*ids])
+    def ratings(self, outcome_ids: Collection[bytes]) -> dict[tuple[bytes, str], Rating]:
+        """Return the ratings of outcomes that the labels' sums contain, by outcome and source."""
+        sql = f"SELECT outcome_id, source, quality, label FROM {_P}ratings WHERE outcome_id IN"
+        rows = self._among(sql, [*outcome_ids])
         return {(bytes(row[0]), row[1]): (row[2], row[3]) for row in rows}
 
-    def apply(
+    def change_ratings(
         self,
-        changed: Mapping[tuple[bytes, str], tuple[float | None, str | None]],
-        labels: Mapping[LabelPlace, Sequence[float]],
-        words: Mapping[WordPlace, int],
+        ratings: Mapping[tuple[bytes, str], Rating],
+        sums: Mapping[LabelId, Sequence[float]],
+        counts: Mapping[LabelCountId, int],
     ) -> None:
-        """Note what the labels hold now, and add what that changes: LabelSums by place, and words."""
-        self._put("applied", ("id", "source"), ("quality", "label"), ((*k, *v) for k, v in changed.items()))
-        place = ("grain", "bucket", "key", "source")
-        self._add("labels", (*place, "bin"), LabelSums._fields, ((*k, *v) for k, v in labels.items()))
-        self._add("label_words", (*place, "label"), ("n",), ((*k, n) for k, n in words.items()))
+        """Store ratings, and add to the labels' sums and counts what these ratings change in them."""
+        rows = ((*outcome, *rating) for outcome, rating in ratings.items())
+        self._put("ratings", ("outcome_id", "source"), ("quality", "label"), rows)
+        key = ("grain", "bucket", "key", "source")
+        self._add("labels", (*key, "bin"), LabelSums._fields, ((*k, *v) for k, v in sums.items()))
+        self._add("label_counts", (*key, "label"), ("n",), ((*k, n) for k, n in counts.items()))
 
     def cells(self, grain: int, low: str | None, high: str | None, fields: Mapping[str, str]) -> list[Any]:
-        """Return the rows of cells from a bucket on and before another: FIELDS, bucket, cell."""
+        """Return the rows of cells from bucket `low` on and before `high`: FIELDS, bucket, StoredCell."""
         names = ", ".join(f"k.{name}" for name in FIELDS)
         columns = ", ".join(f"c.{name}" for name in ("bucket", *StoredCell._fields))
         sql, values = _where(grain, low, high, fields)
@@ -294,16 +325,16 @@ class Tables:
         )
 
     def labels(self, grain: int, low: str | None, high: str | None, fields: Mapping[str, str]) -> list[Any]:
-        """Return the rows of labels likewise: FIELDS, bucket, source, bin, sums."""
-        return self._said("labels", ("bin", *LabelSums._fields), _where(grain, low, high, fields))
+        """Return the rows of labels in the same way: FIELDS, bucket, source, bin, LabelSums."""
+        return self._label_rows("labels", ("bin", *LabelSums._fields), _where(grain, low, high, fields))
 
-    def label_words(
+    def label_counts(
         self, grain: int, low: str | None, high: str | None, fields: Mapping[str, str]
     ) -> list[Any]:
-        """Return the rows of labels' words likewise: FIELDS, bucket, source, label, n."""
-        return self._said("label_words", ("label", "n"), _where(grain, low, high, fields))
+        """Return the counts of labels in the same way: FIELDS, bucket, source, label, n."""
+        return self._label_rows("label_counts", ("label", "n"), _where(grain, low, high, fields))
 
-    def _said(self, table: str, columns: Sequence[str], where: Statement) -> list[Any]:
+    def _label_rows(self, table: str, columns: Sequence[str], where: Statement) -> list[Any]:
         names = ", ".join(
             (*(f"k.{name}" for name in FIELDS), *(f"c.{n}" for n in ("bucket", "source", *columns)))
         )
@@ -313,16 +344,19 @@ class Tables:
         )
 
     def users(self, low: str | None, high: str | None) -> list[Any]:
-        """Return users' sums from a day on and before another: name and sums, over all those days."""
+        """Return rows of name and UserSums, over the days from `low` on and before `high`."""
         sums = ", ".join(f"SUM({name})" for name in UserSums._fields)
         bounds = [(f"day {sign} ?", day) for sign, day in ((">=", low), ("<", high)) if day is not None]
         where = f"WHERE {' AND '.join(text for text, _ in bounds)}" if bounds else ""
         return self._all(f"SELECT name, {sums} FROM {_P}users {where} GROUP BY name", [v for _, v in bounds])
 
-    def _not_beyond(self, table: str, ids: Collection[bytes]) -> list[bytes]:
-        """Return those of the ids that may be in a table: most of ours are newer than all that is there."""
-        last = self._all(f"SELECT id FROM {_P}{table} ORDER BY id DESC LIMIT 1")
-        return [each for each in ids if each <= bytes(last[0][0])] if last else []
+    def _not_beyond_feedback(self, outcome_ids: Collection[bytes]) -> list[bytes]:
+        """Return the ids that feedback may be stored for.
+
+        Ids rise with time, so that most new outcomes are beyond the last one that has feedback.
+        """
+        last = self._all(f"SELECT outcome_id FROM {_P}feedback ORDER BY outcome_id DESC LIMIT 1")
+        return [outcome_id for outcome_id in outcome_ids if outcome_id <= bytes(last[0][0])] if last else []
 
     def _sql(self, sql: str) -> str:
         return sql.replace("?", "%s") if self._postgres else sql
@@ -341,7 +375,7 @@ class Tables:
     def _among(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
         for start in range(0, len(values), _AT_ONCE):
             some = values[start : start + _AT_ONCE]
-            yield from self._all(f"{sql} ({_places(len(some))})", some)
+            yield from self._all(f"{sql} ({_marks(len(some))})", some)
 
     def _put(self, table: str, key: Sequence[str], columns: Sequence[str], rows: Iterable[Any]) -> None:
         self._upsert(table, key, columns, rows, lambda name: f"excluded.{name}")
@@ -359,7 +393,7 @@ class Tables:
     ) -> None:
         self._many(
             f"INSERT INTO {_P}{table} ({', '.join((*key, *columns))}) "
-            f"VALUES ({_places(len(key) + len(columns))}) ON CONFLICT ({', '.join(key)}) "
+            f"VALUES ({_marks(len(key) + len(columns))}) ON CONFLICT ({', '.join(key)}) "
             f"DO UPDATE SET {', '.join(f'{name} = {value(name)}' for name in columns)}",
             rows,
         )
@@ -371,20 +405,21 @@ def cell_of(row: Sequence[Any]) -> StoredCell:
     return StoredCell(first, last, requests, cost_usd, bytes(numbers), bytes(histograms), overhead_usd)
 
 
-def _places(n: int) -> str:
+def _marks(n: int) -> str:
     return ", ".join("?" * n)
 
 
 def _where(grain: int, low: str | None, high: str | None, fields: Mapping[str, str]) -> Statement:
-    parts: list[tuple[str, Any]] = [("c.grain = ?", grain)]
-    parts += [(f"c.bucket {sign} ?", b) for sign, b in ((">=", low), ("<", high)) if b is not None]
-    parts += [(f"k.{name} = ?", value) for name, value in fields.items()]
-    return "WHERE " + " AND ".join(text for text, _ in parts), [value for _, value in parts]
+    terms: list[tuple[str, Any]] = [("c.grain = ?", grain)]
+    terms += [(f"c.bucket {sign} ?", b) for sign, b in ((">=", low), ("<", high)) if b is not None]
+    terms += [(f"k.{name} = ?", value) for name, value in fields.items()]
+    return "WHERE " + " AND ".join(text for text, _ in terms), [value for _, value in terms]
 
 
 _CELL = ", ".join(StoredCell._fields)
-_SAID = "time TEXT NOT NULL, event_id TEXT NOT NULL, quality DOUBLE PRECISION, label TEXT"
-_IN_CELL = "grain BIGINT NOT NULL, bucket TEXT NOT NULL, key BIGINT NOT NULL"
+_FEEDBACK = ", ".join(StoredFeedback._fields)
+_FEEDBACK_COLUMNS = "time TEXT NOT NULL, event_id TEXT NOT NULL, quality DOUBLE PRECISION, label TEXT"
+_CELL_ID = "grain BIGINT NOT NULL, bucket TEXT NOT NULL, key BIGINT NOT NULL"
 
 
 def _sums(names: Iterable[str]) -> str:
@@ -398,23 +433,24 @@ _TABLES = {
     "torn BIGINT NOT NULL",
     "keys": "id BIGINT PRIMARY KEY, name TEXT NOT NULL UNIQUE, "
     f"{', '.join(f'{name} TEXT' for name in FIELDS)}",
-    "cells": f"{_IN_CELL}, first TEXT NOT NULL, last TEXT NOT NULL, {_sums(SHOWN)}, numbers BLOB NOT NULL, "
+    "cells": f"{_CELL_ID}, first TEXT NOT NULL, last TEXT NOT NULL, {_sums(SHOWN)}, numbers BLOB NOT NULL, "
     "histograms BLOB NOT NULL, overhead_usd TEXT NOT NULL, PRIMARY KEY (grain, bucket, key)",
     "users": f"day TEXT NOT NULL, name TEXT NOT NULL, {_sums(UserSums._fields)}, PRIMARY KEY (day, name)",
-    "outcomes": "begins BLOB PRIMARY KEY, ids BLOB NOT NULL, instants BLOB NOT NULL, keys BLOB NOT NULL, "
-    "confidences BLOB NOT NULL, holdbacks BLOB NOT NULL, talks TEXT NOT NULL",
-    "members": "month BIGINT NOT NULL, conversation TEXT NOT NULL, id BLOB NOT NULL, "
-    "PRIMARY KEY (month, conversation, id)",
-    "words": f"id BLOB NOT NULL, source TEXT NOT NULL, {_SAID}, PRIMARY KEY (id, source)",
-    "talk_words": f"conversation TEXT NOT NULL, source TEXT NOT NULL, {_SAID}, "
+    "outcomes": "start_id BLOB PRIMARY KEY, ids BLOB NOT NULL, instants BLOB NOT NULL, keys BLOB NOT NULL, "
+    "confidences BLOB NOT NULL, holdbacks BLOB NOT NULL, conversations TEXT NOT NULL",
+    "conversations": "month BIGINT NOT NULL, conversation TEXT NOT NULL, outcome_id BLOB NOT NULL, "
+    "PRIMARY KEY (month, conversation, outcome_id)",
+    "feedback": f"outcome_id BLOB NOT NULL, source TEXT NOT NULL, {_FEEDBACK_COLUMNS}, "
+    "PRIMARY KEY (outcome_id, source)",
+    "conversation_feedback": f"conversation TEXT NOT NULL, source TEXT NOT NULL, {_FEEDBACK_COLUMNS}, "
     "PRIMARY KEY (conversation, source)",
-    "applied": "id BLOB NOT NULL, source TEXT NOT NULL, quality DOUBLE PRECISION, label TEXT, "
-    "PRIMARY KEY (id, source)",
-    "labels": f"{_IN_CELL}, source TEXT NOT NULL, bin BIGINT NOT NULL, {_sums(LabelSums._fields)}, "
+    "ratings": "outcome_id BLOB NOT NULL, source TEXT NOT NULL, quality DOUBLE PRECISION, label TEXT, "
+    "PRIMARY KEY (outcome_id, source)",
+    "labels": f"{_CELL_ID}, source TEXT NOT NULL, bin BIGINT NOT NULL, {_sums(LabelSums._fields)}, "
     "PRIMARY KEY (grain, bucket, key, source, bin)",
-    "label_words": f"{_IN_CELL}, source TEXT NOT NULL, label TEXT NOT NULL, n DOUBLE PRECISION NOT NULL, "
+    "label_counts": f"{_CELL_ID}, source TEXT NOT NULL, label TEXT NOT NULL, n DOUBLE PRECISION NOT NULL, "
     "PRIMARY KEY (grain, bucket, key, source, label)",
 }
-"""Columns by table. `outcomes` leads from an outcome to its cell, for what is said of it later; its rows are
-pages, as Outcomes packs them. `members` leads from a conversation to its outcomes, month by month, so that
-what is new is written to a small part of it."""
+"""Columns by table. `outcomes` leads from an outcome to its cell, for feedback that comes later; its rows are
+pages, as Outcomes packs them. `conversations` leads from a conversation to its outcomes, month by month, so
+that new outcomes are written to a small region of the table."""

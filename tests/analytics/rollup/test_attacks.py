@@ -11,14 +11,14 @@ import pytest
 from test_file_rollup import SEGMENT, a_word, an_outcome, append, check
 
 from smartroute.analytics import Analytics, compose, query
-from smartroute.analytics.rollup import lines
-from smartroute.analytics.rollup.file_rollup import Rollup
-from smartroute.analytics.rollup.lines import JsonlLog, Segment
+from smartroute.analytics.rollup import jsonl_log
+from smartroute.analytics.rollup.file_rollup import FileRollup
+from smartroute.analytics.rollup.jsonl_log import JsonlLog, JsonlSegment
 from smartroute.errors import SinkError
 from smartroute.sinks import JsonlSink, JsonlSource
 
 OTHER = "2026-11-11-b-1-00.jsonl"
-ROLLUP = "rollup-5.sqlite"
+ROLLUP = "rollup-6.sqlite"
 
 
 class KilledError(Exception):
@@ -58,10 +58,10 @@ def test_a_reader_that_saw_an_empty_log_cannot_count_its_first_events_as_foreign
         with JsonlSink(log) as sink:
             sink.emit(an_outcome(1))
         with monkeypatch.context() as patch, pytest.raises(KilledError):
-            patch.setattr(Rollup, "_read_on", killed)
-            Rollup(JsonlLog(log)).catch_up()
+            patch.setattr(FileRollup, "_read_on", killed)
+            FileRollup(JsonlLog(log)).catch_up()
 
-    before_the_first(monkeypatch, JsonlLog, "parts", first_event_and_another_reader_that_is_killed)
+    before_the_first(monkeypatch, JsonlLog, "segments", first_event_and_another_reader_that_is_killed)
     reader.catch_up()
     assert (reader.figures().requests, reader.unreadable()) == (1, (0, 0))
     check(log)
@@ -74,8 +74,8 @@ def test_no_answer_comes_from_a_rollup_that_another_reader_has_only_begun(tmp_pa
 
     def another_begins_anew():
         with monkeypatch.context() as patch, pytest.raises(KilledError):
-            patch.setattr(Segment, "blocks", killed)
-            Rollup(JsonlLog(log)).rebuild()
+            patch.setattr(JsonlSegment, "blocks", killed)
+            FileRollup(JsonlLog(log)).rebuild()
 
     before_the_first(monkeypatch, query, "several", another_begins_anew)
     assert Analytics(JsonlSource(log)).figures().requests == 30
@@ -93,10 +93,10 @@ def test_a_reader_whose_tables_are_begun_anew_below_it_counts_what_it_had_found_
 
     def another_begins_anew():
         with monkeypatch.context() as patch, pytest.raises(KilledError):
-            patch.setattr(Rollup, "_read_on", killed)
-            Rollup(JsonlLog(log)).rebuild()
+            patch.setattr(FileRollup, "_read_on", killed)
+            FileRollup(JsonlLog(log)).rebuild()
 
-    before_the_first(monkeypatch, Segment, "identity", another_begins_anew)
+    before_the_first(monkeypatch, JsonlSegment, "identity", another_begins_anew)
     assert reader.figures().requests == 30
     check(log)
 
@@ -114,7 +114,7 @@ def test_a_segment_that_is_removed_while_it_is_to_be_read_costs_no_answer(tmp_pa
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
     append(log / OTHER, *(an_outcome(n) for n in range(20, 30)))
-    before_the_first(monkeypatch, Segment, "blocks", (log / OTHER).unlink)
+    before_the_first(monkeypatch, JsonlSegment, "blocks", (log / OTHER).unlink)
     assert Analytics(JsonlSource(log)).figures().requests == 20
     assert not warnings(caplog)
 
@@ -122,7 +122,7 @@ def test_a_segment_that_is_removed_while_it_is_to_be_read_costs_no_answer(tmp_pa
 def test_a_log_that_goes_away_while_it_is_read_is_told_and_not_taken_for_an_empty_one(tmp_path, monkeypatch):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
-    before_the_first(monkeypatch, JsonlLog, "parts", lambda: log.rename(tmp_path / "gone"))
+    before_the_first(monkeypatch, JsonlLog, "segments", lambda: log.rename(tmp_path / "gone"))
     with pytest.raises(SinkError, match="went away while it was read"):
         Analytics(JsonlSource(log)).figures()
     assert not log.exists()
@@ -135,7 +135,7 @@ def test_a_log_that_goes_away_while_it_is_read_is_told_and_not_taken_for_an_empt
 
 
 def test_a_locked_rollup_costs_time_and_no_answer(tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(lines, "_PATIENCE_S", 0.05)
+    monkeypatch.setattr(jsonl_log, "_LOCK_TIMEOUT_S", 0.05)
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
     reader = Analytics(JsonlSource(log))
@@ -154,13 +154,13 @@ def test_a_locked_rollup_costs_time_and_no_answer(tmp_path, monkeypatch, caplog)
 @pytest.mark.parametrize(
     "sql",
     [
-        "UPDATE rollup5_cells SET overhead_usd = 'rubbish'",
-        "UPDATE rollup5_cells SET overhead_usd = CAST(x'80' AS TEXT)",
-        "UPDATE rollup5_facts SET value = CAST(x'dd' AS TEXT)",
-        "UPDATE rollup5_outcomes SET ids = x'00'",
-        "UPDATE rollup5_outcomes SET talks = '7'",
-        "DROP TABLE rollup5_cells",
-        "ALTER TABLE rollup5_cells RENAME COLUMN cost_usd TO cost",
+        "UPDATE rollup6_cells SET overhead_usd = 'rubbish'",
+        "UPDATE rollup6_cells SET overhead_usd = CAST(x'80' AS TEXT)",
+        "UPDATE rollup6_facts SET value = CAST(x'dd' AS TEXT)",
+        "UPDATE rollup6_outcomes SET ids = x'00'",
+        "UPDATE rollup6_outcomes SET conversations = '7'",
+        "DROP TABLE rollup6_cells",
+        "ALTER TABLE rollup6_cells RENAME COLUMN cost_usd TO cost",
     ],
 )
 def test_rubbish_in_sound_tables_is_damage_too(tmp_path, sql, caplog):
@@ -196,7 +196,7 @@ def damage(dice, file):
 
 @pytest.mark.slow
 def test_however_a_rollup_is_damaged_nobody_gets_an_exception_and_a_rebuild_mends_all(tmp_path, monkeypatch):
-    monkeypatch.setattr(lines, "_PATIENCE_S", 0.2)
+    monkeypatch.setattr(jsonl_log, "_LOCK_TIMEOUT_S", 0.2)
     dice = random.Random(12)
     log, n = tmp_path / "log", 0
     for _ in range(25):
@@ -207,7 +207,7 @@ def test_however_a_rollup_is_damaged_nobody_gets_an_exception_and_a_rebuild_mend
         reader = Analytics(JsonlSource(log))
         reader.figures()
         with closing(sqlite3.connect(log / ROLLUP)) as holder:  # keeps the -wal from being folded in
-            holder.execute("SELECT COUNT(*) FROM rollup5_cells").fetchone()
+            holder.execute("SELECT COUNT(*) FROM rollup6_cells").fetchone()
             append(log / SEGMENT, an_outcome(n))
             n += 1
             reader.figures()
@@ -217,7 +217,7 @@ def test_however_a_rollup_is_damaged_nobody_gets_an_exception_and_a_rebuild_mend
                 each.figures()
                 each.users()
                 each.unreadable()
-        assert reader.catch_up(anew=True)
+        assert reader.catch_up(rebuild=True)
         assert Analytics(JsonlSource(log)).figures().requests == n
     check(log)
     shutil.rmtree(log)

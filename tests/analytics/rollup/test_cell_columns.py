@@ -111,7 +111,7 @@ def test_what_is_stored_at_the_same_places_is_added(found, data):
         together([cell, known[place]]) if place in known else cell
         for place, cell in zip(at, found, strict=True)
     ]
-    assert [row[:3] for row in rows] == list(made.places) == at
+    assert [row[:3] for row in rows] == list(made.ids) == at
     same([row[3:] for row in rows], expected)
 
 

@@ -23,7 +23,7 @@ from tiers import examples
 
 from smartroute.analytics import Analytics, Filter
 from smartroute.analytics.rollup.cells import DAY, HOUR, MONTH, PACKED, YEAR
-from smartroute.analytics.rollup.lines import Segment
+from smartroute.analytics.rollup.jsonl_log import JsonlSegment
 from smartroute.analytics.rollup.queries import pieces
 from smartroute.errors import SinkError
 from smartroute.events.event import Event
@@ -208,14 +208,14 @@ def test_a_question_reads_only_what_is_new(tmp_path, monkeypatch):
     append(log / "2026-11-11-b-1-00.jsonl", an_outcome(50))
     Analytics(JsonlSource(log)).figures()
     read = []
-    blocks = Segment.blocks
+    blocks = JsonlSegment.blocks
 
     def watched(self, start):
         for block in blocks(self, start):
             read.append((self.name, block.start, len(block.lines)))
             yield block
 
-    monkeypatch.setattr(Segment, "blocks", watched)
+    monkeypatch.setattr(JsonlSegment, "blocks", watched)
     analytics = Analytics(JsonlSource(log))
     assert analytics.figures().requests == 51
     assert read == []
@@ -234,16 +234,16 @@ def test_what_another_reader_stores_meanwhile_counts_once(tmp_path, monkeypatch,
     for number, name in enumerate(names):
         append(log / name, *(an_outcome(n) for n in range(10 * number, 10 * number + 12)))
         append(log / name, a_word(number, f"{10 * number:032x}"), tail=b"{damaged}\n")
-    monkeypatch.setattr("smartroute.analytics.rollup.file_rollup._LOAD", at_once)
-    blocks = Segment.blocks
+    monkeypatch.setattr("smartroute.analytics.rollup.file_rollup._LOAD_EVENTS", at_once)
+    blocks = JsonlSegment.blocks
 
     def watched(self, start):
         yield from blocks(self, start)
         if self.name == names[overtaken]:
-            monkeypatch.setattr(Segment, "blocks", blocks)
+            monkeypatch.setattr(JsonlSegment, "blocks", blocks)
             Analytics(JsonlSource(log)).catch_up()
 
-    monkeypatch.setattr(Segment, "blocks", watched)
+    monkeypatch.setattr(JsonlSegment, "blocks", watched)
     figures = Analytics(JsonlSource(log)).figures()
     assert (figures.requests, figures.cost_usd) == (32, pytest.approx(16.0))
     assert figures.labels["user"].quality.n == 3
@@ -342,7 +342,7 @@ def test_what_the_rollup_does_not_hold_is_read_from_the_log(tmp_path):
 def test_a_rollup_that_cannot_be_kept_costs_time_and_nothing_else(tmp_path, caplog):
     log = tmp_path / "log"
     append(log / SEGMENT, an_outcome(1), an_outcome(2))
-    (log / "rollup-5.sqlite").mkdir()
+    (log / "rollup-6.sqlite").mkdir()
     analytics = Analytics(JsonlSource(log))
     assert not analytics.catch_up()
     assert [analytics.figures().requests for _ in range(3)] == [2, 2, 2]
@@ -355,7 +355,7 @@ def test_a_damaged_rollup_is_made_anew(tmp_path, damage):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n, unit=f"u{n}") for n in range(200)))
     check(log)
-    file = log / "rollup-5.sqlite"
+    file = log / "rollup-6.sqlite"
     content = bytearray(file.read_bytes())
     if damage == "middle":
         content[4096:] = os.urandom(len(content) - 4096)
@@ -372,11 +372,11 @@ def test_the_rollup_is_rebuilt_on_request_and_says_how_far_it_is(tmp_path):
     append(log / SEGMENT, *(an_outcome(n) for n in range(30)))
     append(log / "2026-11-11-b-1-00.jsonl", an_outcome(50))
     analytics = check(log)
-    with sqlite3.connect(log / "rollup-5.sqlite") as database:
-        database.execute("UPDATE rollup5_cells SET requests = requests + 1")
+    with sqlite3.connect(log / "rollup-6.sqlite") as database:
+        database.execute("UPDATE rollup6_cells SET requests = requests + 1")
     assert analytics.figures().requests == 32  # nothing new: what stands there is believed
     told = []
-    assert analytics.catch_up(lambda done, whole: told.append((done, whole)), anew=True)
+    assert analytics.catch_up(lambda done, whole: told.append((done, whole)), rebuild=True)
     assert check(log).figures().requests == 31
     size = sum(file.stat().st_size for file in log.glob("*.jsonl"))
     assert told[-1] == (size, size)
@@ -387,7 +387,7 @@ def test_a_rollup_is_as_private_as_the_log_and_no_event_source(tmp_path):
     file = tmp_path / "events.jsonl"
     append(file, an_outcome(1))
     assert check(file).figures().requests == 1
-    rollup = tmp_path / "events.jsonl.rollup-5.sqlite"
+    rollup = tmp_path / "events.jsonl.rollup-6.sqlite"
     assert stat.S_IMODE(rollup.stat().st_mode) == 0o600
     assert not Analytics(JsonlSource(tmp_path / "none")).catch_up()
     assert not (tmp_path / "none").exists()
@@ -473,10 +473,10 @@ def test_the_tables_can_be_read_with_any_tool(tmp_path):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n, tenant="acme", unit="ann", latency_s=2.0) for n in range(4)))
     Analytics(JsonlSource(log)).figures()
-    with sqlite3.connect(log / "rollup-5.sqlite") as database:
+    with sqlite3.connect(log / "rollup-6.sqlite") as database:
         [row] = database.execute(
-            "SELECT bucket, kind, tenant, requests, cost_usd, numbers FROM rollup5_cells c "
-            "JOIN rollup5_keys k ON k.id = c.key WHERE grain = 13"
+            "SELECT bucket, kind, tenant, requests, cost_usd, numbers FROM rollup6_cells c "
+            "JOIN rollup6_keys k ON k.id = c.key WHERE grain = 13"
         )
         *shown, numbers = row
         assert shown == ["2026-11-10T05", "score", "acme", 4, 2.0]
@@ -484,7 +484,7 @@ def test_the_tables_can_be_read_with_any_tool(tmp_path):
         names = [name for bit, name in enumerate(PACKED) if mask >> bit & 1]
         known = dict(zip(names, struct.unpack(f"<{len(names)}d", numbers[8:]), strict=True))
         assert (known["answered"], known["latency_total"], known["latency_squares"]) == (4, 8.0, 16.0)
-        assert database.execute("SELECT day, name, requests, cost_usd FROM rollup5_users").fetchall() == [
+        assert database.execute("SELECT day, name, requests, cost_usd FROM rollup6_users").fetchall() == [
             ("2026-11-10", "ann", 4, 2.0)
         ]
-        assert json.loads(database.execute("SELECT name FROM rollup5_keys").fetchone()[0])[0] == "score"
+        assert json.loads(database.execute("SELECT name FROM rollup6_keys").fetchone()[0])[0] == "score"

@@ -14,7 +14,7 @@ np = pytest.importorskip("numpy")
 from smartroute.analytics.rollup import outcome_pages  # noqa: E402
 from smartroute.analytics.rollup.instants import instants_of  # noqa: E402
 from smartroute.analytics.rollup.lines import compact_all  # noqa: E402
-from smartroute.analytics.rollup.outcome_pages import Counted, Outcomes  # noqa: E402
+from smartroute.analytics.rollup.outcome_pages import Outcomes, StoredOutcome  # noqa: E402
 from smartroute.analytics.rollup.tables import Tables  # noqa: E402
 
 TIMES = ("0001-01-01T00:00:00.000000Z", "2026-11-10T05:30:00.000001Z", "9999-12-31T23:59:59.999999Z")
@@ -24,7 +24,7 @@ IDS = st.one_of(
     st.binary(min_size=16, max_size=16),
 )
 WHERE = st.builds(
-    Counted,
+    StoredOutcome,
     st.sampled_from(TIMES),
     st.integers(1, 2**31 - 1),
     st.none() | st.floats(0, 1),
@@ -58,9 +58,9 @@ def database():
 def test_pages_hold_what_a_dictionary_would(database, most, loads, asked):
     tables = Tables(database)
     tables.clear()
-    held: dict[bytes, Counted] = {}
+    held: dict[bytes, StoredOutcome] = {}
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(outcome_pages, "MOST", most)
+        patch.setattr(outcome_pages, "PAGE_OUTCOMES", most)
         for load in loads:
             assert tables.known(load) == load.keys() & held.keys()
             if new := {each: where for each, where in load.items() if each not in held}:
@@ -73,7 +73,7 @@ def test_pages_hold_what_a_dictionary_would(database, most, loads, asked):
     assert {talk: {*ids} for talk, ids in tables.outcomes_of(talks).items()} == {
         talk: {each for each, where in held.items() if where.conversation == talk} for talk in talks
     }
-    rows = database.execute("SELECT begins, ids FROM rollup5_outcomes ORDER BY begins").fetchall()
+    rows = database.execute("SELECT start_id, ids FROM rollup6_outcomes ORDER BY start_id").fetchall()
     assert b"".join(ids for _, ids in rows) == b"".join(sorted(held))
     assert all(len(ids) <= 16 * most and ids[:16] >= begins for begins, ids in rows)
 
@@ -83,14 +83,14 @@ def test_ids_in_no_order_fill_pages_by_halves_at_least(database):
     tables = Tables(database)
     tables.clear()
     for _ in range(40):
-        load = {dice.randbytes(16): Counted(TIMES[1], 1, None, None, 0) for _ in range(100)}
+        load = {dice.randbytes(16): StoredOutcome(TIMES[1], 1, None, None, 0) for _ in range(100)}
         tables.add_outcomes(columns(load))
     full = [
         len(ids) // 16
-        for (ids,) in database.execute("SELECT ids FROM rollup5_outcomes ORDER BY begins").fetchall()
+        for (ids,) in database.execute("SELECT ids FROM rollup6_outcomes ORDER BY start_id").fetchall()
     ]
     assert sum(full) == 4_000
-    assert min(full) >= outcome_pages.MOST // 2
+    assert min(full) >= outcome_pages.PAGE_OUTCOMES // 2
 
 
 @pytest.mark.parametrize(

@@ -410,7 +410,7 @@ def test_nobody_is_answered_from_a_rollup_that_is_being_made_anew(url, monkeypat
     def rebuild():
         source = SqlSource(url)
         while not stopping.is_set():
-            if not Analytics(source).catch_up(anew=True):
+            if not Analytics(source).catch_up(rebuild=True):
                 problems.append("no rollup")
         source.close()
 
@@ -543,7 +543,7 @@ def test_the_rollup_is_rebuilt_on_request_and_says_how_far_it_is(url, monkeypatc
     assert requests(url) == 36  # nothing new: what stands there is believed
     told = []
     source = SqlSource(url)
-    assert Analytics(source).catch_up(lambda done, whole: told.append((done, whole)), anew=True)
+    assert Analytics(source).catch_up(lambda done, whole: told.append((done, whole)), rebuild=True)
     source.close()
     assert told == [(10, 35), (20, 35), (30, 35), (35, 35)]
     assert check(url).figures().requests == 35
