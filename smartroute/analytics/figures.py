@@ -98,8 +98,8 @@ def of_calls(
 ) -> tuple[int, tuple[tuple[str, float], ...], float]:
     """Return how many calls failed, the costs of calls other than answers, and the cost of rejected answers.
 
-    Costs are USD; those of calls other than answers come with their purposes. The answer that was given is the
-    last that did not fail, as a higher rung may have failed after it. All other answers were rejected.
+    Costs are USD; those of calls other than answers come with their purposes. The answer that was given is
+    the last that did not fail, as a higher rung may have failed after it. All other answers were rejected.
     """
     failed, given = 0, -1
     answers: list[float] = []

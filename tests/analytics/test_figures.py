@@ -226,7 +226,7 @@ def test_an_unknown_dimension_is_told(by):
 def test_a_number_of_hours_or_events_that_cannot_be_is_told(n):
     analytics = Analytics(Lines([an_outcome("a", "2026-11-23T08:00:00.000000Z")]))
     with pytest.raises(
-        ConfigError, match="hours must be a whole number of at least 1 and (of )?at most 100000, got"
+        ConfigError, match=r"hours must be a whole number of at least 1 and (of )?at most 100000, got"
     ):
         analytics.series(n)
     with pytest.raises(
