@@ -8,6 +8,7 @@ from typing import TypeAlias
 
 from smartroute.classify.rules import complexity_of, middle_of
 from smartroute.errors import ConfigError
+from smartroute.number_checks import is_number
 from smartroute.protocols import Asking, Classifier
 from smartroute.records import Classification, Failure, Probe, Reply, Signal, Task, TaskComplexity
 
@@ -75,7 +76,7 @@ class FunctionClassifier:
                 raise self._unusable(verdict) from None
             score = middle_of(complexity)
             return Classification(complexity, score, (Signal(self.name, complexity.value, score),), self.name)
-        if isinstance(verdict, int | float) and not isinstance(verdict, bool) and 0.0 <= verdict <= 1.0:
+        if is_number(verdict) and 0.0 <= verdict <= 1.0:
             score = float(verdict)
             return Classification(complexity_of(score), score, (Signal(self.name, score, score),), self.name)
         raise self._unusable(verdict)

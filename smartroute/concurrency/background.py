@@ -14,7 +14,8 @@ from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
 from smartroute.concurrency.threads import start_thread
-from smartroute.errors import ConfigError, SinkError
+from smartroute.errors import SinkError
+from smartroute.number_checks import checked_whole
 
 _log = logging.getLogger("smartroute")
 _AT_EXIT_S = 10.0
@@ -33,12 +34,10 @@ class Background(Generic[T]):
     def __init__(
         self, act: Callable[[T], object], on_loss: Callable[[T, str], None], *, name: str, pending: int
     ) -> None:
-        if isinstance(pending, bool) or not isinstance(pending, int) or pending < 1:
-            raise ConfigError(f"pending must be a whole number of at least 1, got {pending!r:.40}")
         self._act = act
         self._on_loss = on_loss
         self._name = name
-        self._pending = pending
+        self._pending = checked_whole(pending, "pending", least=1)
         self._begin()
         _all.add(self)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from smartroute.confidence.answers import Answer, answer_of, extract_answer
 from smartroute.errors import ConfigError
+from smartroute.number_checks import checked_number, checked_whole
 from smartroute.records import Confidence, Failure, Probe, Reply, Task
 
 _SOURCE = "agreement"
@@ -32,14 +33,12 @@ class AgreementConfidence:
         extract: Callable[[str], Answer | None] = extract_answer,
     ) -> None:
         self._model = model
-        self._samples = (1 if model is not None else 2) if samples is None else samples
-        if isinstance(self._samples, bool) or not isinstance(self._samples, int) or self._samples < 1:
-            raise ConfigError(f"samples must be a whole number of at least 1, got {samples!r}")
-        if not 0.0 <= temperature <= 2.0:
-            raise ConfigError(f"temperature must lie in [0, 2], got {temperature!r}")
+        if samples is None:
+            samples = 2 if model is None else 1
+        self._samples = checked_whole(samples, "samples", least=1)
+        self._temperature = checked_number(temperature, "temperature", least=0, most=2)
         if model is None and temperature == 0.0:
             raise ConfigError("samples of one model at temperature 0 are all the same; raise temperature")
-        self._temperature = temperature
         self._extract = extract
 
     @property

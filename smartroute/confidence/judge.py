@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from smartroute.confidence.reported import as_number, json_object
+from smartroute.number_checks import checked_whole
 from smartroute.records import Confidence, Failure, Message, Probe, Reply, Task
 
 _SOURCE = "judge"
@@ -36,7 +37,7 @@ class JudgeConfidence:
     def __init__(self, model: str, rubric: str = _RUBRIC, *, max_tokens: int = 300) -> None:
         self._model = model
         self._instruction = _SYSTEM.format(rubric=rubric)
-        self._max_tokens = max_tokens
+        self._max_tokens = checked_whole(max_tokens, "max_tokens", least=1)
 
     @property
     def models(self) -> tuple[str, ...]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import unicodedata
 from collections.abc import Mapping
 
+from smartroute.number_checks import is_number
 from smartroute.records import Confidence, Probe, Reply, Task
 
 _SOURCE = "reported"
@@ -122,10 +122,4 @@ def _of_text(text: str) -> float | None:
 
 def as_number(value: object) -> float | None:
     """Return a JSON number as a finite float, None for anything else; true is not 1."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
+    return float(value) if is_number(value) else None

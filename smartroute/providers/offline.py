@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 from smartroute.catalog import Catalog, ModelCard
 from smartroute.errors import ConfigError, InvalidRequestError
+from smartroute.number_checks import checked_whole
 from smartroute.pricing.price import Price
 from smartroute.records import Call, Reply, Tier, Usage
 
@@ -125,11 +126,9 @@ class OfflineProvider:
     needs_keys = False
 
     def __init__(self, seed: int = 0, *, skill: Mapping[str, Skill] = SKILL) -> None:
-        if isinstance(seed, bool) or not isinstance(seed, int):
-            raise ConfigError(f"seed must be a whole number, got {seed!r}")
         if missing := sorted(set(SKILL) - set(skill)):
             raise ConfigError(f"skill must name every simulated model, {', '.join(missing)} is missing")
-        self.seed = seed
+        self.seed = checked_whole(seed, "seed")
         self._skill = dict(skill)
 
     @staticmethod

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from smartroute.concurrency.locks import fork_safe_lock
-from smartroute.errors import ConfigError
+from smartroute.number_checks import checked_whole
 from smartroute.sinks.losses import Losses
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ class MemorySink:
     """
 
     def __init__(self, maxlen: int | None = 10_000) -> None:
-        if maxlen is not None and maxlen < 1:
-            raise ConfigError(f"maxlen must be at least 1, or None to keep all events, got {maxlen}")
+        if maxlen is not None:
+            maxlen = checked_whole(maxlen, "maxlen", least=1)
         self.dropped = 0
         self._events: deque[Event] = deque(maxlen=maxlen)
         self._lock = fork_safe_lock()

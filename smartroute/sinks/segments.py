@@ -18,6 +18,7 @@ from pathlib import Path
 
 from smartroute.clock import Clock
 from smartroute.errors import ConfigError, SinkError
+from smartroute.number_checks import checked_whole
 from smartroute.sinks.locations import is_same_file, is_single_file, log_place
 
 try:
@@ -84,8 +85,7 @@ def remove_segments(path: str | Path, *, keep_days: int, clock: Clock | None = N
     Raises ConfigError when the log is one file or `keep_days` is less than 1, SinkError when it cannot be
     read or written.
     """
-    if isinstance(keep_days, bool) or not isinstance(keep_days, int) or keep_days < 1:
-        raise ConfigError(f"keep_days must be a whole number of at least 1, got {keep_days!r:.40}")
+    checked_whole(keep_days, "keep_days", least=1)
     oldest = (_today(clock) - timedelta(days=keep_days)).isoformat()
     done = busy = before = 0
     try:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smartroute.errors import ConfigError, InsufficientDataError
+from smartroute.number_checks import checked_number, checked_whole
 from smartroute.stats.intervals import Interval
 from smartroute.stats.means import LEAST_VALUES, difference_from_moments, difference_of_means
 from smartroute.stats.moments import Moments
@@ -61,6 +62,7 @@ def mean_change(
     import numpy as np
 
     _check(false_alarm_rate, least_difference)
+    checked_whole(permutations, "permutations", least=1)
     if (permutations + 1) * false_alarm_rate < 1:
         raise ConfigError(
             f"permutations={permutations} cannot show a rate of {false_alarm_rate}: "
@@ -186,7 +188,5 @@ def _welch(rows: Array, n_late: int) -> Array:
 
 
 def _check(rate: float, least_difference: float) -> None:
-    if not 0 < rate < 1:
-        raise ConfigError(f"false_alarm_rate must lie between 0 and 1, got {rate!r}")
-    if not least_difference >= 0:
-        raise ConfigError(f"least_difference must be at least 0, got {least_difference!r}")
+    checked_number(rate, "false_alarm_rate", above=0, below=1)
+    checked_number(least_difference, "least_difference", least=0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from smartroute.errors import ConfigError
+from smartroute.number_checks import checked_number
 
 
 def conformal_quantile(errors: Sequence[float], miss_rate: float) -> float:
@@ -31,7 +31,6 @@ def errors_needed(miss_rate: float) -> int:
 
 
 def _place(n: int, miss_rate: float) -> int:
-    if not 0 < miss_rate < 1:
-        raise ConfigError(f"a miss rate must lie between 0 and 1, got {miss_rate!r}")
+    checked_number(miss_rate, "miss_rate", above=0, below=1)
     # Less the rounding of 1 - miss_rate: 20 * 0.95 must give 19, and not 20.
     return math.ceil((n + 1) * (1 - miss_rate) - 1e-9)

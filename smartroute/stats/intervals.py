@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 from smartroute.errors import ConfigError, InsufficientDataError
+from smartroute.number_checks import checked_number
 from smartroute.stats.moments import Moments
 
 _ROUNDING = 1e-9
@@ -169,6 +170,5 @@ def _phi(both: int, only_first: int, only_second: int, neither: int) -> float:
 
 
 def _quantile(level: float) -> float:
-    if not 0 < level < 1:
-        raise ConfigError(f"level must lie between 0 and 1, got {level!r}")
+    checked_number(level, "level", above=0, below=1)
     return NormalDist().inv_cdf((1 + level) / 2)

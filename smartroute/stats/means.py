@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from smartroute.errors import ConfigError, InsufficientDataError
+from smartroute.number_checks import checked_number, checked_whole
 from smartroute.stats.intervals import Interval
 from smartroute.stats.moments import Moments
 
@@ -136,7 +137,7 @@ def mean_from_moments(moments: Moments, level: float = 0.95, *, skewed: bool = F
     """
     from scipy.special import ndtri, stdtrit
 
-    _check(level)
+    checked_number(level, "level", above=0, below=1)
     mean, variance = moments.mean, moments.variance
     if mean is None or variance is None:
         raise InsufficientDataError(
@@ -300,7 +301,8 @@ def _unbend(quantile: float, skewness: float) -> float:
 
 def _rank(level: float, resamples: int) -> int:
     """Return which of the sorted resamples is the lower critical value."""
-    _check(level)
+    checked_number(level, "level", above=0, below=1)
+    checked_whole(resamples, "resamples", least=1)
     rank = math.floor((resamples + 1) * (1 - level) / 2 + 1e-9)
     if rank < 1:
         raise ConfigError(
@@ -308,8 +310,3 @@ def _rank(level: float, resamples: int) -> int:
             f"take at least {math.ceil(2 / (1 - level) - 1e-9) - 1}"
         )
     return rank
-
-
-def _check(level: float) -> None:
-    if not 0 < level < 1:
-        raise ConfigError(f"level must lie between 0 and 1, got {level!r}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from smartroute.errors import ConfigError
+from smartroute.number_checks import checked_share
 
 
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
@@ -45,6 +45,5 @@ def benjamini_hochberg(p_values: Sequence[float]) -> tuple[float, ...]:
 
 def _order(p_values: Sequence[float]) -> list[int]:
     for p_value in p_values:
-        if not 0 <= p_value <= 1:
-            raise ConfigError(f"a p-value must lie in [0, 1], got {p_value!r}")
+        checked_share(p_value, "a p-value")
     return sorted(range(len(p_values)), key=p_values.__getitem__)

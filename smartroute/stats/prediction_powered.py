@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from smartroute.errors import ConfigError, InsufficientDataError
+from smartroute.number_checks import checked_number, checked_share
 from smartroute.stats.intervals import Interval
 
 if TYPE_CHECKING:
@@ -140,10 +141,9 @@ class _Both(NamedTuple):
 
 
 def _check(level: float, weight: float | None, n: int, more: int) -> None:
-    if not 0 < level < 1:
-        raise ConfigError(f"level must lie between 0 and 1, got {level!r}")
-    if weight is not None and not 0 <= weight <= 1:
-        raise ConfigError(f"weight must lie in [0, 1], got {weight!r}")
+    checked_number(level, "level", above=0, below=1)
+    if weight is not None:
+        checked_share(weight, "weight")
     if n < LEAST_LABELS:
         raise InsufficientDataError(
             f"prediction-powered inference needs at least {LEAST_LABELS} labels of people, got {n}",

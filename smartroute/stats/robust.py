@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Literal
 
-from smartroute.errors import ConfigError, InsufficientDataError
+from smartroute.errors import InsufficientDataError
+from smartroute.number_checks import checked_number
 
 Basis = Literal["hour_of_week", "hour_of_day_of_its_kind", "hour_of_day"]
 
@@ -74,8 +75,7 @@ def hourly_anomaly(history: Mapping[int, float], hour: int, value: float) -> Ano
     """
     past = {when: amount for when, amount in history.items() if when < hour}
     for amount in (value, *past.values()):
-        if not 0 <= amount < math.inf:
-            raise ConfigError(f"an hour's total must be finite and not negative, got {amount!r}")
+        checked_number(amount, "an hour's total", least=0)
     busy = [amount for amount in past.values() if amount > 0]
     floor = median(busy) / 10 if busy else 1.0
     logs = {when: math.log(amount + floor) for when, amount in past.items()}

@@ -18,5 +18,5 @@ def test_the_newest_events_stay_and_the_others_are_counted() -> None:
 
 
 def test_a_sink_for_no_event_is_refused() -> None:
-    with pytest.raises(ConfigError, match="maxlen must be at least 1"):
+    with pytest.raises(ConfigError, match="maxlen must be a whole number of at least 1"):
         MemorySink(maxlen=0)

@@ -36,7 +36,7 @@ def test_how_many_errors_are_needed(rate, needed):
 
 @pytest.mark.parametrize("rate", [0.0, 1.0, -0.1, math.nan])
 def test_a_rate_out_of_range_is_refused(rate):
-    with pytest.raises(ConfigError, match="miss rate"):
+    with pytest.raises(ConfigError, match="miss_rate"):
         conformal_quantile([1.0], rate)
 
 
