@@ -75,8 +75,8 @@ def _or_none(value: object, kind: type[_T]) -> _T | None:
 
 
 def _pause_s(value: object) -> float | None:
-    if is_number(value) and 0 <= value <= _MOST_PAUSE_S:  # type: ignore[operator]
-        return float(value)  # type: ignore[arg-type]
+    if is_number(value) and 0 <= value <= _MOST_PAUSE_S:
+        return float(value)
     return None
 
 
