@@ -286,4 +286,4 @@ def _is_coroutine_function(call: Callable[..., Any]) -> bool:
 
 
 def _number(value: object) -> float | None:
-    return float(value) if is_number(value) else None  # type: ignore[arg-type]
+    return float(value) if is_number(value) else None
