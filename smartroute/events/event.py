@@ -14,29 +14,25 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
+from math import isfinite
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias, TypedDict, get_type_hints
 
 from smartroute.errors import SinkError
 from smartroute.events.prompts import measure, redacted, transcript
-from smartroute.events.values import (
+from smartroute.events.values import NEAREST, are_finite, are_plain
+from smartroute.identity_cache import cached_by_identity
+from smartroute.records.json_values import (
     MOST_COUNT,
     Scalar,
-    are_finite,
-    are_plain,
     as_count,
     as_flag,
-    as_it_is,
+    as_json,
     as_labels,
     as_number,
-    as_scalars,
-    as_truth,
-    as_word,
-    as_words,
-    clean,
-    is_finite,
-    said,
+    as_text,
+    as_texts,
+    text_of,
 )
-from smartroute.identity_cache import cached_by_identity
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -229,7 +225,7 @@ class Event:
         values["cost_usd"], values["unpriced_attempts"] = _total(attempts)
         if outcome.answer is not None:
             reason = outcome.answer.finish_reason
-            values["finish_reason"] = reason if type(reason) is str and reason.isascii() else as_word(reason)
+            values["finish_reason"] = reason if type(reason) is str and reason.isascii() else as_text(reason)
             if outcome.answer.usage is not None:
                 (
                     values["input_tokens"],
@@ -258,37 +254,39 @@ class Event:
             and (baseline_usd is None or type(baseline_usd) is float)
             and type(simulated) is type(overridden) is type(detour) is type(calibrated) is bool
             and are_finite(measured.values(), score + accept_at + latency_s + arm_share + action_share)
-            and (baseline_usd is None or is_finite(baseline_usd))
+            and (baseline_usd is None or isfinite(baseline_usd))
             and are_plain(words)
         ):
             _coerce(values)
         if task.requirements:
-            values["requirements"] = tuple(sorted(as_words(task.requirements)))
+            values["requirements"] = tuple(sorted(as_texts(task.requirements)))
         if task.labels:
             values["labels"] = as_labels(task.labels)
         if decision.experiment is not None:
-            values["experiment"] = as_word(decision.experiment)
+            values["experiment"] = as_text(decision.experiment)
         if decision.holdback is not None:
-            values["holdback"] = as_word(decision.holdback)
+            values["holdback"] = as_text(decision.holdback)
             values["holdback_share"] = as_number(decision.holdback_share)
         if decision.arm is not None:
-            values["arm"] = as_word(decision.arm)
+            values["arm"] = as_text(decision.arm)
         if outcome.answer_changed is not None:
             values["answer_changed"] = as_flag(outcome.answer_changed)
         if outcome.stopped_by is not None:
-            values["stopped_by"] = as_word(outcome.stopped_by)
+            values["stopped_by"] = as_text(outcome.stopped_by)
         if outcome.error is not None:
             values["error"] = type(outcome.error).__name__
         if task.unit is not None:
-            values["unit"] = as_word(task.unit)
+            values["unit"] = as_text(task.unit)
         if task.tenant is not None:
-            values["tenant"] = as_word(task.tenant)
+            values["tenant"] = as_text(task.tenant)
         if task.conversation_id is not None:
-            values["conversation_id"] = as_word(task.conversation_id)
+            values["conversation_id"] = as_text(task.conversation_id)
         if log_text:
             answer = outcome.answer
-            values["prompt_text"] = as_word(redacted(transcript(task.messages), redact))
-            values["answer_text"] = None if answer is None else as_word(redacted(said(answer.text), redact))
+            values["prompt_text"] = as_text(redacted(transcript(task.messages), redact))
+            values["answer_text"] = (
+                None if answer is None else as_text(redacted(text_of(answer.text), redact))
+            )
         event = object.__new__(cls)
         object.__setattr__(event, "__dict__", values)
         return event
@@ -315,11 +313,11 @@ class Event:
             outcome_id=outcome_id,
             time=_iso(at_s, 0.0),
             simulated=simulated,
-            conversation_id=as_word(conversation_id),
+            conversation_id=as_text(conversation_id),
             quality=as_number(quality),
-            label=as_word(label),
-            source=as_word(source),
-            comment=as_word(comment),
+            label=as_text(label),
+            source=as_text(source),
+            comment=as_text(comment),
         )
 
     @classmethod
@@ -365,7 +363,7 @@ class Event:
         try:
             return encoder()(record)
         except Exception:  # noqa: BLE001  somebody else's object may raise anything
-            return encode_json(clean(record))
+            return encode_json(as_json(record))
 
 
 _NAMES = frozenset(each.name for each in fields(Event)) - {"extra"}
@@ -475,9 +473,9 @@ def _add_answer(values: dict[str, Any], outcome: Outcome, rung: Rung) -> None:
 
     The call found may be a later one to the same model, to sample again say: it tells the provider only.
     """
-    values["tier"] = said(rung.tier)
+    values["tier"] = text_of(rung.tier)
     if rung.effort is not None:
-        values["effort"] = as_word(rung.effort)
+        values["effort"] = as_text(rung.effort)
     calls = outcome.attempts
     for place in range(len(calls) - 1, -1, -1):
         call = calls[place]
@@ -485,7 +483,7 @@ def _add_answer(values: dict[str, Any], outcome: Outcome, rung: Rung) -> None:
             record = values["attempts"][place]
             break
     else:
-        values["model"] = as_word(rung.model)
+        values["model"] = as_text(rung.model)
         return
     values["model"] = record["model"]
     values["provider"] = record["provider"] if call.provider else None
@@ -533,19 +531,19 @@ def _attempt(attempt: Attempt) -> AttemptRecord:
         and (model + provider + purpose).isascii()
         and type(number) is int
         and (rung is None or type(rung) is int)
-        and (cost_usd is None or (type(cost_usd) is float and is_finite(cost_usd)))
-        and is_finite(latency_s + started_at)
+        and (cost_usd is None or (type(cost_usd) is float and isfinite(cost_usd)))
+        and isfinite(latency_s + started_at)
     ):
-        record["model"] = said(model)
-        record["provider"] = said(provider)
-        record["purpose"] = said(purpose)
+        record["model"] = text_of(model)
+        record["provider"] = text_of(provider)
+        record["purpose"] = text_of(purpose)
         record["rung"] = as_count(rung)
         record["number"] = as_count(number) or 0
         record["cost_usd"] = as_number(cost_usd)
         record["latency_s"] = as_number(latency_s)
         record["started_at"] = as_number(started_at)
     if attempt.effort is not None:
-        record["effort"] = as_word(attempt.effort)
+        record["effort"] = as_text(attempt.effort)
     if usage is not None:
         (
             record["input_tokens"],
@@ -556,13 +554,13 @@ def _attempt(attempt: Attempt) -> AttemptRecord:
         ) = _tokens(usage)
     if (source := attempt.confidence_source) is not None:
         confidence = attempt.confidence
-        sound = type(confidence) is float and is_finite(confidence)
+        sound = type(confidence) is float and isfinite(confidence)
         record["confidence"] = confidence if sound else as_number(confidence)
-        record["confidence_source"] = source if type(source) is str and source.isascii() else as_word(source)
+        record["confidence_source"] = source if type(source) is str and source.isascii() else as_text(source)
     if (reason := attempt.finish_reason) is not None:
-        record["finish_reason"] = reason if type(reason) is str and reason.isascii() else as_word(reason)
+        record["finish_reason"] = reason if type(reason) is str and reason.isascii() else as_text(reason)
     if (failure := attempt.failure) is not None:
-        record["failure"] = said(failure.kind)
+        record["failure"] = text_of(failure.kind)
         record["failure_status"] = as_count(failure.status)
     return record
 
@@ -591,35 +589,19 @@ def _tokens(usage: Usage) -> tuple[int | None, int | None, int | None, int | Non
 @cached_by_identity
 def _steps(ladder: tuple[Rung, ...]) -> tuple[str, ...]:
     """Return the models of a ladder, with the effort where one is asked for."""
-    return tuple([step.model if step.effort is None else said(step) for step in ladder])
+    return tuple([step.model if step.effort is None else text_of(step) for step in ladder])
 
 
 @cached_by_identity
 def _names(ruled_out: tuple[RuledOut, ...]) -> tuple[str, ...]:
     """Return the names of the first models that were ruled out. Requests of equal shape share one tuple."""
-    return as_words([out.model for out in ruled_out[:NAMED_RULED_OUT]])
+    return as_texts([out.model for out in ruled_out[:NAMED_RULED_OUT]])
 
 
 def _coerce(values: dict[str, Any]) -> None:
     """Turn every value into the nearest that its field can hold, or into None."""
     for name, value in values.items():
-        values[name] = _NEAREST[_KINDS[name]](value)
+        values[name] = NEAREST[_KINDS[name]](value)
 
 
 _KINDS: dict[str, str] = Event.__annotations__
-_NEAREST: dict[str, Callable[[Any], Any]] = {
-    "int": as_it_is,
-    "Literal['outcome', 'feedback']": as_it_is,
-    "str": said,
-    "bool": as_truth,
-    "str | None": as_word,
-    "float | None": as_number,
-    "int | None": as_count,
-    "bool | None": as_flag,
-    "tuple[str, ...]": as_words,
-    "tuple[AttemptRecord, ...]": as_it_is,
-    "Mapping[str, Scalar]": as_scalars,
-    "Mapping[str, str]": as_labels,
-    "Mapping[str, Any]": as_it_is,
-}
-"""By the annotation of a field."""

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from smartroute.events.values import said
+from smartroute.records.json_values import text_of
 
 if TYPE_CHECKING:
     from smartroute.records import Message
@@ -35,7 +35,7 @@ def measure(messages: Sequence[Message], key: bytes | None) -> tuple[int, str | 
         if digest is not None:
             role = message.get("role")
             if type(role) is not str or not role.isascii():
-                role = said(role)
+                role = text_of(role)
             digest.update(f"{role}\0{form}\0{len(data)}\0".encode())
             digest.update(data)
     return chars, None if digest is None else digest.hexdigest()
@@ -79,7 +79,7 @@ def transcript(messages: Sequence[Message]) -> str:
     if len(texts) == 1:
         return texts[0]
     return "\n\n".join(
-        f"{said(message.get('role'))}: {text}" for message, text in zip(messages, texts, strict=True)
+        f"{text_of(message.get('role'))}: {text}" for message, text in zip(messages, texts, strict=True)
     )
 
 
@@ -88,7 +88,7 @@ def _part(part: object) -> str:
     if not isinstance(part, Mapping):
         return f"[{type(part).__name__}]"
     text = part.get("text")
-    return text if isinstance(text, str) and text else f"[{said(part.get('type'))}]"
+    return text if isinstance(text, str) and text else f"[{text_of(part.get('type'))}]"
 
 
 def redacted(text: str, redact: Callable[[str], str] | None) -> str | None:

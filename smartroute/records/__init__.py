@@ -6,10 +6,12 @@ from smartroute.records.confidence import UNKNOWN_CONFIDENCE, Confidence
 from smartroute.records.decision import Candidate, Decision, Menu, RuledOut, Rung, Tier
 from smartroute.records.failure import Failure
 from smartroute.records.outcome import Attempt, Outcome, StoppedBy
+from smartroute.records.shapes import SHAPE_VERSION, json_schema
 from smartroute.records.task import Limits, Message, Task
 from smartroute.records.usage import Usage
 
 __all__ = [
+    "SHAPE_VERSION",
     "UNKNOWN_CONFIDENCE",
     "Attempt",
     "Call",
@@ -36,4 +38,5 @@ __all__ = [
     "Timed",
     "Usage",
     "Wait",
+    "json_schema",
 ]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from smartroute.records.classification import Classification
+from smartroute.records.shapes import decision_as_dict
 
 
 class Tier(StrEnum):
@@ -124,3 +125,7 @@ class Decision:
         lines += [f"  because {reason}" for reason in self.reasons]
         lines += [f"  ruled out  {out.model}: {out.reason}" for out in self.ruled_out]
         return "\n".join(lines)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return this decision as a dict that JSON can hold; `json_schema("decision")` describes it."""
+        return decision_as_dict(self)

@@ -6,7 +6,8 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
 from smartroute.errors import SmartRouteError
 from smartroute.records.calls import Purpose, Reply
@@ -14,8 +15,19 @@ from smartroute.records.classification import TaskComplexity
 from smartroute.records.confidence import UNKNOWN_CONFIDENCE, Confidence
 from smartroute.records.decision import Decision, Rung
 from smartroute.records.failure import Failure
+from smartroute.records.shapes import attempt_as_dict, outcome_as_dict
 from smartroute.records.task import Task
 from smartroute.records.usage import Usage
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    # With a default, a bare `Outcome` is an `Outcome[Any]`, also to a strict type checker.
+    T_co = TypeVar("T_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    T_co = TypeVar("T_co", covariant=True)
 
 StoppedBy: TypeAlias = Literal["top", "budget", "deadline", "breaker", "cancelled"]
 
@@ -65,11 +77,16 @@ class Attempt:
             self.failure,
         )
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return this attempt as a dict that JSON can hold; `json_schema("attempt")` describes it."""
+        return attempt_as_dict(self)
+
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Outcome:
+class Outcome(Generic[T_co]):
     """The result of a task. Totals are computed from the attempts. The repr holds no prompt or answer text.
 
+    `T_co` is what `parsed` returns: the pydantic model that was passed as `response_format`.
     `answer_changed` is whether the answer differs from the first one that was not good enough; None without
     such an answer, or where the two cannot be compared. `stopped_by` is why the ladder ended below the
     threshold (None: the answer was accepted).
@@ -93,6 +110,10 @@ class Outcome:
     simulated: bool = False
     detour: bool = False
     answer_changed: bool | None = None
+
+    if not TYPE_CHECKING:
+        # The alias of `typing` cannot make instances of a frozen dataclass with slots before Python 3.12.
+        __class_getitem__ = classmethod(GenericAlias)
 
     def __repr__(self) -> str:
         answered = self.model or (self.stopped_by if self.error is None else type(self.error).__name__)
@@ -118,17 +139,22 @@ class Outcome:
         return "" if self.answer is None else self.answer.text
 
     @property
-    def parsed(self) -> Any:
-        """Return the answer's JSON, as the pydantic model when `response_format` is one; else None."""
+    def parsed(self) -> T_co | None:
+        """Return the answer's JSON, as the pydantic model where `response_format` is one.
+
+        None without a `response_format`, and where the answer does not match it.
+        """
         wanted = self.task.params.get("response_format")
         if self.answer is None or wanted is None:
             return None
         try:
             if hasattr(wanted, "model_validate_json"):
-                return wanted.model_validate_json(self.answer.text)
-            return json.loads(self.answer.text)
+                parsed: T_co = wanted.model_validate_json(self.answer.text)
+            else:
+                parsed = json.loads(self.answer.text)
         except (ValueError, RecursionError):
             return None
+        return parsed
 
     @property
     def raw(self) -> Mapping[str, Any]:
@@ -169,3 +195,10 @@ class Outcome:
     def complexity(self) -> TaskComplexity:
         """Return the complexity that the classifier found."""
         return self.decision.classification.complexity
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return this outcome with its decision and attempts, without the prompt, as a dict for JSON.
+
+        `json_schema("outcome")` describes it. Numbers that are not finite are None.
+        """
+        return outcome_as_dict(self)

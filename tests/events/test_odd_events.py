@@ -12,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from smartroute.events.event import _KINDS, _NEAREST, Event
+from smartroute.events.event import _KINDS, Event
+from smartroute.events.values import NEAREST
 from smartroute.records import (
     Attempt,
     Classification,
@@ -248,7 +249,7 @@ def test_whole_numbers_are_kept_where_a_fraction_could_stand() -> None:
 
 
 def test_every_kind_of_field_knows_its_nearest_value() -> None:
-    assert {_KINDS[each.name] for each in dataclasses.fields(Event)} == set(_NEAREST)
+    assert {_KINDS[each.name] for each in dataclasses.fields(Event)} == set(NEAREST)
 
 
 @pytest.mark.parametrize(
