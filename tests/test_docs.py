@@ -18,7 +18,8 @@ from smartroute.records import Call, Reply
 from smartroute.testing import ScriptedProvider, reply
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "MIGRATION_GUIDE.md", *sorted((ROOT / "docs").glob("*.md"))]
+TOP_PAGES = ("README.md", "MIGRATION_GUIDE.md", "CONTRIBUTING.md", "SECURITY.md", "CODE_OF_CONDUCT.md")
+PAGES = [*(ROOT / name for name in TOP_PAGES), *sorted((ROOT / "docs").glob("*.md"))]
 
 RUN_BY = {
     "classification.md": "tests/classify/test_classify_docs.py",
@@ -103,7 +104,11 @@ def test_every_fence_is_of_a_known_kind_and_valid(path: Path) -> None:
             json.loads(body)
 
 
-@pytest.mark.parametrize("path", [*PAGES, ROOT / "CHANGELOG.md"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [*PAGES, ROOT / "CHANGELOG.md", ROOT / "benchmarks" / "README.md"],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
 def test_every_link_leads_to_a_file(path: Path) -> None:
     text = re.sub(r"^```.*?^```$", "", path.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
