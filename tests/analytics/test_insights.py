@@ -1,4 +1,4 @@
-"""Insights: what they claim by hand, and how often they cry wolf where there is nothing to see."""
+"""Insights: their claims by hand, and how often they fire where there is nothing to find."""
 
 import math
 
@@ -38,7 +38,7 @@ def moments_of(values):
 
 
 def of_model(model, answered, *, quality=None, usd=None, first="2026-11-01", last="2026-11-28"):
-    """Return the figures of answers of 100 tokens in and out each, all labelled with `quality` by users."""
+    """Return the figures of answers of 100 tokens in and out each, all labeled with `quality` by users."""
     usd = USD[model] if usd is None else usd
     figures = Figures(requests=answered, answered=answered, first=first, last=last)
     figures.cost = Moments(answered, usd * answered, usd * usd * answered)
@@ -65,8 +65,8 @@ def evidence_of(tables, **known):
 
 
 def only(insights):
-    (found,) = insights
-    return found
+    (insight,) = insights
+    return insight
 
 
 def an_escalating_kind(comparable, changed, climbs=None):
@@ -77,17 +77,16 @@ def an_escalating_kind(comparable, changed, climbs=None):
     return figures
 
 
-def test_escalations_that_change_nothing_are_told_with_what_they_cost():
+def test_escalations_that_change_nothing_are_reported_with_their_cost():
     """1 of 200: Clopper and Pearson's upper bound is 2.75% at level 0.95; 200 climbs cost $2."""
     table = {("score",): an_escalating_kind(200, 1), ("extract",): an_escalating_kind(200, 60)}
-    found = list(escalations_never_change(evidence_of({("kind",): table})))
-    told = only(found)
-    assert (told.subject, told.value, told.n) == ("score", 0.005, 200)
+    insight = only(escalations_never_change(evidence_of({("kind",): table})))
+    assert (insight.subject, insight.value, insight.n) == ("score", 0.005, 200)
     # Two kinds were tested, so the level is 97.5%.
-    assert told.interval.level == pytest.approx(0.975)
-    assert 0.0275 < told.interval.high < 0.032
-    assert told.saves_usd == pytest.approx(2.0)
-    assert "accept_at" in told.suggestion and "1 of 200" in told.claim
+    assert insight.interval.level == pytest.approx(0.975)
+    assert 0.0275 < insight.interval.high < 0.032
+    assert insight.saves_usd == pytest.approx(2.0)
+    assert "accept_at" in insight.suggestion and "1 of 200" in insight.claim
 
 
 def test_few_escalations_are_no_evidence():
@@ -108,15 +107,15 @@ MINI = ("simple", "mini", 2_000, [1] * 240 + [0] * 160)
 TOP = ("simple", "top", 500, [1] * 360 + [0] * 40)
 
 
-def test_a_threshold_that_buys_right_answers_too_dearly_is_told():
+def test_a_threshold_that_pays_too_much_for_right_answers_is_reported():
     """Moving a request to top costs $0.0018 and gains 0.3: $0.006 for a right answer, and at most $0.009 or
     so with 400 labels each. Escalations cost $0.01 and change a fifth of the answers: $0.05 at least, $0.04
     with the bounds."""
     tables = of_a_kind(MINI, TOP) | {("kind",): {("score",): an_escalating_kind(500, 100)}}
-    told = only(escalations_cost_too_much(evidence_of(tables)))
-    assert told.subject == "score" and told.value == 0.2
-    assert "one more right answer cost at least $0.04" in told.claim
-    assert 0 < told.saves_usd < 5.0
+    insight = only(escalations_cost_too_much(evidence_of(tables)))
+    assert insight.subject == "score" and insight.value == 0.2
+    assert "one more right answer cost at least $0.04" in insight.claim
+    assert 0 < insight.saves_usd < 5.0
     cheap = {("score",): an_escalating_kind(500, 100, [0.001] * 500)}
     assert not list(escalations_cost_too_much(evidence_of(tables | {("kind",): cheap})))
 
@@ -132,38 +131,38 @@ def test_what_a_better_model_gains_is_that_of_the_same_complexity_by_hand():
         ("simple", "mini"): [1] * 80 + [0] * 20, ("simple", "top"): [1] * 18 + [0] * 2,
         ("complex", "mini"): [1] * 6 + [0] * 14, ("complex", "top"): [1] * 60 + [0] * 40,
     }  # fmt: skip
-    tables = of_a_kind(*((*key, len(said), said) for key, said in quality.items()))
+    tables = of_a_kind(*((*key, len(labels), labels) for key, labels in quality.items()))
     weights = {("score", "simple"): 800.0, ("score", "complex"): 200.0}
-    found = compared(evidence_of(tables), "top", "mini", weights, 0.95)
-    assert found.difference == pytest.approx(0.8 * 0.1 + 0.2 * 0.3)
+    comparison = compared(evidence_of(tables), "top", "mini", weights, 0.95)
+    assert comparison.difference == pytest.approx(0.8 * 0.1 + 0.2 * 0.3)
     squares = sum(
         weight**2 * sum(np.var(quality[c, m], ddof=1) / len(quality[c, m]) for m in ("mini", "top"))
         for c, weight in (("simple", 0.8), ("complex", 0.2))
     )
-    assert found.interval.high - found.difference == pytest.approx(1.959964 * math.sqrt(squares))
-    assert found.labels == 120 and len(found.strata) == 2
+    assert comparison.interval.high - comparison.difference == pytest.approx(1.959964 * math.sqrt(squares))
+    assert comparison.labels == 120 and len(comparison.strata) == 2
 
 
-def test_where_the_dear_model_is_no_better_no_threshold_is_blamed():
+def test_where_the_expensive_model_is_no_better_no_threshold_is_reported():
     alike = [1] * 360 + [0] * 40
     tables = of_a_kind(("simple", "mini", 2_000, alike), ("simple", "top", 500, alike))
     tables |= {("kind",): {("score",): an_escalating_kind(500, 100)}}
     assert not list(escalations_cost_too_much(evidence_of(tables)))
 
 
-def test_without_labels_no_threshold_is_blamed():
+def test_without_labels_no_threshold_is_reported():
     kinds = {("kind",): {("score",): an_escalating_kind(500, 100)}}
-    unlabelled = of_a_kind(*((*each[:3], None) for each in (MINI, TOP)))
+    unlabeled = of_a_kind(*((*stratum[:3], None) for stratum in (MINI, TOP)))
     elsewhere = of_a_kind(MINI, TOP, kind="extract")
-    apart = of_a_kind(MINI, ("complex", *TOP[1:]))
-    for tables in (unlabelled, elsewhere, apart):
+    separate = of_a_kind(MINI, ("complex", *TOP[1:]))
+    for tables in (unlabeled, elsewhere, separate):
         assert not list(escalations_cost_too_much(evidence_of(tables | kinds)))
 
 
 def simple_tasks(mini, top, quality=(None, None)):
     models = {
-        model: of_model(model, n, quality=said)
-        for model, n, said in zip(("mini", "top"), (mini, top), quality, strict=True)
+        model: of_model(model, n, quality=labels)
+        for model, n, labels in zip(("mini", "top"), (mini, top), quality, strict=True)
     }
     return {
         ("complexity", "model"): {("simple", model): figures for model, figures in models.items()},
@@ -171,23 +170,23 @@ def simple_tasks(mini, top, quality=(None, None)):
     }
 
 
-def test_simple_tasks_on_dear_models_are_told_with_what_the_cheapest_would_save():
+def test_simple_tasks_on_expensive_models_are_reported_with_what_the_cheapest_would_save():
     """100 of 300 answers at $0.002 that mini gives for $0.0002."""
-    told = only(simple_on_expensive_models(evidence_of(simple_tasks(200, 100))))
-    assert told.value == pytest.approx(1 / 3) and told.n == 300
-    assert told.saves_usd == pytest.approx(100 * 1_800e-6)
-    assert "Start simple tasks at mini" in told.suggestion
+    insight = only(simple_on_expensive_models(evidence_of(simple_tasks(200, 100))))
+    assert insight.value == pytest.approx(1 / 3) and insight.n == 300
+    assert insight.saves_usd == pytest.approx(100 * 1_800e-6)
+    assert "Start simple tasks at mini" in insight.suggestion
 
 
-def test_simple_tasks_that_the_dear_model_answers_better_are_left_there():
+def test_simple_tasks_that_the_expensive_model_answers_better_are_left_there():
     better = ([1] * 50 + [0] * 50, [1] * 95 + [0] * 5)
     assert not list(simple_on_expensive_models(evidence_of(simple_tasks(200, 100, better))))
 
 
-def two_models(dear, cheap, kinds=(("score", "simple"), ("extract", "medium"))):
+def two_models(expensive, cheap, kinds=(("score", "simple"), ("extract", "medium"))):
     """Return tables in which both models answered the same kinds; qualities by kind, in order."""
     table, models = {}, {}
-    for (kind, complexity), one, other in zip(kinds, dear, cheap, strict=True):
+    for (kind, complexity), one, other in zip(kinds, expensive, cheap, strict=True):
         for model, quality in (("top", one), ("mini", other)):
             figures = of_model(model, len(quality), quality=quality)
             table[kind, complexity, model] = figures
@@ -199,16 +198,16 @@ def bernoulli(rng, share, n):
     return (rng.random(n) < share).astype(float)
 
 
-def test_a_model_that_a_cheaper_one_equals_is_told():
+def test_a_model_that_a_cheaper_one_equals_is_reported():
     rng = np.random.default_rng(5)
     tables = two_models([bernoulli(rng, 0.9, 1_000)] * 2, [bernoulli(rng, 0.9, 1_000)] * 2)
-    told = only(model_dominated(evidence_of(tables)))
-    assert told.subject == "top" and told.interval.low > -0.05
-    assert told.saves_usd == pytest.approx(2_000 * 1_800e-6)
-    assert "mini charges 90% less" in told.claim
+    insight = only(model_dominated(evidence_of(tables)))
+    assert insight.subject == "top" and insight.interval.low > -0.05
+    assert insight.saves_usd == pytest.approx(2_000 * 1_800e-6)
+    assert "mini charges 90% less" in insight.claim
 
 
-def test_an_easy_kind_of_the_cheap_model_is_not_held_against_a_hard_one_of_the_dear():
+def test_an_easy_kind_of_one_model_is_not_compared_with_a_hard_kind_of_another():
     """Mini has 0.9 on easy tasks, top 0.6 on hard ones, where mini was hardly asked: no comparison."""
     rng = np.random.default_rng(5)
     tables = two_models(
@@ -230,7 +229,7 @@ def given_confidence(rng, correlation, n):
     return evidence_of({(): {(): figures}})
 
 
-def test_a_confidence_that_says_nothing_is_told_and_one_that_says_something_is_not():
+def test_a_confidence_is_reported_when_it_predicts_nothing_and_not_when_it_predicts_quality():
     """The correlation is scipy's."""
     from scipy.stats import pearsonr
 
@@ -240,16 +239,16 @@ def test_a_confidence_that_says_nothing_is_told_and_one_that_says_something_is_n
     for pair in zip(quality, confidence, strict=True):
         both.add(*map(float, pair))
     figures = Figures(labels={"user": Labels(quality=moments_of(quality), by_confidence={8: both})})
-    told = only(confidence_predicts_nothing(evidence_of({(): {(): figures}})))
+    insight = only(confidence_predicts_nothing(evidence_of({(): {(): figures}})))
     expected = pearsonr(quality, confidence)
-    assert told.value == pytest.approx(expected.statistic)
+    assert insight.value == pytest.approx(expected.statistic)
     limits = expected.confidence_interval(0.95)
-    assert (told.interval.low, told.interval.high) == pytest.approx((limits.low, limits.high))
+    assert (insight.interval.low, insight.interval.high) == pytest.approx((limits.low, limits.high))
     assert not list(confidence_predicts_nothing(given_confidence(rng, 0.5, 1_000)))
 
 
 def by_day(values, model="top"):
-    """Return figures of a model by day, one for each value: the quality of 50 answers, all labelled."""
+    """Return figures of a model by day, one for each value: the quality of 50 answers, all labeled."""
     return {
         (model, f"2026-11-{day:02d}"): of_model(
             model,
@@ -262,23 +261,23 @@ def by_day(values, model="top"):
     }
 
 
-def test_a_model_whose_quality_fell_in_the_last_week_is_told():
-    told = only(quality_moved(evidence_of({("model", "day"): by_day([0.9] * 21 + [0.7] * 7)})))
-    assert told.value == pytest.approx(-0.2) and told.n == 28 * 50
-    assert told.since == "2026-11-22"
-    assert "0.900 to 0.700" in told.claim and "another model meanwhile" in told.suggestion
+def test_a_model_whose_quality_fell_in_the_last_week_is_reported():
+    insight = only(quality_moved(evidence_of({("model", "day"): by_day([0.9] * 21 + [0.7] * 7)})))
+    assert insight.value == pytest.approx(-0.2) and insight.n == 28 * 50
+    assert insight.since == "2026-11-22"
+    assert "0.900 to 0.700" in insight.claim and "another model meanwhile" in insight.suggestion
     assert not list(quality_moved(evidence_of({("model", "day"): by_day([0.9] * 28)})))
 
 
-def test_a_model_whose_price_rose_is_told_exactly():
+def test_a_model_whose_price_rose_is_reported_with_the_exact_change():
     """$0.0016 an answer before, $0.002 since: 25% more, which is a fifth of 7 times 50 answers at $0.002."""
     table = {
         key: of_model("top", 50, usd=1_600e-6 if key[1] < "2026-11-22" else 2_000e-6)
         for key in by_day([1.0] * 28)
     }
-    told = only(price_moved(evidence_of({("model", "day"): table})))
-    assert told.value == pytest.approx(0.25) and "+25.0%" in told.claim
-    assert told.saves_usd == pytest.approx(350 * 400e-6)
+    insight = only(price_moved(evidence_of({("model", "day"): table})))
+    assert insight.value == pytest.approx(0.25) and "+25.0%" in insight.claim
+    assert insight.saves_usd == pytest.approx(350 * 400e-6)
     assert not list(price_moved(evidence_of({("model", "day"): by_day([1.0] * 28)})))
 
 
@@ -321,10 +320,10 @@ def test_a_cheaper_model_of_the_tier_is_proposed_with_the_labels_that_an_experim
     evidence = evidence_of(
         {("model",): {("top",): of_model("top", 1_000)}}, prices=catalog.prices(), catalog=catalog
     )
-    told = only(cheaper_worth_trying(evidence))
-    assert "half (standard) would have charged 50% less than top" in told.claim
-    assert "about 1237 labels" in told.suggestion
-    assert told.saves_usd == pytest.approx(1.0) and told.false_alarm_rate == 0.0
+    insight = only(cheaper_worth_trying(evidence))
+    assert "half (standard) would have charged 50% less than top" in insight.claim
+    assert "about 1237 labels" in insight.suggestion
+    assert insight.saves_usd == pytest.approx(1.0) and insight.false_alarm_rate == 0.0
 
 
 def proposals(*cards):
@@ -337,16 +336,16 @@ def proposals(*cards):
 
 def test_a_cheaper_model_that_takes_as_much_goes_before_the_cheapest():
     same = a_card("same", "standard", 5, abilities=["images", "tools"], context_tokens=1_000)
-    told = only(proposals(same, a_card("blind", "standard", 2, context_tokens=1_000)))
-    assert "same (standard)" in told.claim and "It takes" not in told.suggestion
+    insight = only(proposals(same, a_card("blind", "standard", 2, context_tokens=1_000)))
+    assert "same (standard)" in insight.claim and "It takes" not in insight.suggestion
 
 
-def test_what_a_cheaper_model_cannot_take_is_told():
+def test_what_a_cheaper_model_cannot_take_is_named():
     blind = a_card("blind", "standard", 2, context_tokens=500, max_output_tokens=150, refuses=["temperature"])
-    told = only(proposals(blind))
+    insight = only(proposals(blind))
     assert (
         "It takes no images, no parameter temperature, at most 500 tokens in all, "
-        "at most 150 tokens in an answer: requests that need more stay with top" in told.suggestion
+        "at most 150 tokens in an answer: requests that need more stay with top" in insight.suggestion
     )
 
 
@@ -358,13 +357,13 @@ def test_a_cheaper_model_that_is_too_small_for_the_answers_is_not_proposed():
 
 
 def fires(finder, evidences):
-    """Return in which share of the runs a finder says anything."""
-    said = [bool(list(finder(evidence))) for evidence in evidences]
-    return sum(said) / len(said)
+    """Return the share of the runs in which a finder yields an insight."""
+    fired = [bool(list(finder(evidence))) for evidence in evidences]
+    return sum(fired) / len(fired)
 
 
 def most(runs, rate=RATE):
-    """Return the share of runs that a rate stays below, three standard errors of luck included."""
+    """Return the share of runs that a rate stays below, three standard errors of chance included."""
     return rate + 3 * math.sqrt(rate * (1 - rate) / runs)
 
 
@@ -379,15 +378,17 @@ def seldom_changing(rng):
     return evidence_of({("kind",): kinds})
 
 
-def a_fifth_on_dear(rng):
+def a_fifth_on_expensive(rng):
     top = int(rng.binomial(500, 0.2))
     return evidence_of(simple_tasks(500 - top, top))
 
 
 def just_worse(rng):
     """A cheaper model that is worse by just the margin."""
-    dear, cheap = ([bernoulli(rng, share, 800) for share in shares] for shares in ((0.9, 0.7), (0.85, 0.65)))
-    return evidence_of(two_models(dear, cheap))
+    expensive, cheap = (
+        [bernoulli(rng, share, 800) for share in shares] for shares in ((0.9, 0.7), (0.85, 0.65))
+    )
+    return evidence_of(two_models(expensive, cheap))
 
 
 def just_useful(rng):
@@ -419,7 +420,7 @@ def just_worth_it_by_few_labels(rng):
     return just_worth_it(rng, n=40)
 
 
-def dear_on_easy_tasks(rng, gain=0.04):
+def expensive_on_easy_tasks(rng, gain=0.04):
     """Top answers the simple tasks, mini the complex ones, and in either top is better by 0.04 only.
 
     So a right answer costs 0.0018 / 0.04 = $0.045 by moving requests over, and $0.03 by escalating, which is
@@ -438,13 +439,13 @@ def dear_on_easy_tasks(rng, gain=0.04):
 
 BOUNDARIES = [
     (escalations_never_change, seldom_changing, 1_000),
-    (simple_on_expensive_models, a_fifth_on_dear, 1_000),
+    (simple_on_expensive_models, a_fifth_on_expensive, 1_000),
     (model_dominated, just_worse, 500),
     (confidence_predicts_nothing, just_useful, 500),
     (quality_moved, unmoved, 150),
     (escalations_cost_too_much, just_worth_it, 500),
     (escalations_cost_too_much, just_worth_it_by_few_labels, 500),
-    (escalations_cost_too_much, dear_on_easy_tasks, 500),
+    (escalations_cost_too_much, expensive_on_easy_tasks, 500),
 ]
 
 
@@ -452,18 +453,18 @@ BOUNDARIES = [
 @pytest.mark.no_cover
 @SEEDS
 @pytest.mark.parametrize(("finder", "draw", "runs"), BOUNDARIES, ids=[d.__name__ for _, d, _ in BOUNDARIES])
-def test_at_the_edge_of_what_it_claims_an_insight_fires_no_oftener_than_it_states(finder, draw, runs, seed):
+def test_at_the_edge_of_its_claim_an_insight_fires_no_more_often_than_it_states(finder, draw, runs, seed):
     rng = np.random.default_rng(seed)
     assert fires(finder, [draw(rng) for _ in range(runs)]) <= most(runs)
 
 
 def by_point_estimates(evidence):
-    """The usual mistake: what was counted taken for what is true."""
+    """Return findings by the usual mistake: the counted share taken for the true one."""
     return [k for k, f in evidence.by("kind").items() if f.changed / f.comparable < 0.05]
 
 
 def by_unadjusted_tests(evidence):
-    """Another: each model at 5%, and never mind how many there are."""
+    """Return findings by another mistake: each model tested at 5%, whatever the number of models."""
     halves = {}
     for (model, day), figures in evidence.tables["model", "day"].items():
         halves.setdefault(model, [Moments(), Moments()])[day >= "2026-11-22"].merge(evidence.labels(figures))
@@ -475,7 +476,7 @@ def by_unadjusted_tests(evidence):
 
 
 def by_labels_as_they_come(evidence):
-    """And another: easy tasks of the one model held against hard ones of the other."""
+    """Return findings by a third mistake: easy tasks of one model compared with hard tasks of the other."""
     mini, top = (evidence.labels(evidence.by("model")[model]) for model in ("mini", "top"))
     error = math.sqrt(mini.variance / mini.n + top.variance / top.n)
     gain = top.mean - mini.mean - 2.4 * error
@@ -492,10 +493,10 @@ def by_labels_as_they_come(evidence):
     [
         (by_point_estimates, seldom_changing, 1_000),
         (by_unadjusted_tests, unmoved, 150),
-        (by_labels_as_they_come, dear_on_easy_tasks, 100),
+        (by_labels_as_they_come, expensive_on_easy_tasks, 100),
     ],
 )
-def test_the_same_check_catches_finders_that_take_luck_for_a_finding(broken, draw, runs):
+def test_the_same_check_catches_finders_that_take_chance_for_a_finding(broken, draw, runs):
     rng = np.random.default_rng(1)
     assert fires(broken, [draw(rng) for _ in range(runs)]) > most(runs)
 
@@ -503,8 +504,8 @@ def test_the_same_check_catches_finders_that_take_luck_for_a_finding(broken, dra
 def traffic(rng, n=900):
     """Events of four weeks in which nothing is wrong: two models of one price and one quality.
 
-    A tenth of the answers escalate, and a third of those change; a third of all are labelled, and confidence
-    goes along with quality.
+    A tenth of the answers escalate, and a third of those change; a third of all are labeled, and confidence
+    correlates with quality.
     """
     kinds, models = ("score", "extract", "general"), ("one", "two")
     for number in range(n):
@@ -546,7 +547,7 @@ EQUAL = Catalog.of([a_card("one", "standard", 1), a_card("two", "standard", 1), 
 @pytest.mark.slow
 @pytest.mark.no_cover
 @SEEDS
-def test_on_traffic_in_which_nothing_is_wrong_no_insight_fires_oftener_than_its_rate(seed):
+def test_on_traffic_in_which_nothing_is_wrong_no_insight_fires_more_often_than_its_rate(seed):
     rng = np.random.default_rng(seed)
     runs = 40
     names = []
@@ -563,6 +564,6 @@ def test_the_report_shows_insights_or_says_that_there_are_none():
     assert calm.insights == ()
     assert "nothing to act on that chance alone may not have done" in markdown(calm)
     cheaper = Catalog.of([a_card("one", "standard", 1), a_card("new", "standard", 0.5)])
-    found = compose(Analytics(log_of(events)), catalog=cheaper)
-    assert [insight.name for insight in found.insights] == ["a cheaper model is worth an experiment"]
-    assert "new (standard) would have charged 50% less than one" in markdown(found)
+    report = compose(Analytics(log_of(events)), catalog=cheaper)
+    assert [insight.name for insight in report.insights] == ["a cheaper model is worth an experiment"]
+    assert "new (standard) would have charged 50% less than one" in markdown(report)

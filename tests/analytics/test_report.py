@@ -1,4 +1,4 @@
-"""One composed report, and what terminal, markdown and CSV make of it."""
+"""A composed report, and how it is shown on the terminal and as markdown, HTML, CSV and JSON."""
 
 import csv
 import dataclasses
@@ -76,7 +76,7 @@ def test_the_first_page_holds_the_success_metrics():
     assert report.latency_s["p50"] == pytest.approx(1.0, rel=0.05)
 
 
-def test_the_period_before_is_what_errors_and_latency_are_held_against():
+def test_the_period_before_is_the_baseline_of_errors_and_latency():
     before = [
         an_outcome(n, None if n < 8 else "mini", time=f"2026-11-20T00:{n:02d}:00.000000Z") for n in range(40)
     ]
@@ -88,7 +88,7 @@ def test_the_period_before_is_what_errors_and_latency_are_held_against():
     assert metrics["latency"].met is False and "1.000 s" in metrics["latency"].note
 
 
-def test_a_period_with_hardly_any_time_before_it_has_none_to_be_held_against():
+def test_a_period_with_hardly_any_time_before_it_has_no_baseline():
     """Twenty centuries before the year 900 is before any calendar; 24 hours after midnight of the first day
     there are fewer hours than asked for."""
     report = compose(Analytics(a_log(an_outcome(1))), Filter(since="0900-01-01"))
@@ -113,7 +113,7 @@ def test_a_councils_verdict_is_no_model_to_send_everything_to():
 
 def test_baselines_stand_side_by_side_and_the_best_fixed_model_needs_labels():
     answers = [an_outcome(n) for n in range(40)] + [an_outcome(n, "top") for n in range(40, 80)]
-    said = [
+    feedback = [
         Event.of_feedback(
             event_id=f"f{n}",
             at_s=1_800_000_000,
@@ -123,11 +123,9 @@ def test_baselines_stand_side_by_side_and_the_best_fixed_model_needs_labels():
         )
         for n in range(80)
     ]
-    unlabelled = compose(Analytics(a_log(*answers)), prices=PRICES)
-    assert unlabelled.best_fixed is None and any(
-        "no best fixed model yet" in note for note in unlabelled.notes
-    )
-    report = compose(Analytics(a_log(*answers, *said)), prices=PRICES)
+    unlabeled = compose(Analytics(a_log(*answers)), prices=PRICES)
+    assert unlabeled.best_fixed is None and any("no best fixed model yet" in note for note in unlabeled.notes)
+    report = compose(Analytics(a_log(*answers, *feedback)), prices=PRICES)
     assert report.best_fixed == "top"
     assert [saving.baseline for saving in report.savings] == [
         "the declared baseline, top",
@@ -146,7 +144,7 @@ def test_baselines_stand_side_by_side_and_the_best_fixed_model_needs_labels():
     assert quality.calibration == ((pytest.approx(0.8), 0.75, 80),)
 
 
-def test_an_unknown_cost_is_said_and_spoils_no_comparison():
+def test_an_unknown_cost_is_noted_and_left_out_of_comparisons():
     log = a_log(an_outcome(1), an_outcome(2, cost_usd=0.0, unpriced_attempts=1))
     report = compose(Analytics(log), prices=PRICES)
     assert report.unpriced == 1
@@ -162,7 +160,7 @@ def test_a_holdback_is_reported_with_the_difference_in_cost_and_in_quality():
     """Routed answers cost a tenth, and users like 80% of them against 100% of those held back."""
     answers = [an_outcome(n, holdback="routed") for n in range(50)]
     answers += [an_outcome(n, "top", holdback="held") for n in range(50, 100)]
-    said = [
+    feedback = [
         Event.of_feedback(
             event_id=f"f{n}",
             at_s=1_800_000_000,
@@ -172,7 +170,7 @@ def test_a_holdback_is_reported_with_the_difference_in_cost_and_in_quality():
         )
         for n in range(100)
     ]
-    report = compose(Analytics(a_log(*answers, *said)), prices=PRICES)
+    report = compose(Analytics(a_log(*answers, *feedback)), prices=PRICES)
     assert report.holdback.saving.share == pytest.approx(0.9)
     assert report.holdback.cost_usd.value == pytest.approx(-1.8e-3)
     assert report.holdback.quality["user"].value == pytest.approx(-0.2)
@@ -187,9 +185,9 @@ def judged_log(seed, correlation):
     rng = np.random.default_rng(seed)
     events = [an_outcome(n) for n in range(300)]
     for n in range(300):
-        mine = float(rng.random())
-        judged = correlation * mine + (1 - correlation) * float(rng.random())
-        for source, quality in (("judge", judged), *([("user", mine)] if n < 40 else [])):
+        mark = float(rng.random())
+        judged = correlation * mark + (1 - correlation) * float(rng.random())
+        for source, quality in (("judge", judged), *([("user", mark)] if n < 40 else [])):
             events.append(
                 Event.of_feedback(
                     event_id=f"{source}{n}",
@@ -203,20 +201,20 @@ def judged_log(seed, correlation):
     return events
 
 
-def test_a_judge_that_agrees_with_people_narrows_their_interval_and_one_that_does_not_is_told():
+def test_a_judge_that_agrees_with_people_narrows_their_interval_and_one_that_does_not_is_reported():
     """Against prediction_powered_mean on the single values."""
     events = judged_log(1, 0.95)
     report = compose(Analytics(a_log(*events)))
-    found = {quality.source: quality for quality in report.quality}["user"].with_judge
-    said = {(e.source, e.outcome_id): e.quality for e in events if e.type == "feedback"}
+    estimate = {quality.source: quality for quality in report.quality}["user"].with_judge
+    labels = {(e.source, e.outcome_id): e.quality for e in events if e.type == "feedback"}
     expected = prediction_powered_mean(
-        [said["user", f"o{n}"] for n in range(40)],
-        [said["judge", f"o{n}"] for n in range(40)],
-        [said["judge", f"o{n}"] for n in range(40, 300)],
+        [labels["user", f"o{n}"] for n in range(40)],
+        [labels["judge", f"o{n}"] for n in range(40)],
+        [labels["judge", f"o{n}"] for n in range(40, 300)],
     )
-    assert found.value == pytest.approx(expected.value, rel=1e-9)
-    assert found.interval.low == pytest.approx(expected.interval.low, rel=1e-9)
-    assert found.judge_helps and found.narrowing > 0.3
+    assert estimate.value == pytest.approx(expected.value, rel=1e-9)
+    assert estimate.interval.low == pytest.approx(expected.interval.low, rel=1e-9)
+    assert estimate.judge_helps and estimate.narrowing > 0.3
     assert "narrower than by user alone" in markdown(report)
     assert "the judge adds nothing to what user said" in markdown(
         compose(Analytics(a_log(*judged_log(1, 0.0))))
@@ -228,13 +226,13 @@ def test_the_cheapest_model_that_is_as_good_stands_beside_the_best_one():
     prices = PriceTable({"mini": Price(1, 1), "mid": Price(2, 2), "top": Price(10, 10)}, fill_gaps=False)
     right = {"mini": 0.75, "mid": 1.0, "top": 1.0}
     events = []
-    for place, model in enumerate(right):
+    for index, model in enumerate(right):
         for n in range(40):
-            event = an_outcome(40 * place + n, "mini")
+            event = an_outcome(40 * index + n, "mini")
             events.append(Event(**{**event.__dict__, "model": model}))
             events.append(
                 Event.of_feedback(
-                    event_id=f"f{40 * place + n}",
+                    event_id=f"f{40 * index + n}",
                     at_s=1_800_000_000,
                     simulated=False,
                     outcome_id=event.id,
@@ -255,7 +253,7 @@ def test_a_router_that_loses_is_reported_as_losing():
     assert "-900.0%" in markdown(report)
 
 
-def test_judges_calls_and_rejected_answers_are_told_apart_in_the_cost():
+def test_judges_calls_and_rejected_answers_are_separate_in_the_cost():
     calls = (
         {"model": "mini", "purpose": "answer", "cost_usd": 1e-4},
         {"model": "judge", "purpose": "judge", "cost_usd": 5e-5},
@@ -300,13 +298,13 @@ def test_groups_may_be_joined_and_those_of_time_come_in_order():
 
 def test_a_groups_quality_has_an_interval_once_there_are_labels_enough():
     """Half of 40 right: 0.5, and half a width of 1.96 sqrt(0.25 * 40 / 39 / 40) = 0.157."""
-    said = [
+    feedback = [
         Event.of_feedback(
             event_id=f"f{n}", at_s=1_800_000_000, simulated=False, outcome_id=f"o{n}", quality=float(n % 2)
         )
         for n in range(40)
     ]
-    report = compose(Analytics(a_log(*(an_outcome(n) for n in range(50)), *said)), group_by=("model",))
+    report = compose(Analytics(a_log(*(an_outcome(n) for n in range(50)), *feedback)), group_by=("model",))
     (row,) = report.rows["model"]
     assert (row.labels, row.mean_quality) == (40, 0.5)
     assert row.quality_interval.low == pytest.approx(0.5 - 0.15693, abs=1e-4)
@@ -340,7 +338,7 @@ def test_names_move_no_cursor_and_are_no_markup(capsys):
     assert "<b>" not in text and "](" not in text
     # A backslash that is escaped does not take the pipe's away.
     assert f"| a{UNKNOWN_CHARACTER}[2J" + "\\" * 3 + "|b" in text
-    # A bare carriage return would begin a row, and that row a formula.
+    # A bare carriage return would start a row, and that row a formula.
     table = comma_separated(compose(Analytics(a_log(an_outcome(1, kind="\r=1"))), group_by=("kind",)))
     assert [row["group"] for row in csv.DictReader(io.StringIO(table))] == [f"{UNKNOWN_CHARACTER}=1"]
 
@@ -375,16 +373,16 @@ def test_html_holds_the_cells_of_every_page_and_nothing_that_runs_or_loads():
     hostile = "<script>alert(1)</script>"
     report = compose(Analytics(a_log(an_outcome(1, kind=hostile), an_outcome(2))), prices=PRICES)
     document = html(report)
-    found = Cells(document)
-    wanted = [
+    cells = Cells(document)
+    texts = [
         text
         for page in pages(report)
         for row in (page.columns if page.rows else (), *page.rows)
         for text in row
     ]
-    assert wanted and set(wanted) <= set(found.texts)
-    assert hostile in found.texts and "<script" not in document
-    assert found.loads == []
+    assert texts and set(texts) <= set(cells.texts)
+    assert hostile in cells.texts and "<script" not in document
+    assert cells.loads == []
 
 
 @pytest.fixture
@@ -410,7 +408,7 @@ def test_the_command_prints_a_report_in_three_ways(folder):
     assert json.loads(typed("report", "--path", folder, "--json", "--since", "1h").stdout)["requests"] == 0
 
 
-def test_models_of_ones_own_are_priced(folder, tmp_path):
+def test_models_of_the_users_catalog_are_priced(folder, tmp_path):
     models = tmp_path / "models.toml"
     models.write_text(
         '[[models]]\nname = "mini"\ntier = "mini"\ntarget = "openai/mini"\n'
@@ -428,24 +426,24 @@ def test_models_of_ones_own_are_priced(folder, tmp_path):
     assert typed("report", "--config", tmp_path / "none.toml").exit_code == 2
 
 
-def test_a_period_may_end_and_quality_be_told_by_others(folder):
+def test_a_period_may_end_and_quality_come_from_another_label_source(folder):
     period = ("--until", "2026-11-23T00:02:00Z", "--labels", "judge")
     document = json.loads(typed("report", "--path", folder, "--json", *period).stdout)
     assert document["requests"] == 2
-    assert "judge" in typed("report", "--path", folder, "--labels", "nobody").stderr
+    assert "judge" in typed("report", "--path", folder, "--labels", "editors").stderr
 
 
 def test_an_export_is_written_as_its_name_says(folder, tmp_path):
-    forms = {"json": "{", "csv": "dimension,group", "md": "# Report", "html": "<!doctype html>"}
-    for name, begins in ((f"a.{ending}", begins) for ending, begins in forms.items()):
+    starts = {"json": "{", "csv": "dimension,group", "md": "# Report", "html": "<!doctype html>"}
+    for name, start in ((f"a.{ending}", start) for ending, start in starts.items()):
         done = typed("export", tmp_path / name, "--path", folder)
         assert done.exit_code == 0, done.output
-        assert (tmp_path / name).read_text("utf-8").startswith(begins)
+        assert (tmp_path / name).read_text("utf-8").startswith(start)
     assert typed("export", "-", "--format", "csv", "--path", folder).stdout.startswith("dimension")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("report", "--group-by", "colour"), "colour"),
         (("report", "--since", "soon"), "since"),
@@ -458,10 +456,10 @@ def test_an_export_is_written_as_its_name_says(folder, tmp_path):
         (("export", "/nowhere/a.json"), "cannot be written"),
     ],
 )
-def test_a_mistake_is_one_line(folder, arguments, told):
+def test_a_mistake_is_one_line(folder, arguments, message):
     done = typed(*arguments, "--path", folder)
     assert done.exit_code == 2
-    assert told in done.stderr and done.stderr.count("\n") == 1
+    assert message in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_groups_are_asked_for_by_one_name_or_by_several():
@@ -470,24 +468,24 @@ def test_groups_are_asked_for_by_one_name_or_by_several():
     assert list(compose(log, group_by=["kind", "day"]).rows) == ["kind", "day"]
 
 
-def test_a_period_is_told_to_the_minute_as_in_alerts(folder):
+def test_a_period_is_shown_to_the_minute_as_in_alerts(folder):
     text = typed("report", "--path", folder, "--markdown", "--since", "2026-11-23").stdout
-    begins = "since 2026-11-23 00:00 UTC, from 2026-11-23 00:0"
-    assert begins in text and ".000000Z" not in text
+    start = "since 2026-11-23 00:00 UTC, from 2026-11-23 00:0"
+    assert start in text and ".000000Z" not in text
     exact = typed("report", "--path", folder, "--markdown", "--since", "2026-11-23T00:00:00.5Z").stdout
     assert "since 2026-11-23T00:00:00.500000Z, from" in exact
 
 
 @pytest.mark.parametrize(
-    ("latency_s", "told"), [(0.00008, "0.00008 s"), (1.25, "1.25 s"), (4_321.0, "4,321 s")]
+    ("latency_s", "text"), [(0.00008, "0.00008 s"), (1.25, "1.25 s"), (4_321.0, "4,321 s")]
 )
-def test_no_time_is_told_as_a_power_of_ten(latency_s, told):
-    text = markdown(compose(Analytics(a_log(*(an_outcome(n, latency_s=latency_s) for n in range(40))))))
-    assert f"| latency | {told} |" in text
-    assert not re.search(r"\de[-+]\d", text)
+def test_no_time_is_written_as_a_power_of_ten(latency_s, text):
+    page = markdown(compose(Analytics(a_log(*(an_outcome(n, latency_s=latency_s) for n in range(40))))))
+    assert f"| latency | {text} |" in page
+    assert not re.search(r"\de[-+]\d", page)
 
 
-def test_a_name_that_no_request_has_is_told_with_the_closest_or_with_those_that_there_are(folder):
+def test_a_name_that_no_request_has_is_reported_with_the_closest_or_the_known_ones(folder):
     text = typed("report", "--path", folder, "--kind", "scoer").stdout
     assert "no request of the log has the kind 'scoer'; did you mean score?" in text
     text = typed("report", "--path", folder, "--tenant", "acme", "--model", "zzz").stdout
@@ -497,7 +495,7 @@ def test_a_name_that_no_request_has_is_told_with_the_closest_or_with_those_that_
     assert "nothing to report" in quiet and "no request of the log" not in quiet
 
 
-def test_a_log_that_is_not_there_is_told(tmp_path):
+def test_a_missing_log_is_an_error(tmp_path):
     done = typed("report", "--path", tmp_path / "nowhere")
     assert done.exit_code == 2 and "there is no log" in done.stderr
 
@@ -541,13 +539,13 @@ def test_no_figure_of_a_group_is_broken_on_a_narrow_terminal(width):
 
 
 @pytest.mark.parametrize("option", ["--since", "--until"])
-def test_a_moment_that_is_none_is_told_with_examples(folder, option):
+def test_an_invalid_moment_is_refused_with_examples(folder, option):
     done = typed("report", option, "yesterday", "--path", folder)
     assert done.exit_code == 2
     assert f"{option} must be a date or time such as 2026-11-23" in done.stderr and "7d" in done.stderr
 
 
-def test_lines_that_could_not_be_read_are_told(folder):
+def test_lines_that_could_not_be_read_are_counted(folder):
     (folder / "2026-11-23-other.jsonl").write_bytes(b"rubbish\nmore of it\n")
     shown = typed("report", "--path", folder)
     assert "2 lines of the log could not be read" in shown.stdout
@@ -563,7 +561,7 @@ def test_standard_output_needs_a_format(folder):
     assert done.exit_code == 2 and "standard output" in done.stderr and "--format" in done.stderr
 
 
-def test_a_log_that_is_not_there_names_the_simulated_one_beside_it(tmp_path):
+def test_the_error_of_a_missing_log_names_the_simulated_one_beside_it(tmp_path):
     (tmp_path / "log-simulated").mkdir()
     done = typed("report", "--path", tmp_path / "log")
     assert done.exit_code == 2 and f"simulated events lie in {tmp_path / 'log-simulated'}" in done.stderr
@@ -571,10 +569,10 @@ def test_a_log_that_is_not_there_names_the_simulated_one_beside_it(tmp_path):
 
 def test_models_without_a_price_are_named_once_in_the_report_and_nowhere_else(caplog):
     log = a_log(*(an_outcome(n) for n in range(7)))
-    strangers = [
-        Event(**{**each.__dict__, "model": f"own-{number}"}) for number, each in enumerate(log.events())
+    unpriced = [
+        Event(**{**event.__dict__, "model": f"own-{number}"}) for number, event in enumerate(log.events())
     ]
-    report = compose(Analytics(a_log(*strangers, an_outcome(7))), prices=PRICES)
+    report = compose(Analytics(a_log(*unpriced, an_outcome(7))), prices=PRICES)
     (note,) = (note for note in report.notes if "no price is known" in note)
     assert "own-0, own-1, own-2, own-3, own-4 and 2 more: they are in no comparison" in note
     (page,) = (page for page in pages(report) if page.title == "Everything to one model")
@@ -582,14 +580,14 @@ def test_models_without_a_price_are_named_once_in_the_report_and_nowhere_else(ca
     assert not caplog.records
 
 
-def test_what_is_too_large_for_a_number_is_unknown_in_json():
+def test_a_figure_that_is_too_large_for_a_float_is_null_in_json():
     """Ten times 1e308 is more than a float holds."""
     log = a_log(*(an_outcome(n, cost_usd=1e308, latency_s=1e308) for n in range(40)))
     document = json.loads(json.dumps(compose(Analytics(log), prices=PRICES).as_dict(), allow_nan=False))
     assert (document["requests"], document["cost_usd"]) == (40, None)
 
 
-def test_a_name_with_line_breaks_makes_no_paragraph_of_its_own():
+def test_a_name_with_line_breaks_starts_no_paragraph():
     hostile = "a\n\n# Saved: 100%\u2028b"
     log = a_log(*(an_outcome(n, kind=hostile, baseline_model=hostile, model="mini") for n in range(40)))
     report = compose(Analytics(log), Filter(kind=hostile), prices=PRICES)

@@ -39,13 +39,13 @@ def test_a_saving_is_one_minus_the_ratio_of_the_sums():
     assert saving.interval is None  # two requests are too few
 
 
-def test_a_loss_is_negative_and_what_failed_counts_against_us():
+def test_a_loss_is_negative_and_failed_requests_count_against_routing():
     figures = figures_of([3.0], [2.0])
     figures.compared.add_unanswered(1.0)
     assert against_declared(figures).share == -1.0
 
 
-def test_the_interval_is_that_of_a_ratio_by_linearisation():
+def test_the_interval_is_that_of_a_ratio_by_linearization():
     """Against the same formula written out with numpy."""
     rng = np.random.default_rng(1)
     baseline = rng.lognormal(0, 1, 50)
@@ -150,15 +150,15 @@ def test_the_same_check_catches_an_interval_that_takes_the_baselines_mean_for_kn
 def test_a_holdback_measures_the_difference_of_the_means():
     figures = Figures()
     figures.held, figures.routed = moments_of([4.0, 6.0]), moments_of([1.0, 2.0, 3.0])
-    found = measured(figures)
-    assert (found.saving.share, found.saving.how, found.saving.n) == (0.6, "measured", 5)
-    assert found.saving.interval is None and found.cost_usd.interval is None
-    assert found.cost_usd.value == -3.0
-    assert found.quality == {}
+    holdback = measured(figures)
+    assert (holdback.saving.share, holdback.saving.how, holdback.saving.n) == (0.6, "measured", 5)
+    assert holdback.saving.interval is None and holdback.cost_usd.interval is None
+    assert holdback.cost_usd.value == -3.0
+    assert holdback.quality == {}
     assert measured(Figures()) is None
 
 
-def test_a_holdback_measures_the_difference_in_quality_by_who_judged():
+def test_a_holdback_measures_the_difference_in_quality_by_label_source():
     """40 of 50 right against 45 of 50. Wilson's limits: 0.669629 and 0.887575; 0.786398 and 0.956524."""
     figures = Figures()
     figures.held, figures.routed = moments_of([2.0] * 50), moments_of([1.0] * 50)
@@ -181,8 +181,10 @@ def quality_coverage(interval_of, labels, seed, repetitions=4_000):
     (n_routed, routed), (n_held, held) = labels
     right = rng.binomial(n_routed, routed, repetitions), rng.binomial(n_held, held, repetitions)
     hits = 0
-    for mine, theirs in zip(*right, strict=True):
-        interval = interval_of(Moments(n_routed, mine, mine), Moments(n_held, theirs, theirs))
+    for routed_right, held_right in zip(*right, strict=True):
+        interval = interval_of(
+            Moments(n_routed, routed_right, routed_right), Moments(n_held, held_right, held_right)
+        )
         hits += interval.low <= routed - held <= interval.high
     return hits / repetitions
 
@@ -242,8 +244,8 @@ def test_fixed_models_are_repriced_on_the_answers_own_tokens():
         an_answer("c", None, None, cost_usd=0.0),
         an_answer("d", "top", None, cost_usd=1.0),
     )
-    labelled = {"top": moments_of([1.0, 0.5])}
-    mini, top, dark = fixed_models(figures, prices, ["mini", "top", "dark"], labelled)
+    labels = {"top": moments_of([1.0, 0.5])}
+    mini, top, dark = fixed_models(figures, prices, ["mini", "top", "dark"], labels)
     assert mini.cost_usd == pytest.approx(600e-6) and mini.quality.n == 0
     assert top.cost_usd == pytest.approx(6_000e-6) and (top.quality.mean, top.quality.n) == (0.75, 2)
     assert top.saving.share == pytest.approx(0.3) and "1 answered requests" in top.saving.note
@@ -290,7 +292,7 @@ def test_a_model_that_does_not_reason_is_not_charged_for_reasoning():
     assert charged.cost_usd == pytest.approx(615e-6)
 
 
-def test_long_prompts_at_the_rates_for_short_ones_are_said():
+def test_long_prompts_at_the_rates_for_short_ones_are_in_the_note():
     price = Price(1, 1, long_context=LongContext(200_000, 2, 2))
     prices = PriceTable({"mini": price}, fill_gaps=False)
     figures = figures_from(an_answer("a", "mini", 250_000, cost_usd=1.0))
@@ -313,12 +315,12 @@ def test_a_mix_of_the_same_cost_lies_between_its_neighbours():
     assert mix.verdict == "no better" and mix.interval.low < 0.025 < mix.interval.high
 
 
-def test_a_router_cheaper_than_every_model_has_no_mix_and_a_dearer_one_has_the_best_model():
-    said = moments_of([1.0] * 60 + [0.0] * 40)
+def test_a_router_cheaper_than_every_model_has_no_mix_and_an_expensive_one_has_the_best_model():
+    labels = moments_of([1.0] * 60 + [0.0] * 40)
     cheap = [a_fixed("mini", 1.0, 30, 50, paid=0.5), a_fixed("top", 9.0, 45, 50, paid=0.5)]
-    assert against_mix(cheap, said) is None
-    dear = [a_fixed("mini", 1.0, 30, 50, paid=12.0), a_fixed("top", 9.0, 45, 50, paid=12.0)]
-    mix = against_mix(dear, said)
+    assert against_mix(cheap, labels) is None
+    expensive = [a_fixed("mini", 1.0, 30, 50, paid=12.0), a_fixed("top", 9.0, 45, 50, paid=12.0)]
+    mix = against_mix(expensive, labels)
     assert (mix.dearer, mix.share, mix.quality, mix.verdict) == ("top", 1.0, 0.9, "worse")
     assert str(mix).startswith("top for all requests")
 
@@ -330,20 +332,20 @@ def test_few_labels_give_no_verdict():
 
 
 def a_router(rng, skill):
-    """Route 400 requests, a third of them to the dear model, and label all; return what the mix says.
+    """Route 400 requests, a third of them to the expensive model, and label all; return the mix.
 
     Half of the requests are hard: mini gets 0.9 of the easy and 0.3 of the hard ones right, top 0.9 of
-    both. With `skill` 0 the dear model is drawn at random, with 1 it gets hard requests alone.
+    both. With `skill` 0 the expensive model is drawn at random, with 1 it gets hard requests alone.
     """
     hard = rng.random(400) < 0.5
     chance = np.where(hard, (1 + skill) / 3, (1 - skill) / 3)
-    dear = rng.random(400) < chance
-    right = rng.random(400) < np.where(~dear & hard, 0.3, 0.9)
+    expensive = rng.random(400) < chance
+    right = rng.random(400) < np.where(~expensive & hard, 0.3, 0.9)
     everywhere = {"mini": 0.6, "top": 0.9}
-    cost = float(np.where(dear, 9.0, 1.0).sum())
+    cost = float(np.where(expensive, 9.0, 1.0).sum())
     fixed = []
     for name, price in (("mini", 1.0), ("top", 9.0)):
-        # What each model is worth on all requests, as a holdback or a benchmark would tell.
+        # What each model is worth on all requests, as a holdback or a benchmark would show.
         labels = moments_of(rng.random(400) < everywhere[name])
         fixed.append(FixedModel(name, Saving(name, "repriced", None, None, cost, 400 * price, 400), labels))
     return against_mix(fixed, moments_of(right))

@@ -1,4 +1,4 @@
-"""What an hour may cost, and what a day will have cost: by hand, and on made-up weeks of known truth."""
+"""Hourly anomalies and budget forecasts: by hand, and on simulated weeks of known truth."""
 
 import math
 import random
@@ -22,26 +22,27 @@ HOURLY = [rule for rule in DEFAULT_RULES if isinstance(rule.measure, OfHours)]
 
 
 def hours_of(sums, now_s):
-    """Hours that hold what each hour cost, as they are at a time."""
+    """Return the history with these hourly sums, as of a time."""
     hours = Hours()
-    for hour, found in sums.items():
-        hours._sums[hour] = found
+    hours._sums.update(sums)
     hours.first = min(sums, default=None)
     hours.advance(now_s)
     return hours
 
 
 def flat(n, usd, hours):
-    """Hours of n requests at usd each, one like the other."""
+    """Return hours of n requests at usd each, all the same."""
     return dict.fromkeys(hours, HourSums(n, n * usd, n * usd * usd, 0))
 
 
 def traffic(weeks, seed, *, peak=200, spread=1.5, start=MONDAY):
-    """Requests by the hour, twenty times as many at noon as at night and a third on weekends, whose costs are
-    lognormal (a variation of 2.9 at spread 1.5), half as dear again in the morning; days differ by 15%.
+    """Return hourly sums: twenty times as many requests at noon as at night, and a third on weekends.
+
+    Costs are lognormal (a variation of 2.9 at spread 1.5), and half as much again in the morning. Days differ
+    by 15%.
     """
     rng = np.random.default_rng(seed)
-    found = {}
+    sums = {}
     for hour in range(start, start + weeks * WEEK):
         if hour % 24 == 0:
             day = math.exp(rng.normal(0, 0.15))
@@ -49,48 +50,48 @@ def traffic(weeks, seed, *, peak=200, spread=1.5, start=MONDAY):
         rate = peak * (1.0 if weekday else 0.3) * (0.05 + math.exp(-((hour % 24 - 13) ** 2) / 18))
         n = rng.poisson(rate * day)
         usd = 0.002 * (1 + 0.5 * math.sin(hour % 24 / 12 * math.pi)) * np.exp(rng.normal(0, spread, n))
-        found[hour] = HourSums(int(n), float(usd.sum()), float((usd * usd).sum()), 0)
-    return found
+        sums[hour] = HourSums(int(n), float(usd.sum()), float((usd * usd).sum()), 0)
+    return sums
 
 
 def replayed(sums, rules, since):
-    """The alerts that these rules raise while the hours pass, by hour; all are learnt, those from `since`
-    on are judged.
+    """Return the alerts that these rules raise while the hours pass, with the hour of each.
+
+    All hours go into the history; those from `since` on are evaluated.
     """
-    hours, watch, heard = Hours(), Watch(rules, [lambda alert: None]), []
+    hours, watch, raised = Hours(), Watch(rules, [lambda alert: None]), []
     for hour in sorted(sums):
         hours._sums[hour] = sums[hour]
         hours.first = hour if hours.first is None else hours.first
         hours.advance((hour + 1) * HOUR_S + 30)
         if hour >= since:
-            heard += [(hour, alert) for alert in watch.check(Figures(), hours) if alert.raised]
-    return heard
+            raised += [(hour, alert) for alert in watch.check(Figures(), hours) if alert.raised]
+    return raised
 
 
 def constant(limit):
-    """The rule that this project must not have: one limit for all hours."""
+    """Return the rule that this project must not have: one limit for all hours."""
 
     def measure(hours):
-        found = hours[hours.current - 1]
-        return Reading(found.usd, 4)
+        return Reading(hours[hours.current - 1].usd, 4)
 
     return Rule("constant", OfHours(measure), limit, limit, 4, "")
 
 
 def most_allowed(judged):
-    """One false alarm in 400 hours, a little more than two weeks."""
+    """Return one false alarm in 400 hours, a little more than two weeks."""
     return judged / 400
 
 
 @pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_ordinary_weeks_ring_hardly_ever_and_a_constant_limit_rings_all_the_time(seed):
+def test_ordinary_weeks_hardly_ever_raise_an_alert_and_a_constant_limit_often_does(seed):
     sums = traffic(6, seed)
     since = MONDAY + 2 * WEEK
     judged = 4 * WEEK
     assert len(replayed(sums, HOURLY, since)) <= most_allowed(judged)
-    past = [found.usd for hour, found in sums.items() if hour < since]
+    past = [hour_sums.usd for hour, hour_sums in sums.items() if hour < since]
     limit = float(np.mean(past) + 2 * np.std(past))
     assert len(replayed(sums, [constant(limit)], since)) > 2 * most_allowed(judged)
 
@@ -98,33 +99,34 @@ def test_ordinary_weeks_ring_hardly_ever_and_a_constant_limit_rings_all_the_time
 @pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_more_traffic_is_no_cost_anomaly_and_dearer_requests_are(seed):
+def test_more_traffic_is_no_cost_anomaly_and_more_expensive_requests_are(seed):
     """The last week has eight times the traffic; then, instead, requests that cost four times as much."""
     sums = traffic(5, seed)
     since = MONDAY + 4 * WEEK
     more = traffic(5, seed, peak=1_600)
-    grown = {hour: more[hour] if hour >= since else found for hour, found in sums.items()}
+    grown = {hour: more[hour] if hour >= since else hour_sums for hour, hour_sums in sums.items()}
     names = {alert.rule for _, alert in replayed(grown, HOURLY, since)}
     assert "cost anomaly" not in names
     assert "unusual spending" in names
-    dearer = {
+    expensive = {
         hour: HourSums(f.requests, 4 * f.usd, 16 * f.squares, 0) if hour >= since else f
         for hour, f in sums.items()
     }
-    heard = [(hour, alert) for hour, alert in replayed(dearer, HOURLY, since) if alert.rule == "cost anomaly"]
-    assert heard and heard[0][0] <= since + 18  # by the afternoon of the first day
+    raised = [hour for hour, alert in replayed(expensive, HOURLY, since) if alert.rule == "cost anomaly"]
+    assert raised and raised[0] <= since + 18  # by the afternoon of the first day
 
 
 @pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_traffic_that_grows_week_by_week_rings_hardly_ever(seed):
+def test_traffic_that_grows_week_by_week_hardly_ever_raises_an_alert(seed):
     sums = traffic(6, seed)
     grown = {}
-    for hour, found in sums.items():
+    for hour, hour_sums in sums.items():
         factor = 1.05 ** ((hour - MONDAY) / WEEK)
-        n = max(1, round(found.requests * factor))
-        mean, mean_square = found.usd / max(1, found.requests), found.squares / max(1, found.requests)
+        n = max(1, round(hour_sums.requests * factor))
+        known = max(1, hour_sums.requests)
+        mean, mean_square = hour_sums.usd / known, hour_sums.squares / known
         grown[hour] = HourSums(n, n * mean, n * mean_square, 0)
     assert len(replayed(grown, HOURLY, MONDAY + 2 * WEEK)) <= most_allowed(4 * WEEK)
 
@@ -140,7 +142,7 @@ def test_one_wild_hour_in_the_past_does_not_hide_the_next():
     assert {alert.rule for alert in watch.check(Figures(), hours)} == {"cost anomaly", "unusual spending"}
 
 
-def test_a_dear_hour_says_what_is_usual_by_how_many_hours():
+def test_an_expensive_hour_shows_what_is_usual_by_how_many_hours():
     """Usual: $0.01 a request, floor a tenth of that, least spread 0.1. Hand: log(0.031 / 0.011) / 0.1."""
     now = MONDAY + 4 * WEEK + 10
     sums = flat(50, 0.01, range(MONDAY, now))
@@ -156,7 +158,7 @@ def test_a_dear_hour_says_what_is_usual_by_how_many_hours():
     assert (reading.since, reading.until) == ("1970-02-02T09:00:00.000000Z", "1970-02-02T10:00:00.000000Z")
 
 
-def test_one_dear_request_is_no_anomaly_of_its_hour():
+def test_one_expensive_request_is_no_anomaly_of_its_hour():
     """The mean is as far up as in the test before, but by one request of fifty: its own error is as large."""
     now = MONDAY + 4 * WEEK + 10
     sums = flat(50, 0.01, range(MONDAY, now))
@@ -171,7 +173,7 @@ def test_few_requests_are_not_judged_by_their_mean():
     assert request_cost(hours_of(sums, now * HOUR_S)) is None
 
 
-def test_more_traffic_is_said_to_be_the_reason():
+def test_more_traffic_is_named_as_the_reason():
     now = MONDAY + 4 * WEEK + 10
     sums = flat(50, 0.01, range(MONDAY, now))
     sums[now - 1] = HourSums(500, 5.0, 0.05, 0)
@@ -183,7 +185,7 @@ def test_more_traffic_is_said_to_be_the_reason():
     assert reading.note.endswith("traffic is 10.0 times the usual")
 
 
-def test_the_present_hour_counts_once_it_is_dearer_than_the_last():
+def test_the_current_hour_counts_once_it_costs_more_than_the_last():
     now = MONDAY + 4 * WEEK + 10
     sums = flat(50, 0.01, range(MONDAY, now))
     sums[now] = HourSums(40, 0.4, 0.004, 0)
@@ -195,7 +197,7 @@ def test_the_present_hour_counts_once_it_is_dearer_than_the_last():
     assert (reading.since, reading.until) == ("1970-02-02T10:00:00.000000Z", "1970-02-02T10:10:00.000000Z")
 
 
-def test_too_short_a_past_is_not_yet_judged_and_says_why():
+def test_with_too_short_a_past_an_hour_is_not_judged_and_the_status_says_why():
     now = MONDAY + 3 * 24
     watch = Watch(HOURLY, [lambda alert: None])
     sums = flat(50, 0.01, range(MONDAY, now))
@@ -228,23 +230,23 @@ def test_hours_of_a_log_are_those_of_its_events():
         )  # fmt: skip
         if number % 2:
             known = expected.setdefault(hour, [0, 0.0, 0.0, 0])
-            for place, value in enumerate((1, usd, usd * usd, unpriced)):
-                known[place] += value
+            for index, value in enumerate((1, usd, usd * usd, unpriced)):
+                known[index] += value
     now_s = (MONDAY + 72) * HOUR_S
     hours = Hours.of(Analytics(log), now_s, where=Filter(kind="score"))
     assert hours.first == min(expected)
     assert len(hours) == len(expected)
     for hour, sums in expected.items():
         assert list(hours[hour]) == pytest.approx(sums)
-    learnt = Hours()
+    by_event = Hours()
     for event in log.events():
         if event.kind == "score":
-            learnt.add(event, datetime.fromisoformat(event.time).timestamp())
-    learnt.advance(now_s)
-    assert all(list(learnt[hour]) == pytest.approx(list(hours[hour])) for hour in expected)
+            by_event.add(event, datetime.fromisoformat(event.time).timestamp())
+    by_event.advance(now_s)
+    assert all(list(by_event[hour]) == pytest.approx(list(hours[hour])) for hour in expected)
 
 
-def test_hours_forget_what_lies_too_far_back():
+def test_hours_that_are_too_old_are_dropped():
     hours = hours_of(flat(1, 1.0, range(MONDAY, MONDAY + 20 * WEEK)), (MONDAY + 20 * WEEK) * HOUR_S)
     assert len(hours) == 8 * WEEK
     assert hours.first == MONDAY + 12 * WEEK
@@ -275,16 +277,16 @@ def test_a_forecast_needs_seven_whole_days():
     assert forecast(longer, "day").days == 7
 
 
-def rate_alone(hours, told):
-    """The forecast that this project must not make: the last hour's rate for a whole day; as wide as ours."""
-    usd, half = 24 * hours[hours.current - 1].usd, told.high - told.usd
+def rate_alone(hours, expected):
+    """Return the forecast that this project must not make: the last hour's rate, as wide as ours."""
+    usd, half = 24 * hours[hours.current - 1].usd, expected.high - expected.usd
     return usd - half, usd + half
 
 
 @pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_forecasts_interval_covers_what_the_day_and_the_month_came_to(seed):
+def test_the_forecasts_interval_covers_the_true_cost_of_the_day_and_the_month(seed):
     covered = {"day": 0, "month": 0, "rate": 0}
     rounds = 60
     start = int(datetime(2026, 8, 31, tzinfo=UTC).timestamp()) // HOUR_S  # a Monday
@@ -295,21 +297,21 @@ def test_the_forecasts_interval_covers_what_the_day_and_the_month_came_to(seed):
             ("month", datetime(2026, 10, 8 + number % 20, 9, 30, tzinfo=UTC)),
         ):
             hour = int(now.timestamp()) // HOUR_S
-            known = {each: found for each, found in sums.items() if each < hour}
-            found = sums[hour]
-            known[hour] = HourSums(found.requests // 2, found.usd / 2, found.squares / 2, 0)
+            known = {past: hour_sums for past, hour_sums in sums.items() if past < hour}
+            current = sums[hour]
+            known[hour] = HourSums(current.requests // 2, current.usd / 2, current.squares / 2, 0)
             hours = hours_of(known, now.timestamp())
-            began, ends = (
+            start_of_period, length = (
                 (now.replace(hour=0, minute=0), 24)
                 if period == "day"
                 else (now.replace(day=1, hour=0, minute=0), 31 * 24)
             )
-            first = int(began.timestamp()) // HOUR_S
-            truth = sum(sums[each].usd for each in range(first, first + ends))
-            told = forecast(hours, period)
-            covered[period] += told.low <= truth <= told.high
+            first = int(start_of_period.timestamp()) // HOUR_S
+            truth = sum(sums[hour].usd for hour in range(first, first + length))
+            expected = forecast(hours, period)
+            covered[period] += expected.low <= truth <= expected.high
             if period == "day":
-                low, high = rate_alone(hours, told)
+                low, high = rate_alone(hours, expected)
                 covered["rate"] += low <= truth <= high
     least = 0.88 * rounds
     assert covered["day"] >= least
@@ -326,19 +328,19 @@ def test_a_budget_warns_by_its_forecast_and_is_critical_when_the_interval_is_pas
             usd = rng.uniform(0.1, 0.4)
             sums[MONDAY + 24 * day + hour] = HourSums(10, usd, usd * usd / 10, 0)
     now = MONDAY + 27 * 24 + 9
-    known = {hour: found for hour, found in sums.items() if hour < now}
+    known = {hour: hour_sums for hour, hour_sums in sums.items() if hour < now}
     hours = hours_of(known, now * HOUR_S + 1_800)
-    told = forecast(hours, "day")
-    assert told.low < told.usd < told.high
+    expected = forecast(hours, "day")
+    assert expected.low < expected.usd < expected.high
 
     def level(budget):
         watch = Watch([a_budget(budget)], [lambda alert: None])
         watch.check(Figures(), hours)
         return watch.levels.get("budget forecast per day")
 
-    assert level(told.high * 1.01) is None
-    assert level(told.usd * 0.999) == "warning"
-    assert level(told.low * 0.999) == "critical"
+    assert level(expected.high * 1.01) is None
+    assert level(expected.usd * 0.999) == "warning"
+    assert level(expected.low * 0.999) == "critical"
 
 
 def test_a_budget_that_is_spent_needs_no_forecast():
@@ -353,7 +355,7 @@ def test_a_budget_that_is_spent_needs_no_forecast():
     assert unknown.explain() == ("not yet: budget forecast per month: a forecast needs 7 whole days, got 0")
 
 
-def test_a_budget_says_what_it_cannot_see():
+def test_a_budgets_note_has_what_is_not_known():
     sums = flat(10, 0.1, range(MONDAY + 2, MONDAY + 6))
     sums[MONDAY + 5] = HourSums(10, 9.0, 9.0, 3)
     (status,) = Watch([a_budget(1.0)]).look(Figures(), hours_of(sums, (MONDAY + 6) * HOUR_S - 60))
@@ -363,6 +365,6 @@ def test_a_budget_says_what_it_cannot_see():
 @pytest.mark.parametrize(
     ("usd", "per"), [(0, "day"), (math.nan, "day"), (True, "day"), ("5", "day"), (1, "year")]
 )
-def test_a_budget_that_makes_no_sense_is_told(usd, per):
+def test_an_invalid_budget_is_refused(usd, per):
     with pytest.raises(ConfigError, match="a budget"):
         a_budget(usd, per=per)

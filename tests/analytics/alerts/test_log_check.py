@@ -1,4 +1,4 @@
-"""Alerts from a log, by a job that comes and goes: one window, one file for what stands, each told once."""
+"""Alerts from a log by a scheduled job: one window, one file for active alerts, each delivered once."""
 
 import json
 import logging
@@ -21,78 +21,78 @@ RULES = [
 
 
 def emitted(log, n, time, *, failed=0, kind="score", simulated=False, usd=0.001):
-    """n outcomes at a time, of which so many failed."""
-    for place in range(n):
-        name = f"{time}-{kind}-{place}"
-        answer = {} if place < failed else {"model": "m"}
+    """Emit n outcomes at a time, of which so many failed."""
+    for index in range(n):
+        name = f"{time}-{kind}-{index}"
+        answer = {} if index < failed else {"model": "m"}
         log.emit(
             Event(
-                2, "outcome", name, name, f"{time}:{place % 60:02}.000000Z", simulated, kind=kind,
+                2, "outcome", name, name, f"{time}:{index % 60:02}.000000Z", simulated, kind=kind,
                 cost_usd=usd, unpriced_attempts=0, escalated=False, **answer,
             )
         )  # fmt: skip
     return log
 
 
-def checked(log, heard, state=None, **fields):
-    watch = Watch(RULES, [heard.append])
+def check(log, delivered, state=None, **fields):
+    watch = Watch(RULES, [delivered.append])
     return check_log(watch, Analytics(log), state=state, clock=FrozenClock(NOW_S), **fields)
 
 
-def test_the_window_is_the_present_hour_and_whole_ones_before_it():
+def test_the_window_is_the_current_hour_and_whole_ones_before_it():
     log = MemorySink()
     emitted(log, 100, "2026-11-23T06:59", failed=100)
     emitted(log, 40, "2026-11-23T07:00", failed=20)
     emitted(log, 40, "2026-11-23T08:29")
-    heard = []
-    statuses = {status.rule: status for status in checked(log, heard)}
+    delivered = []
+    statuses = {status.rule: status for status in check(log, delivered)}
     assert statuses["errors"].reading.n == 80
     assert statuses["errors"].reading.value == pytest.approx(0.25)
-    assert [alert.rule for alert in heard] == ["errors"]
-    assert heard[0].since == "2026-11-23T07:00:00.000000Z"
-    assert {status.rule: status.reading.n for status in checked(log, [], hours=2)}["errors"] == 180
-    assert {status.rule: status.reading.n for status in checked(log, [], hours=0)}["errors"] == 40
-    assert {status.rule: status.reading.n for status in checked(log, [], hours=10**9)}["errors"] == 180
+    assert [alert.rule for alert in delivered] == ["errors"]
+    assert delivered[0].since == "2026-11-23T07:00:00.000000Z"
+    assert {status.rule: status.reading.n for status in check(log, [], hours=2)}["errors"] == 180
+    assert {status.rule: status.reading.n for status in check(log, [], hours=0)}["errors"] == 40
+    assert {status.rule: status.reading.n for status in check(log, [], hours=10**9)}["errors"] == 180
 
 
-def test_only_the_requests_that_are_meant_count():
+def test_only_the_selected_requests_count():
     log = MemorySink()
     emitted(log, 40, "2026-11-23T08:00", failed=40, kind="extract")
     emitted(log, 40, "2026-11-23T08:00")
-    heard = []
-    checked(log, heard, where=Filter(kind="score"))
-    assert heard == []
-    checked(log, heard, where=Filter(kind="extract"))
-    assert len(heard) == 1
+    delivered = []
+    check(log, delivered, where=Filter(kind="score"))
+    assert delivered == []
+    check(log, delivered, where=Filter(kind="extract"))
+    assert len(delivered) == 1
 
 
-def test_what_stands_is_told_once_over_many_runs(tmp_path):
+def test_an_active_alert_is_delivered_once_over_many_runs(tmp_path):
     state = tmp_path / "deep" / "alerts.json"
-    log, heard = MemorySink(), []
+    log, delivered = MemorySink(), []
     emitted(log, 40, "2026-11-23T08:00", failed=20)
     for _ in range(3):
-        statuses = checked(log, heard, state)
-    assert [alert.raised for alert in heard] == [True]
+        statuses = check(log, delivered, state)
+    assert [alert.raised for alert in delivered] == [True]
     assert statuses[0].level == "warning" and statuses[0].alert is None
     emitted(log, 900, "2026-11-23T08:10")
     for _ in range(3):
-        checked(log, heard, state)
-    assert [alert.raised for alert in heard] == [True, False]
+        check(log, delivered, state)
+    assert [alert.raised for alert in delivered] == [True, False]
     assert json.loads(state.read_text())["levels"] == {}
     assert [path.name for path in state.parent.iterdir()] == ["alerts.json"]
     assert state.stat().st_mode & 0o077 == 0  # as private as the log
 
 
-def test_without_a_file_whatever_stands_is_new():
-    log, heard = emitted(MemorySink(), 40, "2026-11-23T08:00", failed=20), []
+def test_without_a_file_every_active_alert_is_new():
+    log, delivered = emitted(MemorySink(), 40, "2026-11-23T08:00", failed=20), []
     for _ in range(2):
-        checked(log, heard)
-    assert [alert.raised for alert in heard] == [True, True]
-    assert heard[0].id == heard[1].id
+        check(log, delivered)
+    assert [alert.raised for alert in delivered] == [True, True]
+    assert delivered[0].id == delivered[1].id
 
 
-def test_an_alert_that_nobody_took_is_told_at_the_next_run(tmp_path):
-    state, heard = tmp_path / "alerts.json", []
+def test_an_alert_that_was_not_delivered_is_delivered_at_the_next_run(tmp_path):
+    state, delivered = tmp_path / "alerts.json", []
     log = emitted(MemorySink(), 40, "2026-11-23T08:00", failed=20)
 
     def down(alert):
@@ -101,15 +101,15 @@ def test_an_alert_that_nobody_took_is_told_at_the_next_run(tmp_path):
     watch = Watch(RULES, [down])
     check_log(watch, Analytics(log), state=state, clock=FrozenClock(NOW_S))
     assert (watch.undelivered, watch.active) == (1, frozenset())
-    checked(log, heard, state)
-    checked(log, heard, state)
-    assert [alert.raised for alert in heard] == [True]
+    check(log, delivered, state)
+    check(log, delivered, state)
+    assert [alert.raised for alert in delivered] == [True]
     emitted(log, 900, "2026-11-23T08:10")
     watch = Watch(RULES, [down])
     check_log(watch, Analytics(log), state=state, clock=FrozenClock(NOW_S))
     assert watch.levels == {"errors": "warning"}
-    checked(log, heard, state)
-    assert [alert.raised for alert in heard] == [True, False]
+    check(log, delivered, state)
+    assert [alert.raised for alert in delivered] == [True, False]
 
 
 @pytest.mark.parametrize(
@@ -124,25 +124,25 @@ def test_an_alert_that_nobody_took_is_told_at_the_next_run(tmp_path):
         "\x00",
     ],
 )
-def test_a_damaged_file_means_that_nothing_is_known_to_stand(tmp_path, caplog, damaged):
-    state, heard = tmp_path / "alerts.json", []
+def test_with_a_damaged_file_no_alert_is_taken_for_active(tmp_path, caplog, damaged):
+    state, delivered = tmp_path / "alerts.json", []
     state.write_text(damaged)
     log = emitted(MemorySink(), 40, "2026-11-23T08:00", failed=20)
     with caplog.at_level(logging.WARNING, "smartroute"):
-        checked(log, heard, state)
-        checked(log, heard, state)
-    assert len(heard) == 1
+        check(log, delivered, state)
+        check(log, delivered, state)
+    assert len(delivered) == 1
     assert "is damaged: every active alert is delivered again" in caplog.text
 
 
-def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing_behind(tmp_path):
+def test_a_file_that_cannot_be_written_raises_and_leaves_nothing_behind(tmp_path):
     log = emitted(MemorySink(), 40, "2026-11-23T08:00", failed=20)
     (tmp_path / "file").write_text("")
     with pytest.raises(SinkError, match="cannot be"):
-        checked(log, [], tmp_path / "file" / "alerts.json")
+        check(log, [], tmp_path / "file" / "alerts.json")
     (tmp_path / "folder").mkdir()
     with pytest.raises(SinkError, match="cannot be"):
-        checked(log, [], tmp_path / "folder")
+        check(log, [], tmp_path / "folder")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
@@ -150,27 +150,27 @@ def test_a_file_that_cannot_be_written_is_told_and_leaves_nothing_behind(tmp_pat
 def test_alerts_about_simulated_events_say_so(tmp_path, simulated):
     with JsonlSink(tmp_path / "log") as sink:
         emitted(sink, 40, "2026-11-23T08:00", failed=20, simulated=simulated)
-    heard = []
-    checked(JsonlSource(tmp_path / "log"), heard)
-    assert [alert.simulated for alert in heard] == [simulated]
-    assert ("simulated" in heard[0].explain()) is simulated
+    delivered = []
+    check(JsonlSource(tmp_path / "log"), delivered)
+    assert [alert.simulated for alert in delivered] == [simulated]
+    assert ("simulated" in delivered[0].explain()) is simulated
 
 
-def test_an_anomaly_outside_the_window_is_still_said_to_be_simulated(tmp_path):
-    """The rules of hours may speak when the window is empty; the log says what it holds."""
+def test_an_anomaly_outside_the_window_is_still_marked_as_simulated(tmp_path):
+    """The rules of hours may raise an alert when the window is empty; the log says what it holds."""
     with JsonlSink(tmp_path / "log") as sink:
         for day in range(17, 23):
             for hour in range(24):
                 emitted(sink, 2, f"2026-11-{day}T{hour:02}:00", simulated=True)
         emitted(sink, 200, "2026-11-23T07:10", simulated=True)
-    heard = []
-    watch = Watch(DEFAULT_RULES, [heard.append])
+    delivered = []
+    watch = Watch(DEFAULT_RULES, [delivered.append])
     check_log(watch, Analytics(JsonlSource(tmp_path / "log")), hours=0, clock=FrozenClock(NOW_S))
-    assert [(alert.rule, alert.simulated) for alert in heard] == [("unusual spending", True)]
-    assert "traffic is 100.0 times the usual" in heard[0].explain()
+    assert [(alert.rule, alert.simulated) for alert in delivered] == [("unusual spending", True)]
+    assert "traffic is 100.0 times the usual" in delivered[0].explain()
 
 
-def test_the_rollup_and_the_log_say_the_same(tmp_path):
+def test_the_rollup_and_the_log_give_the_same_statuses(tmp_path):
     with JsonlSink(tmp_path / "log") as sink:
         for day in range(17, 23):
             for hour in range(24):
@@ -188,10 +188,10 @@ def test_the_rollup_and_the_log_say_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("hours", [-1, True, 1.5])
-def test_a_window_that_makes_no_sense_is_told(hours):
+def test_an_invalid_window_is_refused(hours):
     with pytest.raises(ConfigError, match="hours"):
-        checked(MemorySink(), [], hours=hours)
+        check(MemorySink(), [], hours=hours)
 
 
-def test_an_empty_log_says_nothing():
-    assert all(status.level is None for status in checked(MemorySink(), []))
+def test_an_empty_log_raises_no_alert():
+    assert all(status.level is None for status in check(MemorySink(), []))

@@ -14,7 +14,7 @@ def read(tmp_path, text, **fields):
 
 
 @pytest.mark.parametrize("prefix", ["smartroute.", ""])
-def test_thresholds_change_rules_go_and_budgets_come(tmp_path, prefix):
+def test_thresholds_are_changed_rules_removed_and_budgets_added(tmp_path, prefix):
     rules = {
         rule.name: rule
         for rule in read(
@@ -65,7 +65,7 @@ def test_a_file_without_the_table_changes_nothing(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("alerts = 5", "must be a table"),
         ("[alerts]\nusd_per_dya = 5", "did you mean usd_per_day"),
@@ -87,12 +87,12 @@ def test_a_file_without_the_table_changes_nothing(tmp_path):
         ("smartroute = 5", "smartroute must be a table"),
     ],
 )
-def test_a_mistake_is_told_with_its_cure(tmp_path, text, told):
-    with pytest.raises(ConfigError, match=told) as caught:
+def test_a_mistake_is_refused_with_its_cure(tmp_path, text, message):
+    with pytest.raises(ConfigError, match=message) as caught:
         read(tmp_path, text)
     assert "smartroute.toml" in str(caught.value)
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path):
+def test_a_missing_file_is_an_error(tmp_path):
     with pytest.raises(ConfigError, match="cannot read"):
         rules_from_file(tmp_path / "none.toml")

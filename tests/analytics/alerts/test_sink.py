@@ -31,14 +31,14 @@ def an_event(number=0, *, failed=False, simulated=False, usd=0.001):
     )  # fmt: skip
 
 
-def test_a_router_rings_in_process_and_stops_when_the_window_has_passed():
+def test_an_alert_is_raised_in_process_and_cleared_when_the_window_has_passed():
     def script(call):
         if "fail" in call.messages[0]["content"]:
             raise ProviderUnavailableError("503")
         return "fine"
 
-    heard, clock = [], FrozenClock()
-    watch = Watch([rule()], [heard.append])
+    delivered, clock = [], FrozenClock()
+    watch = Watch([rule()], [delivered.append])
     sink = AlertSink(watch, window_s=600, every_s=1, clock=clock)
     router = ModelRouter(
         catalog=Catalog.of([ModelCard("m", target="x/m", price=Price(1, 1))]),
@@ -54,20 +54,20 @@ def test_a_router_rings_in_process_and_stops_when_the_window_has_passed():
         except Exception as error:  # noqa: BLE001
             assert "answered" in str(error)
     router.flush()
-    assert [alert.raised for alert in heard] == [True]
-    assert heard[0].simulated and "errors, simulated" in heard[0].explain()
+    assert [alert.raised for alert in delivered] == [True]
+    assert delivered[0].simulated and "errors, simulated" in delivered[0].explain()
     clock.advance(1_200)
     for _ in range(12):
         clock.advance(2)
         router.run("hi")
     router.flush()
-    assert [alert.raised for alert in heard] == [True, False]
+    assert [alert.raised for alert in delivered] == [True, False]
     assert router.lost_events == 0
 
 
 def test_a_request_does_not_wait_for_a_delivery_nor_for_a_rule():
     """Both end only after the requests have returned: waiting for either would never end."""
-    go, heard = threading.Event(), []
+    go, delivered = threading.Event(), []
 
     def slow_measure(figures):
         go.wait(10)
@@ -75,16 +75,16 @@ def test_a_request_does_not_wait_for_a_delivery_nor_for_a_rule():
 
     def slow_delivery(alert):
         go.wait(10)
-        heard.append(alert)
+        delivered.append(alert)
 
     slow = Rule("slow", slow_measure, 0.1, 0.05, 10, "")
     sink = AlertSink(Watch([rule(), slow], [slow_delivery]), every_s=1, clock=FrozenClock())
     for number in range(100):
         sink.emit(an_event(number, failed=True))
-    assert heard == []
+    assert delivered == []
     go.set()
     sink.close()
-    assert {alert.rule for alert in heard} == {"errors", "slow"}
+    assert {alert.rule for alert in delivered} == {"errors", "slow"}
     assert sink.lost == 0
 
 
@@ -102,7 +102,7 @@ def test_a_delivery_that_hangs_keeps_no_event_from_being_counted():
     sink.close()
 
 
-def test_events_beyond_the_queue_are_lost_counted_and_said_once(caplog):
+def test_events_beyond_the_queue_are_lost_counted_and_logged_once(caplog):
     go = threading.Event()
 
     def stuck(figures):
@@ -114,11 +114,11 @@ def test_events_beyond_the_queue_are_lost_counted_and_said_once(caplog):
     assert sink.lost >= 14
     go.set()
     sink.flush()
-    told = [record for record in caplog.records if "do not count an event" in record.getMessage()]
-    assert len(told) == 1
+    records = [record for record in caplog.records if "do not count an event" in record.getMessage()]
+    assert len(records) == 1
 
 
-def test_a_webhook_that_cannot_deliver_is_told_by_a_flush_and_by_no_request():
+def test_a_webhook_that_cannot_deliver_is_reported_by_a_flush_and_by_no_request():
     hook = Webhook("http://127.0.0.1:9/", "s", attempts=1, timeout_s=1, clock=FrozenClock())
     sink = AlertSink(Watch([rule()], [hook]), every_s=1, clock=FrozenClock())
     for number in range(20):
@@ -128,7 +128,7 @@ def test_a_webhook_that_cannot_deliver_is_told_by_a_flush_and_by_no_request():
     assert sink.lost == 0
 
 
-def test_alerts_that_nobody_took_are_counted():
+def test_alerts_that_no_delivery_took_are_counted():
     def broken(alert):
         raise OSError
 
@@ -151,7 +151,7 @@ def test_rules_are_checked_when_due_and_not_between():
         clock.advance(1)
     sink._events.flush()
     assert looks == [1, 61, 121, 181]
-    clock.advance(-7_200)  # a clock that was put back
+    clock.advance(-7_200)  # a clock that was set back
     sink.emit(an_event(181))
     sink._events.flush()
     assert len(looks) == 5
@@ -197,24 +197,24 @@ def test_a_clock_that_runs_ahead_for_a_while_leaves_nothing_behind():
     assert len(hours) == 2
 
 
-def test_the_hours_are_learnt_and_a_cost_that_jumps_rings():
+def test_the_hours_are_filled_from_events_and_a_cost_that_jumps_raises_an_alert():
     """Five days of 40 requests an hour at $0.001, then an hour at $0.01."""
-    clock, heard = FrozenClock(MONDAY_S), []
-    sink = AlertSink(Watch(deliver=[heard.append]), every_s=HOUR_S / 4, clock=clock)
+    clock, delivered = FrozenClock(MONDAY_S), []
+    sink = AlertSink(Watch(deliver=[delivered.append]), every_s=HOUR_S / 4, clock=clock)
     for hour in range(24 * 5 + 3):
-        for place in range(40):
-            usd = (0.01 if hour == 24 * 5 + 1 else 0.001) * (0.8 + 0.4 * (place % 2))
+        for index in range(40):
+            usd = (0.01 if hour == 24 * 5 + 1 else 0.001) * (0.8 + 0.4 * (index % 2))
             sink.emit(an_event(usd=usd))
             clock.advance(HOUR_S / 40)
     sink.flush()
-    dear = [alert for alert in heard if alert.rule == "cost anomaly"]
-    assert [(alert.raised, alert.level) for alert in dear] == [(True, "critical"), (False, "critical")]
-    assert dear[0].since == "2027-01-23T01:00:00.000000Z"
-    assert dear[0].note.startswith("$0.01 a request in 40 requests; usually $0.001, ")
-    assert dear[0].n >= 4
+    anomalies = [alert for alert in delivered if alert.rule == "cost anomaly"]
+    assert [(alert.raised, alert.level) for alert in anomalies] == [(True, "critical"), (False, "critical")]
+    assert anomalies[0].since == "2027-01-23T01:00:00.000000Z"
+    assert anomalies[0].note.startswith("$0.01 a request in 40 requests; usually $0.001, ")
+    assert anomalies[0].n >= 4
 
 
-def test_the_first_event_says_whether_traffic_is_simulated(caplog):
+def test_the_first_event_decides_whether_traffic_is_simulated(caplog):
     sink = AlertSink(Watch([rule()]), every_s=1, clock=FrozenClock())
     for number in range(20):
         sink.emit(an_event(number, simulated=number % 2 == 0))
@@ -225,25 +225,25 @@ def test_the_first_event_says_whether_traffic_is_simulated(caplog):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_counts_its_own_requests_only():
-    heard = []
-    sink = AlertSink(Watch([rule()], [heard.append]), every_s=1, clock=FrozenClock())
+    delivered = []
+    sink = AlertSink(Watch([rule()], [delivered.append]), every_s=1, clock=FrozenClock())
     for number in range(20):
         sink.emit(an_event(number, failed=True))
     sink.flush()
-    assert len(heard) == 1
+    assert len(delivered) == 1
     child = os.fork()
     if child == 0:
         for number in range(20):
             sink.emit(an_event(number, failed=number < 1))
         sink.flush()
         counted = sum(figures.requests for figures in sink._minutes.values())
-        os._exit(0 if counted == 20 and len(heard) == 1 and not sink.watch.active else 1)
+        os._exit(0 if counted == 20 and len(delivered) == 1 and not sink.watch.active else 1)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert sink.watch.active == {"errors"}
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"window_s": 59}, "window_s must be a finite number of at least 60, got 59"),
         ({"window_s": "60"}, "window_s must be a finite number of at least 60, got '60'"),
@@ -255,12 +255,12 @@ def test_a_forked_child_counts_its_own_requests_only():
         ({"watch": rule()}, "watch must be of the class Watch"),
     ],
 )
-def test_a_sink_that_makes_no_sense_is_told(fields, told):
-    with pytest.raises(ConfigError, match=told):
+def test_an_invalid_setting_of_a_sink_is_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
         AlertSink(**{"watch": Watch([rule()]), **fields})
 
 
-def test_a_delivery_that_would_end_the_process_is_counted_and_the_next_goes_on():
+def test_a_delivery_that_raises_system_exit_is_counted_and_the_thread_goes_on():
     def leave(alert):
         raise SystemExit(3)
 

@@ -1,4 +1,4 @@
-"""A webhook over real HTTP on loopback: signed, retried, told once, and silent about what is secret."""
+"""A webhook over real HTTP on loopback: signed, retried, delivered once, with no secret in any log."""
 
 import hmac
 import json
@@ -20,16 +20,16 @@ ALERT = Alert("errors", "critical", True, 0.5, 0.2, 100, "2026-11-23T08:00:00.00
 
 
 class Receiver:
-    """A web server that remembers what it got, and answers with the (status, headers) given, then 204."""
+    """A web server that keeps what it received, and answers with the (status, headers) given, then 204."""
 
     def __init__(self, *answers):
-        self.got, left = [], list(answers)
+        self.requests, left = [], list(answers)
         receiver = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
-                receiver.got.append((dict(self.headers), body))
+                receiver.requests.append((dict(self.headers), body))
                 status, headers = left.pop(0) if left else (204, {})
                 self.send_response(status)
                 for name, value in headers.items():
@@ -59,15 +59,15 @@ def test_a_webhook_posts_the_alert_signed(receiver):
     hook = Webhook(receiver.url, "s3cret", clock=FrozenClock(1_800_000_000.0))
     Watch([], [hook]).notify(ALERT)
     hook.flush()
-    ((headers, body),) = receiver.got
+    ((headers, body),) = receiver.requests
     document = json.loads(body)
     assert (document["rule"], document["raised"], document["n"]) == ("errors", True, 100)
     assert document["text"] == ALERT.explain()
     assert headers["Content-Type"] == "application/json"
-    told = dict(part.split("=", 1) for part in headers[SIGNATURE].split(","))
-    assert told["t"] == "1800000000"
+    parts = dict(part.split("=", 1) for part in headers[SIGNATURE].split(","))
+    assert parts["t"] == "1800000000"
     expected = hmac.new(b"s3cret", b"1800000000." + body, "sha256").hexdigest()
-    assert told["v1"] == signature(b"s3cret", "1800000000", body) == expected
+    assert parts["v1"] == signature(b"s3cret", "1800000000", body) == expected
     assert verify("s3cret", headers[SIGNATURE], body, now_s=1_800_000_100.0)
 
 
@@ -101,7 +101,7 @@ def signed(secret="s3cret", at="1800000000", body=b"{}"):
         (None, b"{}", 1_800_000_000.0, False),
     ],
 )
-def test_what_was_altered_or_is_old_is_not_verified(header, body, now_s, taken):
+def test_an_altered_or_old_body_is_not_verified(header, body, now_s, taken):
     assert verify("s3cret", header, body, now_s=now_s) is taken
 
 
@@ -111,20 +111,20 @@ def test_no_header_makes_the_receiver_raise(header, body):
 
 
 @pytest.mark.parametrize("receiver", [[(503, {}), (429, {})]], indirect=True)
-def test_a_receiver_that_is_down_for_a_while_hears_it_later_and_once(receiver):
+def test_a_receiver_that_is_down_for_a_while_gets_the_alert_later_and_once(receiver):
     """Each attempt has its own time and signature, and all have the alert's id."""
     clock = FrozenClock(1_800_000_000.0)
     hook = Webhook(receiver.url, "s", clock=clock)
     hook(ALERT)
     hook.flush()
     assert clock.slept == [1.0, 2.0]
-    assert [headers[SIGNATURE][2:12] for headers, _ in receiver.got] == [
+    assert [headers[SIGNATURE][2:12] for headers, _ in receiver.requests] == [
         "1800000000",
         "1800000001",
         "1800000003",
     ]
-    assert {headers[KEY] for headers, _ in receiver.got} == {ALERT.id}
-    for headers, body in receiver.got:
+    assert {headers[KEY] for headers, _ in receiver.requests} == {ALERT.id}
+    for headers, body in receiver.requests:
         assert verify("s", headers[SIGNATURE], body, now_s=1_800_000_003.0)
 
 
@@ -146,7 +146,7 @@ def test_retry_after_is_waited_for_within_bounds(receiver, slept):
     hook = Webhook(receiver.url, "s", clock=clock)
     hook.post(ALERT)
     assert clock.slept == slept
-    assert len(receiver.got) == 2
+    assert len(receiver.requests) == 2
 
 
 def test_retry_after_as_a_date_counts_by_the_receivers_clock():
@@ -157,14 +157,14 @@ def test_retry_after_as_a_date_counts_by_the_receivers_clock():
 
 
 @pytest.mark.parametrize("receiver", [[(400, {})], [(500, {})] * 9], indirect=True)
-def test_what_cannot_be_delivered_is_counted_and_said_once(receiver, caplog):
+def test_an_alert_that_cannot_be_delivered_is_counted_and_logged_once(receiver, caplog):
     hook = Webhook(receiver.url, "s", clock=FrozenClock())
     hook(ALERT)
     with pytest.raises(SinkError, match="1 alerts could not be delivered"):
         hook.flush()
     hook.flush()
     assert hook.lost == 1
-    assert len(receiver.got) in (1, 4)
+    assert len(receiver.requests) in (1, 4)
     assert "was not delivered (http://127.0.0.1" in caplog.text
 
 
@@ -172,7 +172,7 @@ def test_what_cannot_be_delivered_is_counted_and_said_once(receiver, caplog):
 def test_a_redirect_is_not_followed(receiver):
     with pytest.raises(SinkError, match="HTTP 302"):
         Webhook(receiver.url, "s", clock=FrozenClock()).post(ALERT)
-    assert len(receiver.got) == 1
+    assert len(receiver.requests) == 1
 
 
 def test_a_proxy_is_not_asked_for_this_host(receiver, monkeypatch):
@@ -180,17 +180,17 @@ def test_a_proxy_is_not_asked_for_this_host(receiver, monkeypatch):
         monkeypatch.setenv(name, "http://127.0.0.1:9/")
     monkeypatch.delenv("REQUEST_METHOD", raising=False)
     Webhook(receiver.url, "s", clock=FrozenClock()).post(ALERT)
-    assert len(receiver.got) == 1
+    assert len(receiver.requests) == 1
 
 
-def test_https_is_spoken_where_the_address_says_so(receiver):
+def test_an_https_address_is_reached_by_tls(receiver):
     hook = Webhook(receiver.url.replace("http:", "https:"), "s", attempts=1, clock=FrozenClock())
     with pytest.raises(SinkError, match="SSLError"):
         hook.post(ALERT)
-    assert receiver.got == []
+    assert receiver.requests == []
 
 
-def test_nobody_there_is_an_error_that_names_the_host_alone():
+def test_a_receiver_that_is_not_there_is_an_error_that_names_only_the_host():
     receiver = Receiver()
     receiver.close()
     clock = FrozenClock()
@@ -208,8 +208,8 @@ def test_no_secret_is_logged_at_any_level(receiver, caplog):
         hook(ALERT)
         with pytest.raises(SinkError):
             hook.flush()
-    for told in (caplog.text, repr(hook)):
-        assert "s3cret" not in told and "t0ken" not in told and "hidden" not in told
+    for text in (caplog.text, repr(hook)):
+        assert "s3cret" not in text and "t0ken" not in text and "hidden" not in text
 
 
 def test_a_call_returns_while_the_receiver_is_slow():
@@ -224,14 +224,14 @@ def test_a_call_returns_while_the_receiver_is_slow():
     receiver = Receiver()
     hook = Webhook(receiver.url, "s", clock=Slow())
     hook(ALERT)
-    assert receiver.got == []
+    assert receiver.requests == []
     go.set()
     hook.close()
-    assert len(receiver.got) == 1
+    assert len(receiver.requests) == 1
     receiver.close()
 
 
-def test_a_full_queue_loses_the_newest_and_waits_for_nobody(caplog):
+def test_a_full_queue_loses_the_newest_and_does_not_wait(caplog):
     go = threading.Event()
 
     class Slow(FrozenClock):
@@ -248,12 +248,12 @@ def test_a_full_queue_loses_the_newest_and_waits_for_nobody(caplog):
     go.set()
     with pytest.raises(SinkError, match="could not be delivered"):
         hook.close()
-    assert len(receiver.got) + hook.lost == 5
+    assert len(receiver.requests) + hook.lost == 5
     receiver.close()
 
 
 @pytest.mark.parametrize(
-    ("url", "fields", "told"),
+    ("url", "fields", "message"),
     [
         ("ftp://x", {}, "address"),
         ("http://", {}, "address"),
@@ -270,7 +270,7 @@ def test_a_full_queue_loses_the_newest_and_waits_for_nobody(caplog):
         ("http://x", {"pending": 0}, "pending"),
     ],
 )
-def test_a_webhook_that_makes_no_sense_is_told(url, fields, told):
-    with pytest.raises(ConfigError, match=told) as caught:
+def test_an_invalid_webhook_is_refused_without_its_password(url, fields, message):
+    with pytest.raises(ConfigError, match=message) as caught:
         Webhook(url, **{"secret": "s", **fields})
     assert "pass@" not in str(caught.value)
