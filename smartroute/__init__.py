@@ -35,7 +35,7 @@ from smartroute.records import (
 if TYPE_CHECKING:
     from smartroute.catalog import Catalog, ModelCard
     from smartroute.config import RouterConfig
-    from smartroute.pricing.price import Price, PriceTable
+    from smartroute.pricing import Price, PriceTable
     from smartroute.router import ModelRouter
 
 __version__ = "0.1.0"

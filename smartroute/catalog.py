@@ -1,4 +1,4 @@
-"""Know the models: tier, price, context, abilities, what they refuse, and which key they need."""
+"""The models: tier, price, context, abilities, refused parameters, and the key that each needs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from smartroute.errors import ConfigError, UnknownModelError
+from smartroute.errors import ConfigError, UnknownModelError, shown
+from smartroute.number_checks import checked_whole
 from smartroute.parameters import BEHIND_THE_LEDGER
-from smartroute.pricing.price import LongContext, Price, PriceTable, canonical_name, installed_price
+from smartroute.pricing import LongContext, Price, PriceTable, canonical_name
+from smartroute.pricing.litellm_map import installed_price
 from smartroute.records import Tier
 
 ABILITIES = frozenset(
@@ -61,14 +63,14 @@ class ModelCard:
     """One model that may be called.
 
     `name` is what people write; `target` is litellm's id, `provider/model`, taken from the name or
-    the provider when left out. With an `api_base` the card stands for a server of its own: unless
+    the provider when left out. With an `api_base` the card is for a server of its own: unless
     named otherwise its provider is the target's prefix with the host, such as
-    "openai@localhost:8000", so that an allow-list never takes the one for the other; it needs no
+    "openai@localhost:8000", so that an allow-list never confuses the two; it needs no
     key unless `api_key_env` names a variable.
 
     `price` None is unknown. `context_tokens` and `max_output_tokens` None rule nothing out. No
-    ability is assumed: list what the model can do. `refuses` are request parameters it does not
-    take, `efforts` the values of `reasoning_effort` that it does. `default` False keeps it off the
+    ability is assumed: list what the model can do. `refuses` are request parameters that it does not
+    accept, `efforts` the values of `reasoning_effort` that it does. `default` False keeps it off the
     ladders that are built by default; it can still be named. `options` go to the provider with
     every call; api_base and api_key_env are put among them.
 
@@ -117,36 +119,28 @@ class ModelCard:
         note: str = "",
     ) -> None:
         name = _text("name", name)
-        connection = _options(options)
-        api_base = connection.get("api_base") if api_base is None else api_base
-        api_key_env = _variable(connection.get("api_key_env") if api_key_env is None else api_key_env)
-        for option, setting in (("api_base", api_base), ("api_key_env", api_key_env)):
-            if setting is not None:
-                connection[option] = setting
+        connection = _connection(options, api_base, api_key_env)
         target = _target(name, target, provider)
-        prefix = target.partition("/")[0]
-        taken = _names("efforts", efforts)
-        able = frozenset(_names("abilities", abilities)) | ({"effort"} if taken else set())
-        _check_abilities(able, taken)
+        efforts = _names("efforts", efforts)
         if price is not None and not isinstance(price, Price):
             raise ConfigError(
-                f"price must be a Price(input, output) in USD per million tokens, or None, got {price!r:.80}"
+                f"price must be a Price(input, output) in USD per million tokens, or None, got {shown(price)}"
             )
         if not isinstance(default, bool):
-            raise ConfigError(f"default must be true or false, got {default!r}")
+            raise ConfigError(f"default must be true or false, got {shown(default)}")
         values: dict[str, Any] = {
             "name": name,
-            "provider": _provider(prefix, provider, api_base),
+            "provider": _provider(target, provider, connection.get("api_base")),
             "tier": _tier(tier),
             "target": target,
             "price": price,
             "context_tokens": _count("context_tokens", context_tokens),
             "max_output_tokens": _count("max_output_tokens", max_output_tokens),
-            "abilities": able,
+            "abilities": _abilities(abilities, efforts),
             "refuses": frozenset(_names("refuses", refuses)),
-            "efforts": taken,
-            "api_base": api_base,
-            "api_key_env": api_key_env,
+            "efforts": efforts,
+            "api_base": connection.get("api_base"),
+            "api_key_env": connection.get("api_key_env"),
             "options": connection,
             "retired_on": None if retired_on is None else _date("retired_on", retired_on),
             "default": default,
@@ -175,7 +169,7 @@ class ModelCard:
 
 def _text(name: str, value: object, *, empty: bool = False) -> str:
     if not isinstance(value, str) or not (empty or value.strip()):
-        raise ConfigError(f"{name} must be {'text' if empty else 'a name, not empty'}, got {value!r:.80}")
+        raise ConfigError(f"{name} must be {'text' if empty else 'a name, not empty'}, got {shown(value)}")
     return value if empty else value.strip()
 
 
@@ -187,12 +181,13 @@ def _target(name: str, target: str | None, provider: str | None) -> str:
     if not prefix or not model:
         raise ConfigError(
             f"model {name!r} needs a target in litellm's form provider/model, such as "
-            f'"openai/{name}" or "ollama/{name}", got {target!r}'
+            f'"openai/{name}" or "ollama/{name}", got {shown(target)}'
         )
     return f"{provider_name(prefix)}/{model}"
 
 
-def _provider(prefix: str, provider: str | None, api_base: str | None) -> str:
+def _provider(target: str, provider: str | None, api_base: str | None) -> str:
+    prefix = target.partition("/")[0]
     given = None if provider is None else provider_name(_text("provider", provider))
     if api_base is None:
         return prefix if given is None else given
@@ -202,7 +197,7 @@ def _provider(prefix: str, provider: str | None, api_base: str | None) -> str:
     except (ValueError, TypeError, AttributeError):
         host, address = None, ""
     if host is None or host.scheme not in ("http", "https") or not address:
-        raise ConfigError(f'api_base must be a URL such as "http://localhost:8000/v1", got {api_base!r:.80}')
+        raise ConfigError(f'api_base must be a URL such as "http://localhost:8000/v1", got {shown(api_base)}')
     # The prefix alone would pass for the real provider; prefix@host is derived, and follows the host.
     if given is None or given.partition("@")[0] == prefix:
         return f"{prefix}@{address}"
@@ -213,27 +208,24 @@ def _tier(tier: object) -> Tier:
     try:
         return Tier(str(tier).strip().lower())
     except ValueError:
-        raise ConfigError(f"tier must be one of {', '.join(Tier)}, got {tier!r}") from None
+        raise ConfigError(f"tier must be one of {', '.join(Tier)}, got {shown(tier)}") from None
 
 
 def _count(name: str, value: object) -> int | None:
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-        raise ConfigError(
-            f"{name} must be a whole number of tokens of at least 1, or left out where unknown, got {value!r}"
-        )
-    return value
+    return None if value is None else checked_whole(value, name, least=1)
 
 
 def _names(name: str, value: object) -> tuple[str, ...]:
     if isinstance(value, str) or not isinstance(value, Iterable):
-        raise ConfigError(f'{name} must be a list of names, such as ["tools"], got {value!r:.80}')
+        raise ConfigError(f'{name} must be a list of names, such as ["tools"], got {shown(value)}')
     names = tuple(value)
     for item in names:
         _text(f"each of {name}", item)
     return names
 
 
-def _check_abilities(abilities: frozenset[str], efforts: tuple[str, ...]) -> None:
+def _abilities(value: object, efforts: tuple[str, ...]) -> frozenset[str]:
+    abilities = frozenset(_names("abilities", value)) | ({"effort"} if efforts else set())
     for ability in sorted(abilities - ABILITIES):
         raise ConfigError(f"there is no ability {ability!r}; {_suggest(ability, sorted(ABILITIES))}")
     if "effort" in abilities and not efforts:
@@ -241,6 +233,7 @@ def _check_abilities(abilities: frozenset[str], efforts: tuple[str, ...]) -> Non
             'a model with the ability "effort" needs efforts: the values of reasoning_effort that it takes, '
             'such as ["low", "medium", "high"]'
         )
+    return abilities
 
 
 def _variable(value: object) -> str | None:
@@ -255,18 +248,24 @@ def _variable(value: object) -> str | None:
     return value
 
 
-def _options(options: object) -> dict[str, Any]:
+def _connection(options: object, api_base: str | None, api_key_env: str | None) -> dict[str, Any]:
+    """Return the checked options, with the server's address and the key's variable among them."""
     if options is not None and not isinstance(options, Mapping):
         raise ConfigError(f"options must be a table of connection settings, got {type(options).__name__}")
-    found = dict(options or {})
-    if "api_key" in found:
+    connection: dict[str, Any] = dict(options or {})
+    if "api_key" in connection:
         raise ConfigError(
             "options must not hold api_key: put the key into an environment variable, "
             "and the variable's name into api_key_env"
         )
-    for name in found.keys() & _NO_OPTIONS.keys():
+    for name in connection.keys() & _NO_OPTIONS.keys():
         raise ConfigError(f"options must not hold {name}: {_NO_OPTIONS[name]}")
-    return found
+    if api_base is not None:
+        connection["api_base"] = api_base
+    variable = _variable(connection.get("api_key_env") if api_key_env is None else api_key_env)
+    if variable is not None:
+        connection["api_key_env"] = variable
+    return connection
 
 
 _NO_OPTIONS = {
@@ -283,7 +282,7 @@ def _date(name: str, value: object) -> date:
     try:
         return date.fromisoformat(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
-        raise ConfigError(f"{name} must be a date such as 2026-11-23, got {value!r}") from None
+        raise ConfigError(f"{name} must be a date such as 2026-11-23, got {shown(value)}") from None
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:
@@ -326,10 +325,10 @@ class Catalog:
 
         `as_of` is by default the latest date among the cards, else that of the default catalog.
         """
-        found = _listed(cards)
+        listed = _listed(cards)
         if as_of is None:
-            as_of = max((card.as_of for card in found if isinstance(card, ModelCard)), default="")
-        return cls(found, as_of or cls.default().as_of)
+            as_of = max((card.as_of for card in listed if isinstance(card, ModelCard)), default="")
+        return cls(listed, as_of or cls.default().as_of)
 
     @classmethod
     def from_file(cls, path: str | Path) -> Catalog:
@@ -340,7 +339,7 @@ class Catalog:
         Raises ConfigError naming the file, the row, the field, the value and the cure.
         """
         if not isinstance(path, str | Path):
-            raise ConfigError(f"the catalog file must be a path, got {path!r:.80}")
+            raise ConfigError(f"the catalog file must be a path, got {shown(path)}")
         file = Path(path)
         return _read(_parse(file), str(file))
 
@@ -350,7 +349,7 @@ class Catalog:
         return self._as_of
 
     def with_cards(self, *cards: ModelCard) -> Catalog:
-        """Return a catalog with these cards added; one replaces the card of the same name in its place."""
+        """Return a catalog with these cards added. One replaces a card of the same name, at its position."""
         own = Catalog(cards, self.as_of)
         return Catalog({**self._cards, **own._cards}.values(), self.as_of)
 
@@ -373,7 +372,7 @@ class Catalog:
     def prices(self, *, fill_gaps: bool = True) -> PriceTable:
         """Return the prices of the cards. Cards without one are looked up in litellm's map by target.
 
-        A card with an api_base and no price stays unpriced: the map knows nothing of that server.
+        A card with an api_base and no price stays unpriced: the map has no prices of that server.
         """
         rows = {card.name: card.price for card in self if card.price is not None}
         targets = {
@@ -393,14 +392,14 @@ class Catalog:
         Raises UnknownModelError with the closest names.
         """
         if not isinstance(name, str):
-            raise UnknownModelError(f"a model is named by text, got {name!r:.80}")
-        found = self._cards.get(name)
-        if found is None:
+            raise UnknownModelError(f"a model is named by text, got {shown(name)}")
+        card = self._cards.get(name)
+        if card is None:
             alias = self._aliases.get(name) or self._aliases.get(name.replace("google/", "gemini/", 1))
             if alias is None:
                 raise UnknownModelError(self._unknown(name))
-            found = self._cards[alias]
-        return found
+            card = self._cards[alias]
+        return card
 
     def _unknown(self, name: str) -> str:
         close = difflib.get_close_matches(name, [*self._cards, *self._aliases], n=3, cutoff=0.6)
@@ -431,18 +430,18 @@ class Catalog:
 
 def _listed(cards: object) -> tuple[Any, ...]:
     if not isinstance(cards, Iterable):
-        raise ConfigError(f"a catalog is made of a list of ModelCards, got {cards!r:.80}")
+        raise ConfigError(f"a catalog is made of a list of ModelCards, got {shown(cards)}")
     return tuple(cards)
 
 
 def _aliases(cards: Mapping[str, ModelCard]) -> dict[str, str]:
-    """Return which card each other name stands for; one on a server of its own gives way to the others."""
-    found: dict[str, str] = {}
+    """Return the card that each other name means; a card on a server of its own yields to the others."""
+    names: dict[str, str] = {}
     for card in sorted(cards.values(), key=lambda card: card.api_base is not None):
         for alias in (card.target, card.target.partition("/")[2]):
             if alias not in cards:
-                found.setdefault(alias, card.name)
-    return found
+                names.setdefault(alias, card.name)
+    return names
 
 
 def _refresh(card: ModelCard) -> ModelCard:

@@ -1,9 +1,9 @@
-"""Name everything that can go wrong, by what the caller can do next.
+"""Every error that smartroute raises on purpose, grouped by what the caller can do next.
 
-SmartRouteError  .outcome                where a task had begun: what it paid
-  ConfigError (ValueError)              mend the configuration
+SmartRouteError  .outcome                where a task had started: what it paid
+  ConfigError (ValueError)              fix the configuration
     MissingKeyError                     set one of .variables, or run `smartroute demo`
-  TaskError (ValueError)                mend the request
+  TaskError (ValueError)                fix the request
     NoEligibleModelError                no model can take it: .ruled_out says why, model by model
   UnknownModelError (LookupError)       name a model of the catalog, or add a ModelCard
   ProviderError  .model .attempt .retry_after_s
@@ -46,13 +46,13 @@ def fault(error: BaseException) -> str:
 class SmartRouteError(Exception):
     """Root of every error that smartroute raises on purpose. Survives pickling, attributes included.
 
-    `outcome` is what came of the task where one had begun: its attempts say what has been paid.
+    `outcome` is what came of the task, where one had started: its attempts say what has been paid.
     """
 
     outcome: Outcome | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # The state goes apart from the arguments, since an error and its outcome hold one another.
+        # The state is separate from the arguments, since an error and its outcome refer to each other.
         return _rebuild, (type(self), self.args), dict(self.__dict__)
 
 
@@ -95,7 +95,7 @@ class ProviderError(SmartRouteError):
 
     `kind` is the word that the ledger records. `generated` is False when the provider
     certainly generated nothing (so that the call is free) and None when that is unknown.
-    `usage` is what the provider counted, where it answered unusably but said so.
+    `usage` is what the provider counted, where an unusable answer came with a count.
     """
 
     kind = "unknown"
@@ -185,7 +185,7 @@ class QuotaExhaustedError(FinalError):
 
 
 class MalformedReplyError(FinalError):
-    """The provider answered, but not with a completion: bad JSON, no choice, no content."""
+    """The provider's answer is not a completion: bad JSON, no choice, no content."""
 
     kind = "malformed"
 
@@ -243,5 +243,5 @@ def shown(value: object) -> str:
     """Return a short repr of a value for a message, whatever the value's own repr does."""
     try:
         return f"{value!r:.80}"
-    except Exception:  # noqa: BLE001  somebody else's __repr__
+    except Exception:  # noqa: BLE001  a __repr__ of the caller's
         return f"a {type(value).__name__}"

@@ -20,7 +20,8 @@ import pytest
 
 from smartroute.catalog import ABILITIES, Catalog, ModelCard, provider_name
 from smartroute.errors import ConfigError, UnknownModelError
-from smartroute.pricing.price import LongContext, Price, PriceTable, price_from_map
+from smartroute.pricing import LongContext, Price, PriceTable
+from smartroute.pricing.litellm_map import price_from_map
 from smartroute.records import Tier, Usage
 from smartroute.router import ModelRouter
 
@@ -452,7 +453,7 @@ def test_a_catalog_refuses_two_models_of_one_name_and_what_is_no_card() -> None:
 
 
 @pytest.mark.parametrize("odd", [None, 5])
-def test_what_is_no_list_path_or_name_is_told_by_value(odd: Any) -> None:
+def test_what_is_no_list_path_or_name_is_named_by_value(odd: Any) -> None:
     with pytest.raises(ConfigError, match=f"made of a list of ModelCards, got {odd}"):
         Catalog.of(odd)
     with pytest.raises(ConfigError, match=f"catalog file must be a path, got {odd}"):
@@ -468,16 +469,16 @@ def test_the_date_of_a_users_catalog_is_its_latest_card_or_the_snapshots() -> No
 
 
 @pytest.mark.parametrize(
-    ("said", "judged"), [("2027-06-01", "2027-06-01"), ("2020-01-01", str(DEFAULT.as_of))]
+    ("as_of", "judged_at"), [("2027-06-01", "2027-06-01"), ("2020-01-01", str(DEFAULT.as_of))]
 )
 def test_a_router_judges_retirement_at_the_later_date_of_its_file_and_the_snapshot(
-    said: str, judged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    as_of: str, judged_at: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "models.toml"
-    file.write_text(f'as_of = "{said}"\n[[models]]\nname = "mine"\ntarget = "acme/mine"\ntier = "mini"\n')
+    file.write_text(f'as_of = "{as_of}"\n[[models]]\nname = "mine"\ntarget = "acme/mine"\ntier = "mini"\n')
     monkeypatch.setenv("GEMINI_API_KEY", "a key that nothing is called with")
     router = ModelRouter(catalog=file, sink=False)
-    assert str(router.catalog.as_of) == judged
+    assert str(router.catalog.as_of) == judged_at
     leaving = DEFAULT.card("gemini-3.1-flash-lite")
     assert leaving.retired_on is not None
     left = leaving.retired_on <= router.catalog.as_of

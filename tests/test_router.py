@@ -262,10 +262,10 @@ def test_200_concurrent_tasks_from_two_loops_and_threads_add_up(tmp_path):
 
 
 def test_decide_explains_itself():
-    told = router_of().decide("Prove there are infinitely many primes.").explain()
-    assert "complex" in told or "medium" in told
-    assert "rung 1" in told
-    assert "because" in told
+    explanation = router_of().decide("Prove there are infinitely many primes.").explain()
+    assert "complex" in explanation or "medium" in explanation
+    assert "rung 1" in explanation
+    assert "because" in explanation
 
 
 def test_the_bill_says_when_it_is_incomplete_and_no_repr_shows_the_prompt():

@@ -10,7 +10,7 @@ from statistics import NormalDist
 from smartroute.analytics.figures import Figures
 from smartroute.analytics.sums import Paired
 from smartroute.catalog import Catalog
-from smartroute.pricing.price import Price, PriceTable
+from smartroute.pricing import Price, PriceTable
 from smartroute.stats.frontier import Lottery, concave_frontier, lottery_of_cost
 from smartroute.stats.intervals import Interval, sum_of_mean_scores
 from smartroute.stats.means import difference_from_moments, ratio_from_moments

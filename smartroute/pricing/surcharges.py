@@ -1,4 +1,4 @@
-"""Know what a request or a reply is charged for beyond its tokens at the plain rates."""
+"""Detect charges beyond tokens at the plain rates: service tiers, hosted tools, long caches."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ from typing import Any
 
 
 def surcharge(params: Mapping[str, Any]) -> str | None:
-    """Return what in a request is charged beyond, or otherwise than, its tokens at the plain rates.
+    """Return what in a request is charged in addition to its tokens, or at other than the plain rates.
 
     A service tier, speed or region with rates of its own, or a tool that the provider runs and bills by the
-    call. None when tokens at the plain rates are the whole price. What stands in `extra_body` counts as well.
+    call. None when tokens at the plain rates are the whole price. The contents of `extra_body` count as well.
     """
-    if _CHARGED_APART.isdisjoint(params):
+    if _SURCHARGED.isdisjoint(params):
         return None
-    for place in (params, params.get("extra_body")):
-        if not isinstance(place, Mapping):
+    for settings in (params, params.get("extra_body")):
+        if not isinstance(settings, Mapping):
             continue
-        if (mode := dear_mode(place)) is not None:
+        if (mode := surcharged_mode(settings)) is not None:
             return mode
-        if place.get("web_search_options") is not None:
+        if settings.get("web_search_options") is not None:
             return "web_search_options"
-        tools = place.get("tools")
+        tools = settings.get("tools")
         for tool in tools if isinstance(tools, list | tuple) else ():
             names = (tool.get("type"), *tool) if isinstance(tool, Mapping) else ()
             for name in names:
@@ -30,8 +30,8 @@ def surcharge(params: Mapping[str, Any]) -> str | None:
     return None
 
 
-def dear_mode(settings: Mapping[str, Any]) -> str | None:
-    """Return the way of serving that has rates of its own, in a request or in what a reply says of itself."""
+def surcharged_mode(settings: Mapping[str, Any]) -> str | None:
+    """Return the service mode with rates of its own that a request asks for or a reply reports, else None."""
     for name, plain in _PLAIN_MODES.items():
         mode = settings.get(name)
         if isinstance(mode, str) and mode.lower() not in plain:
@@ -44,7 +44,7 @@ _PLAIN_MODES = {
     "speed": ("", "standard"),
     "inference_geo": ("", "global", "not_available"),
 }
-_CHARGED_APART = frozenset({*_PLAIN_MODES, "web_search_options", "tools", "extra_body"})
+_SURCHARGED = frozenset({*_PLAIN_MODES, "web_search_options", "tools", "extra_body"})
 _BILLED_TOOLS = (
     "websearch",
     "filesearch",
@@ -58,9 +58,9 @@ LONG_CACHE = "a cache kept for an hour or longer"
 
 
 def cached_for_long(messages: Iterable[Mapping[str, Any]], params: Mapping[str, Any]) -> bool:
-    """Return whether a request asks for a cache that is kept for an hour or more, dearer to write.
+    """Return whether a request asks for a cache that is kept for an hour or more, which costs more to write.
 
-    In a message, in a tool, or for the whole of it.
+    It may do so in a message, in a tool, or for the request as a whole.
     """
     if params and (
         params.get("prompt_cache_retention") not in _SHORT_RETENTIONS

@@ -27,7 +27,7 @@ from smartroute.errors import (
     RefusedError,
 )
 from smartroute.parameters import BEHIND_THE_LEDGER
-from smartroute.pricing.surcharges import LONG_CACHE, dear_mode
+from smartroute.pricing.surcharges import LONG_CACHE, surcharged_mode
 from smartroute.providers.litellm_errors import cause_of, failure_of
 from smartroute.records import Call, Reply, Usage
 
@@ -287,7 +287,7 @@ def _surcharge(counts: Mapping[str, Any], tier: object) -> str | None:
     An account may be set to a service tier or a region that no request names, and a model may search where
     it need not. Only the reply tells.
     """
-    mode = dear_mode({"service_tier": tier}) or dear_mode(counts)
+    mode = surcharged_mode({"service_tier": tier}) or surcharged_mode(counts)
     if mode is not None:
         return mode
     of_input = counts.get("prompt_tokens_details") or {}

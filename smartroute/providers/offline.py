@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 from smartroute.catalog import Catalog, ModelCard
 from smartroute.errors import ConfigError, InvalidRequestError
 from smartroute.number_checks import checked_whole
-from smartroute.pricing.price import Price
+from smartroute.pricing import Price
 from smartroute.records import Call, Reply, Tier, Usage
 
 

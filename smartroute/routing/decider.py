@@ -10,7 +10,7 @@ from smartroute.catalog import Catalog
 from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.errors import ConfigError, SmartRouteError, TaskError, fault, shown
 from smartroute.identity_cache import cached_by_identity
-from smartroute.pricing.price import PriceTable
+from smartroute.pricing import PriceTable
 from smartroute.records import Classification, Decision, Menu, RuledOut, Rung, Task, Tier
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
 from smartroute.routing.eligibility import Eligibility, split_effort

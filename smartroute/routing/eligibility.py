@@ -14,7 +14,7 @@ from smartroute.classify import estimate_tokens
 from smartroute.errors import ConfigError, MissingKeyError
 from smartroute.ledger import beyond_ceiling
 from smartroute.parameters import LENGTHS, asked_choices
-from smartroute.pricing.price import Price, PriceTable
+from smartroute.pricing import Price, PriceTable
 from smartroute.records import Candidate, Menu, RuledOut, Task, Tier
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
 

@@ -36,7 +36,7 @@ from smartroute.ledger import (
     input_ceiling_tokens,
     output_ceiling_tokens,
 )
-from smartroute.pricing.price import PriceTable
+from smartroute.pricing import PriceTable
 from smartroute.protocols import Classifier, ConfidenceEstimator
 from smartroute.records import (
     UNKNOWN_CONFIDENCE,

@@ -20,7 +20,7 @@ from smartroute.analytics.insights.spending import (
 from smartroute.analytics.sums import Joint
 from smartroute.dashboard.report_formats import markdown
 from smartroute.events.event import Event
-from smartroute.pricing.price import PriceTable
+from smartroute.pricing import PriceTable
 from smartroute.sinks import MemorySink
 from smartroute.stats.intervals import clopper_pearson
 from smartroute.stats.means import mean_from_moments

@@ -20,7 +20,7 @@ from smartroute.dashboard.report_formats import comma_separated, html, markdown,
 from smartroute.dashboard.terminal import console_on
 from smartroute.errors import ConfigError
 from smartroute.events.event import Event
-from smartroute.pricing.price import Price, PriceTable
+from smartroute.pricing import Price, PriceTable
 from smartroute.sinks import JsonlSink, MemorySink
 from smartroute.stats.prediction_powered import prediction_powered_mean
 

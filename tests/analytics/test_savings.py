@@ -18,7 +18,7 @@ from smartroute.analytics.savings import (
 )
 from smartroute.analytics.sums import Paired
 from smartroute.events.event import Event
-from smartroute.pricing.price import LongContext, Price, PriceTable
+from smartroute.pricing import LongContext, Price, PriceTable
 from smartroute.records import Usage
 from smartroute.stats.intervals import Interval
 from smartroute.stats.moments import Moments

@@ -20,7 +20,8 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from smartroute.errors import ConfigError
-from smartroute.pricing.price import LongContext, Price, PriceTable, canonical_name, price_from_map
+from smartroute.pricing import LongContext, Price, PriceTable, canonical_name
+from smartroute.pricing.litellm_map import price_from_map
 from smartroute.records import Usage
 
 MILLION = 1_000_000
@@ -134,7 +135,7 @@ def test_reasoning_is_never_cheaper_than_output_in_a_long_context() -> None:
     assert price.cost(Usage(2_000, 10, reasoning_tokens=10)) == pytest.approx((2_000 * 2 + 10 * 6) / MILLION)
 
 
-def test_the_ceiling_takes_the_dearest_rate_of_each_side() -> None:
+def test_the_ceiling_takes_the_highest_rate_of_each_side() -> None:
     assert LUNA.ceiling(1_000, 200) == pytest.approx((1_000 * 0.125 + 200 * 0.5) / MILLION)
     assert LUNA.ceiling(272_000, 200) == pytest.approx((272_000 * 0.125 + 200 * 0.5) / MILLION)
     assert LUNA.ceiling(272_001, 200) == pytest.approx((272_001 * 0.25 + 200 * 0.75) / MILLION)
@@ -202,8 +203,8 @@ def ceiling_without_cache_writes(price: Price, input_tokens: int, output_tokens:
 
 
 def ceiling_without_long_context(price: Price, input_tokens: int, output_tokens: int) -> float:
-    dearest_in = max(price.input, price.cached_input or 0, price.cache_write or 0)
-    return (input_tokens * dearest_in + output_tokens * max(price.output, price.reasoning or 0)) / MILLION
+    highest_in = max(price.input, price.cached_input or 0, price.cache_write or 0)
+    return (input_tokens * highest_in + output_tokens * max(price.output, price.reasoning or 0)) / MILLION
 
 
 @pytest.mark.parametrize("broken", [ceiling_without_cache_writes, ceiling_without_long_context])
@@ -321,16 +322,20 @@ def test_a_model_that_searches_for_every_answer_has_no_price_in_tokens(model: st
 
 def test_audio_with_a_rate_of_its_own_is_of_unknown_cost() -> None:
     row = {"input_cost_per_token": 3e-7, "output_cost_per_token": 2.5e-6}
-    apart, same, none = (
+    separate, same, none = (
         price_from_map({**row, **audio})
         for audio in ({"input_cost_per_audio_token": 1e-6}, {"input_cost_per_audio_token": 3e-7}, {})
     )
-    assert apart is not None and same is not None and none is not None
-    assert (apart.audio_apart, same.audio_apart, none.audio_apart) == (True, False, False)
-    table = PriceTable({"apart": apart, "same": same})
-    heard = Usage(1_000, 100, audio_tokens=800)
-    assert table.cost("apart", heard) is None
-    assert table.cost("apart", Usage(1_000, 100)) == table.cost("same", heard) == pytest.approx(550 / MILLION)
+    assert separate is not None and same is not None and none is not None
+    assert (separate.audio_apart, same.audio_apart, none.audio_apart) == (True, False, False)
+    table = PriceTable({"separate": separate, "same": same})
+    with_audio = Usage(1_000, 100, audio_tokens=800)
+    assert table.cost("separate", with_audio) is None
+    assert (
+        table.cost("separate", Usage(1_000, 100))
+        == table.cost("same", with_audio)
+        == pytest.approx(550 / MILLION)
+    )
     with pytest.raises(ConfigError, match="audio_apart"):
         Price(1.0, 2.0, audio_apart="yes")  # type: ignore[arg-type]
 
@@ -386,10 +391,10 @@ def test_an_unknown_price_is_none_with_one_warning(caplog: pytest.LogCaptureFixt
     table = PriceTable({})
     with caplog.at_level(logging.WARNING, logger="smartroute"):
         for _ in range(3):
-            assert table.price("nobody/knows-this") is None
-            assert table.cost("nobody/knows-this", Usage(10, 10)) is None
+            assert table.price("acme/unknown") is None
+            assert table.cost("acme/unknown", Usage(10, 10)) is None
         assert table.price("nor-this") is None
-    assert [record.args[0] for record in caplog.records if record.args] == ["nobody/knows-this", "nor-this"]
+    assert [record.args[0] for record in caplog.records if record.args] == ["acme/unknown", "nor-this"]
     assert "ModelCard" in caplog.text
 
 
@@ -420,7 +425,7 @@ def test_a_target_says_where_to_look_and_none_says_nowhere() -> None:
 
 def test_many_threads_see_one_price_and_cause_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     table = PriceTable({})
-    names = [name for _ in range(200) for name in ("gpt-4o-mini", "unheard-of", "gpt-4o")]
+    names = [name for _ in range(200) for name in ("gpt-4o-mini", "unwith_audio-of", "gpt-4o")]
     with caplog.at_level(logging.WARNING, logger="smartroute"), ThreadPoolExecutor(16) as pool:
         found = list(pool.map(table.price, names))
     assert len({id(price) for price in found}) == 3
@@ -428,7 +433,7 @@ def test_many_threads_see_one_price_and_cause_one_warning(caplog: pytest.LogCapt
 
 
 @pytest.mark.parametrize("odd", [5, {1: Price(1.0, 2.0)}])
-def test_prices_that_are_no_dict_of_names_are_told_by_value(odd: Any) -> None:
+def test_prices_that_are_no_dict_of_names_are_named_by_value(odd: Any) -> None:
     with pytest.raises(ConfigError, match="prices must be a dict from model name to Price"):
         PriceTable(odd)
 
@@ -469,7 +474,7 @@ def test_the_map_is_read_as_a_file_without_importing_litellm(tmp_path: Path) -> 
         json.dumps(rows),
         """
         import sys
-        from smartroute.pricing.price import PriceTable
+        from smartroute.pricing import PriceTable
         table = PriceTable({})
         print(table.price("openai/m1").input, table.price("free").output, table.price("half"))
         print(table.price("gemini-v"), table.price("anthropic/m1"))
@@ -481,14 +486,14 @@ def test_the_map_is_read_as_a_file_without_importing_litellm(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("rows", ["{ not json", "[]", '{"gpt-4o": 3}'])
 def test_a_broken_map_fills_no_gaps_and_breaks_nothing(tmp_path: Path, rows: str) -> None:
-    code = "from smartroute.pricing.price import PriceTable; print(PriceTable({}).price('gpt-4o'))"
+    code = "from smartroute.pricing import PriceTable; print(PriceTable({}).price('gpt-4o'))"
     assert run_with_fake_litellm(tmp_path, rows, code).strip() == "None"
 
 
 def test_without_litellm_there_are_no_gaps_filled() -> None:
     code = (
         "import sys; sys.modules['litellm'] = None\n"
-        "from smartroute.pricing.price import PriceTable\n"
+        "from smartroute.pricing import PriceTable\n"
         "print(PriceTable({}).price('gpt-4o'))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -6,7 +6,7 @@ import pytest
 
 from smartroute.catalog import Catalog, ModelCard
 from smartroute.errors import ConfigError, TaskError
-from smartroute.pricing.price import Price
+from smartroute.pricing import Price
 from smartroute.records import Classification, Menu, Task, TaskComplexity
 from smartroute.routing.decider import Decider
 from smartroute.routing.eligibility import Eligibility

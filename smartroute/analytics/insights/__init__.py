@@ -19,7 +19,7 @@ from smartroute.analytics.insights.spending import (
 if TYPE_CHECKING:
     from smartroute.analytics.query import Analytics
     from smartroute.catalog import Catalog
-    from smartroute.pricing.price import PriceTable
+    from smartroute.pricing import PriceTable
 
 __all__ = ["FINDERS", "GROUPINGS", "RATE", "Evidence", "Insight", "find_insights", "insights_in"]
 

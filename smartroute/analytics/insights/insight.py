@@ -10,7 +10,7 @@ from smartroute.analytics.figures import Figures
 from smartroute.analytics.savings import rates_of, z_value
 from smartroute.analytics.sums import Paired
 from smartroute.catalog import Catalog
-from smartroute.pricing.price import PriceTable
+from smartroute.pricing import PriceTable
 from smartroute.stats.intervals import Interval
 from smartroute.stats.moments import Moments
 

@@ -24,7 +24,7 @@ from smartroute.analytics.savings import (
     measured,
 )
 from smartroute.catalog import Catalog
-from smartroute.pricing.price import PriceTable
+from smartroute.pricing import PriceTable
 from smartroute.stats.moments import Moments
 
 Groups: TypeAlias = Mapping[tuple[str | None, ...], Figures]

@@ -52,7 +52,7 @@ from smartroute.integration.council.shadow import Compared, Comparison, ShadowCo
 from smartroute.integration.council.verdict import evaluation_as_dict
 from smartroute.integration.owned_router import OwnedRouter
 from smartroute.number_checks import checked_number, checked_share, checked_whole
-from smartroute.pricing.price import Price, PriceTable
+from smartroute.pricing import Price, PriceTable
 from smartroute.records import Calls, Decision, Outcome, Rung, Task, Wait
 from smartroute.request_checks import checked_text
 from smartroute.router import ModelRouter

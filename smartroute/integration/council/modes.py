@@ -24,7 +24,7 @@ from smartroute.integration.council.prompts import (
 from smartroute.integration.council.scorers import is_ready
 from smartroute.integration.council.screen_audits import Audit, Audits, Margin
 from smartroute.integration.council.verdict import Ballot, final_score, imputed_score, settled
-from smartroute.pricing.price import Price
+from smartroute.pricing import Price
 from smartroute.records import Calls, Failure, Message, Purpose, Reply, Wait
 from smartroute.routing.escalation import SCORER, Ask, Replies, Run
 
