@@ -1,7 +1,7 @@
-"""Stand in for the system that smartroute replaces: swap the import line, change nothing else.
+"""Drop-ins for the replaced system's council and executor: change the import line and nothing else.
 
-`smart_council` and `smart_executor` are ready to use: they read no environment and open nothing before
-their first call.
+`smart_council` and `smart_executor` are ready to use. They read no environment variable and open nothing
+before their first call.
 """
 
 from smartroute.integration.council.evaluator import SmartEnsembleEvaluator

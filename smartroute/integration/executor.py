@@ -1,4 +1,4 @@
-"""Stand in for the replaced single-model executor: one text, one answer, the familiar dict."""
+"""A drop-in for the replaced single-model executor: one text, one answer, the same dict."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from smartroute.integration.owned_router import OwnedRouter
 from smartroute.records import Task, TaskComplexity
 from smartroute.router import ModelRouter
 
-_PLACE = "{text}"
+_PLACEHOLDER = "{text}"
 
 
 class SmartSingleModelExecutor:
-    """Answer texts with the cheapest model that will do, in the words of the replaced executor.
+    """Answer texts with the cheapest model that answers well, through the replaced executor's interface.
 
-    `router` is the ModelRouter whose account this uses; without one, `settings` build it (those of
-    ModelRouter), at the first call. One instance serves any number of threads and event loops.
+    `router` is the ModelRouter to use; without one, `settings` build it (those of ModelRouter), at the first
+    call. One instance serves any number of threads and event loops.
     """
 
     def __init__(self, router: ModelRouter | None = None, **settings: Unpack[RouterArguments]) -> None:
@@ -42,11 +42,12 @@ class SmartSingleModelExecutor:
         """Return the answer as a dict: result, confidence, model_used, complexity, cost (USD), escalated,
         execution_time (s), timestamp.
 
-        `prompt_template` holds the place `{text}`, and nothing else in it means anything: braces survive, in
-        template and text. With `response_format` (OpenAI's shape, or a pydantic model class) the result is
-        JSON text; an answer that violates the schema is mended once by its own model before the next one is
-        asked. `complexity_hint` ("simple", "medium", "complex") wins over the router's judgement;
-        `user_id` is what an experiment buckets by. Other keywords go to the provider (temperature, ...).
+        `prompt_template` contains the placeholder `{text}`, which the text replaces; other braces, in the
+        template and in the text, are left as they are. With `response_format` (OpenAI's shape, or a pydantic
+        model class) the result is JSON text; a model whose answer violates the schema is asked to repair it,
+        once, before the next model is asked. `complexity_hint` ("simple", "medium", "complex") wins over the
+        router's judgment; `user_id` is what an experiment buckets by. Other keywords go to the provider
+        (temperature, ...).
 
         Raises TaskError for a bad request, MissingKeyError without keys, and AllModelsFailedError,
         BudgetExceededError or DeadlineExceededError, ledger included, when there is no answer.
@@ -64,7 +65,7 @@ class SmartSingleModelExecutor:
         user_id: str | None = None,
         **params: Any,
     ) -> dict[str, Any]:
-        """Do what `execute` does, and block until it is done."""
+        """Do what `execute` does, and block until the answer is there."""
         task = self._task(text, task_type, prompt_template, response_format, complexity_hint, user_id, params)
         return result_as_dict(self.router.run_task(task))
 
@@ -96,11 +97,11 @@ class SmartSingleModelExecutor:
         return self.router.get_stats()
 
     def close(self) -> None:
-        """Close the router, if it is this executor's own."""
+        """Close the router, unless it belongs to the caller."""
         self._owned_router.close()
 
     async def aclose(self) -> None:
-        """Do what `close` does, and close connections of this event loop."""
+        """Do what `close` does, and close the provider's connections of this event loop."""
         await self._owned_router.aclose()
 
     def __enter__(self) -> Self:
@@ -120,9 +121,10 @@ class SmartSingleModelExecutor:
 
 
 def _filled(template: str | None, text: str) -> str:
-    """Return the prompt: the template with the text in its place, and no other substitution."""
+    """Return the template with the text in place of `{text}`, and no other substitution."""
     if template is None:
         return text
-    if not isinstance(template, str) or _PLACE not in template:
-        raise TaskError("prompt_template must be text with the place {text} in it")
-    return template.replace(_PLACE, text)
+    if not isinstance(template, str) or _PLACEHOLDER not in template:
+        given = "text without it" if isinstance(template, str) else type(template).__name__
+        raise TaskError(f"prompt_template must be text with the placeholder {{text}}, got {given}")
+    return template.replace(_PLACEHOLDER, text)

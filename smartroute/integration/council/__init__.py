@@ -1,4 +1,4 @@
-"""The council: several models score a script together, and a small one may screen it first."""
+"""The council: several models score a script, and a small model may screen it first."""
 
 from smartroute.integration.council.evaluator import SmartEnsembleEvaluator
 from smartroute.integration.council.members import DEFAULT_COUNCIL, CouncilMember

@@ -1,7 +1,7 @@
-"""Convene a council: in full, exactly as far as the verdict needs, or behind a screen. Steps, no I/O.
+"""Council modes: "full" asks every member, "exact" until the verdict is certain, "smart" screens first.
 
-The three ways are generators of the steps that a driver performs; retries, budgets, breakers and the ledger
-are those of every other request.
+Each mode is a generator of the steps that a driver performs, and does no I/O. Retries, budgets, breakers and
+the ledger are those of every other request.
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ DecidedBy: TypeAlias = Literal["screen", "exact", "full", "audit"]
 Convened: TypeAlias = Generator[Calls | Wait, Replies, "Convening"]
 
 MAX_TOKENS = 4_096
-"""How long a member's answer may be, its thinking included."""
+"""The longest answer of a member, its thinking included."""
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What is judged: the text, its niche, what its pictures show (JSON), and the threshold to reach."""
+    """What is judged: the text, its niche, the threshold to reach, and visual features (JSON, or empty)."""
 
     text: str
     niche: str
@@ -48,7 +48,10 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A member, and the model that answers for it: None with a reason when none may, or for a scorer."""
+    """A member, and the model that answers for it. `closed` is the reason when no model may.
+
+    A scorer has a card of its own, under which its calls are in the ledger.
+    """
 
     member: CouncilMember
     card: ModelCard | None
@@ -59,7 +62,7 @@ class Seat:
 
 @dataclass(frozen=True, slots=True)
 class Convening:
-    """What an evaluation came to, and how."""
+    """The result of an evaluation: the ballot, which mode decided, and the screen's score and margin."""
 
     ballot: Ballot
     decided_by: DecidedBy
@@ -69,7 +72,7 @@ class Convening:
 
 @dataclass(slots=True)
 class Council:
-    """The seats, the screen's model (None: there is none to be had), and the audits so far."""
+    """The seats, the screen's model (None when no model may screen), and the audits so far."""
 
     seats: Sequence[Seat]
     screen: ModelCard | None
@@ -91,26 +94,29 @@ class _Votes:
         self._script = script
         self.scores: dict[str, float] = {}
         self.failed: dict[str, str] = {}
-        self.silent: dict[str, str] = {}
+        self.unscored: dict[str, str] = {}
 
     def ask(
         self, seats: Sequence[Seat], purpose: Purpose, rung: int, *also: Ask
     ) -> Generator[Calls | Wait, Replies, tuple[Reply | Failure, ...]]:
-        """Have members vote, all at the same time, and return what came of the other questions."""
-        asked: list[Seat] = []
+        """Have members vote, all at the same time, and return the answers to the other questions.
+
+        A member without a model, or whose scorer has no service, counts as neutral without a call.
+        """
+        voters: list[Seat] = []
         for seat in seats:
             if seat.member.scorer is not None and not is_ready(seat.member.scorer):
                 self._count(seat, Failure("barred", "no scoring service is configured"))
             elif seat.card is None:
                 self._count(seat, Failure("barred", seat.closed or "no model may answer for it"))
             else:
-                asked.append(seat)
+                voters.append(seat)
         answers = yield from self._run.ask_each(
-            [*(self._question(seat, purpose, rung) for seat in asked), *also]
+            [*(self._question(seat, purpose, rung) for seat in voters), *also]
         )
-        for seat, answer in zip(asked, answers, strict=False):
+        for seat, answer in zip(voters, answers, strict=False):
             self._count(seat, answer)
-        return answers[len(asked) :]
+        return answers[len(voters) :]
 
     def _question(self, seat: Seat, purpose: Purpose, rung: int) -> Ask:
         assert seat.card is not None
@@ -132,23 +138,23 @@ class _Votes:
         else:
             why = answer.message
         self.scores[key] = NEUTRAL
-        (self.silent if seat.member.scorer is not None else self.failed)[key] = why
+        (self.unscored if seat.member.scorer is not None else self.failed)[key] = why
 
     def ballot(self) -> Ballot:
-        """Return the scores so far, with estimates for those that were not asked."""
+        """Return the scores so far, with estimates for members that were not asked."""
         members = self._council.members
         imputed = tuple(member.key for member in members if member.key not in self.scores)
         estimate = imputed_score(members, self.scores)
         return self._ballot({**dict.fromkeys(imputed, estimate), **self.scores}, imputed)
 
     def screened(self, screen: Mapping[str, float]) -> Ballot:
-        """Return the scores of a screen, with those of the members that were asked in their place."""
+        """Return the screen's scores, replaced by the votes of the members that were asked."""
         members = self._council.members
         imputed = tuple(member.key for member in members if member.key not in self.scores)
         return self._ballot({**screen, **self.scores}, imputed)
 
     def _ballot(self, scores: Mapping[str, float], imputed: tuple[str, ...]) -> Ballot:
-        return Ballot(scores, imputed, dict(self.failed), dict(self.silent))
+        return Ballot(scores, imputed, dict(self.failed), dict(self.unscored))
 
 
 def question(
@@ -159,10 +165,10 @@ def question(
     rung: int,
     effort: str | None = None,
 ) -> Ask:
-    """Return the question to a model, with the parameters that it takes."""
+    """Return the question to a model, with the parameters that it accepts."""
     cap = card.max_output_tokens
     params: dict[str, Any] = {"max_tokens": MAX_TOKENS if cap is None else min(MAX_TOKENS, cap)}
-    if not card.efforts:  # models that reason set their own
+    if not card.efforts:  # a model that reasons sets its own temperature
         params["temperature"] = 0
     if "json_schema" in card.abilities:
         params["response_format"] = shape
@@ -170,7 +176,7 @@ def question(
 
 
 def scorer_card(member: CouncilMember) -> ModelCard:
-    """Return the card under which a member's scoring service stands in the ledger: its calls cost nothing."""
+    """Return the card under which a scorer's calls are in the ledger: they cost nothing."""
     return ModelCard(
         member.key,
         target=f"{SCORER}/{member.key}",
@@ -189,7 +195,7 @@ def in_full(council: Council, run: Run, script: Script) -> Convened:
 
 
 def exactly(council: Council, run: Run, script: Script) -> Convened:
-    """Have members vote in turn, until the verdict can no longer change whatever the others would say."""
+    """Have members vote in turn, until no vote of the others can change the verdict."""
     votes = _Votes(council, run, script)
     yield from _until_settled(council, votes, script, 0)
     return Convening(votes.ballot(), "exact")
@@ -198,9 +204,9 @@ def exactly(council: Council, run: Run, script: Script) -> Convened:
 def behind_a_screen(council: Council, run: Run, script: Script) -> Convened:
     """Have one small model score every rubric, and the members vote only where that leaves doubt.
 
-    Whether this is an audit is drawn before the screen runs. Scoring services are no models: they are asked
-    along with the screen, and what they say counts as their vote. A member that no model may answer for
-    has failed already, and is no business of the screen's.
+    Whether this is an audit is drawn before the screen runs. The screen does not score for scorers: they are
+    asked at the same time, and their scores count as votes. Nor does it score for a member without a model,
+    which has failed already.
     """
     audited = council.is_audit()
     margin = council.audits.margin()
@@ -260,10 +266,9 @@ def _until_settled(
 
 
 def soonest_per_dollar(seats: Sequence[Seat]) -> tuple[Seat, ...]:
-    """Return the seats in the order of asking: most weight per expected dollar first, what is free before
-    all.
+    """Return the seats in the order of asking: free ones first, then by weight per expected dollar.
 
-    A vote narrows what the score can still become by its weight, so this narrows it fastest for the money.
+    A vote narrows the range of the final score by its weight, so this order narrows it fastest for the money.
     Members of unknown price come last, heaviest first.
     """
 

@@ -1,10 +1,9 @@
-"""Word what a council's members are asked, and read the scores out of what they answer."""
+"""Prompts for council members, and parsing of their scores."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
@@ -12,12 +11,15 @@ from typing import Any
 
 from smartroute.errors import TaskError
 from smartroute.integration.council.members import CouncilMember
+from smartroute.number_checks import is_number
 from smartroute.records import Message
 from smartroute.request_checks import checked_text
 
 _NUMBER = r"[+-]?\d{1,6}(?:[.,]\d{1,6})?"
 _OF = r"(?:\s*/\s*(\d{1,6}))?"
+# The whole answer is a score: "85", "Score: 85 points", "85/100".
 _ALONE = re.compile(rf"(?:score[\s:=]*)?({_NUMBER}){_OF}\s*(?:%|points?)?[.!]?", re.IGNORECASE)
+# A score within other text: "SCORE: 85", "score = 85/100".
 _LABELLED = re.compile(rf"\bscore\b[\"'*\s]*[:=][\"'*\s]*({_NUMBER}|nan|[+-]?inf\w*){_OF}", re.IGNORECASE)
 _MOST_CHARACTERS = 20_000
 
@@ -25,15 +27,17 @@ _MOST_CHARACTERS = 20_000
 def as_json(features: object) -> str:
     """Return visual features as JSON, equal for equal features; "" where there are none.
 
-    What JSON does not know becomes text, arrays their whole content, lone surrogates U+FFFD.
-    Raises TaskError for what cannot be told in JSON at all.
+    Values of types that JSON lacks become text, arrays lists of their whole content, lone surrogates U+FFFD.
+    Raises TaskError when the features cannot be written as JSON at all.
     """
     if features is None or (isinstance(features, Mapping) and not features):
         return ""
     try:
         text = json.dumps(_plain(features), sort_keys=True, ensure_ascii=False)
     except Exception as error:
-        raise TaskError(f"visual_features cannot be told as JSON ({type(error).__name__})") from error
+        raise TaskError(
+            f"visual_features cannot be written as JSON ({type(error).__name__}); pass a dict of plain values"
+        ) from error
     return checked_text(text, "visual_features")
 
 
@@ -46,9 +50,9 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted((_plain(item) for item in value), key=repr)
-    # Arrays and numbers of numpy and its kin: their text would leave out the middle of a long one.
-    listed = getattr(value, "tolist", None)
-    return _plain(listed()) if callable(listed) else str(value)
+    # Arrays and numbers of numpy and the like: the text of a long array leaves out its middle.
+    tolist = getattr(value, "tolist", None)
+    return _plain(tolist()) if callable(tolist) else str(value)
 
 
 def member_messages(
@@ -56,8 +60,8 @@ def member_messages(
 ) -> tuple[Message, ...]:
     """Return the messages that ask one member for its score. `visual_features` are JSON, or empty.
 
-    The script stands between marks that hold a hash of it: a script cannot contain its own hash, so nothing
-    in it can end the quotation and speak in our voice.
+    The script is quoted between marks that hold a hash of it. A script cannot contain its own hash, so
+    nothing in it can end the quotation and pass for our instructions.
     """
     return (
         {
@@ -100,10 +104,12 @@ _RULES = (
 
 
 def _quoted(script: str, niche: str, visual_features: str) -> str:
-    seen = f"\nVisual features: {visual_features}" if visual_features else ""
-    mark = hashlib.blake2b(f"{script}\0{niche}\0{seen}".encode(errors="replace"), digest_size=12).hexdigest()
+    features = f"\nVisual features: {visual_features}" if visual_features else ""
+    mark = hashlib.blake2b(
+        f"{script}\0{niche}\0{features}".encode(errors="replace"), digest_size=12
+    ).hexdigest()
     return (
-        f"Niche: {json.dumps(niche, ensure_ascii=False)}{seen}\n"
+        f"Niche: {json.dumps(niche, ensure_ascii=False)}{features}\n"
         f"The script is everything between the two marks {mark}.\n"
         f"<script {mark}>\n{script}\n</script {mark}>"
     )
@@ -141,27 +147,26 @@ def _format(name: str, properties: Mapping[str, Any]) -> dict[str, Any]:
 def read_score(text: str, script: str = "", *, cut: bool = False) -> float | None:
     """Return the score that a member gave, None when it gave none from 0 to 100, or more than one.
 
-    Takes JSON with a field `score`, a bare number, "85/100" and "SCORE: 85". Within other words a score that
-    stands in the judged script too, in whatever case and spacing, is taken for a quotation and not for the
-    member's own. Of an answer that was `cut` short only whole JSON counts: of 85 perhaps no more than the 8
-    came through.
+    Takes JSON with a field `score`, a bare number, "85/100" and "SCORE: 85". Within other text, a score that
+    the judged script contains too, in any case and spacing, is taken for a quotation and not for the member's
+    own. Of an answer that was `cut` short only whole JSON counts: of 85 perhaps only the 8 arrived.
     """
     text = text[:_MOST_CHARACTERS]
-    found = _json(text)
-    if isinstance(found, Mapping):
-        return None if _is_echo(text, script) else _checked(found.get("score"))
+    answer = _json(text)
+    if isinstance(answer, Mapping):
+        return None if _is_echo(text, script) else _checked_score(answer.get("score"))
     if cut:
         return None
-    if found is not None:
-        return _checked(found)
+    if answer is not None:
+        return _checked_score(answer)
     alone = _ALONE.fullmatch(text.strip())
     if alone is not None:
-        return _read(alone[1], alone[2])
+        return _parsed_score(alone[1], alone[2])
     quoted = _squeezed(script)
     for candidates in (_objects(text), _labelled(text)):
-        given = {score for told, score in candidates if _squeezed(told) not in quoted}
-        if given:
-            return given.pop() if len(given) == 1 else None
+        scores = {score for passage, score in candidates if _squeezed(passage) not in quoted}
+        if scores:
+            return scores.pop() if len(scores) == 1 else None
     return None
 
 
@@ -170,7 +175,7 @@ def _is_echo(text: str, script: str) -> bool:
 
 
 def _squeezed(text: str) -> str:
-    """Return a text for comparison: letters of one case and width, without spaces, quotes and asterisks."""
+    """Return a text for comparison: letters of one case and width, no spaces, quotes or asterisks."""
     return _LOOSE.sub("", unicodedata.normalize("NFKC", text).casefold())
 
 
@@ -180,16 +185,16 @@ _LOOSE = re.compile(r"[\s\"'*`\u2018-\u201f]+")
 def read_screen(text: str, members: Sequence[CouncilMember], script: str = "") -> dict[str, float] | None:
     """Return the score of every member's rubric, None unless each has one from 0 to 100.
 
-    An answer that is nothing but the script is an echo, and no score of anyone.
+    An answer that only repeats the script is an echo and holds no scores.
     """
     text = text[:_MOST_CHARACTERS]
-    found = _json(text)
-    if not isinstance(found, Mapping) or _is_echo(text, script):
+    answer = _json(text)
+    if not isinstance(answer, Mapping) or _is_echo(text, script):
         return None
     scores: dict[str, float] = {}
     for member in members:
-        given = found.get(member.key)
-        score = _checked(given.get("score") if isinstance(given, Mapping) else given)
+        entry = answer.get(member.key)
+        score = _checked_score(entry.get("score") if isinstance(entry, Mapping) else entry)
         if score is None:
             return None
         scores[member.key] = score
@@ -212,40 +217,39 @@ def _json(text: str) -> Any:
 
 
 def _labelled(text: str) -> list[tuple[str, float | None]]:
-    """Return each "score: 85" of a text, with the score."""
-    return [(match[0], _read(match[1], match[2])) for match in _LABELLED.finditer(text)]
+    """Return each "score: 85" of a text, with its score."""
+    return [(match[0], _parsed_score(match[1], match[2])) for match in _LABELLED.finditer(text)]
 
 
 def _objects(text: str) -> list[tuple[str, float | None]]:
-    """Return each JSON object of a text that has a score, as it stands there, with the score."""
+    """Return each JSON object of a text that has a score, as written in the text, with its score."""
     decoder = json.JSONDecoder()
-    given: list[tuple[str, float | None]] = []
+    objects: list[tuple[str, float | None]] = []
     start = text.find("{")
     tries = 0
     while start >= 0 and tries < 100:
         tries += 1
         try:
-            found, end = decoder.raw_decode(text, start)
+            value, end = decoder.raw_decode(text, start)
         except (ValueError, RecursionError):
             end = start + 1
         else:
-            if isinstance(found, Mapping) and "score" in found:
-                given.append((text[start:end], _checked(found["score"])))
+            if isinstance(value, Mapping) and "score" in value:
+                objects.append((text[start:end], _checked_score(value["score"])))
         start = text.find("{", end)
-    return given
+    return objects
 
 
-def _checked(value: object) -> float | None:
+def _checked_score(value: object) -> float | None:
+    """Return the score that a JSON value holds: a number, or text such as "85/100"; None for no score."""
     if isinstance(value, str):
         alone = _ALONE.fullmatch(value[:100].strip())
-        return None if alone is None else _read(alone[1], alone[2])
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return _in_range(value)
+        return None if alone is None else _parsed_score(alone[1], alone[2])
+    return _in_range(value) if is_number(value) else None  # type: ignore[arg-type]
 
 
-def _read(number: str, of: str | None) -> float | None:
-    if of is not None and of != "100":
+def _parsed_score(number: str, of: str | None) -> float | None:
+    if of is not None and of != "100":  # "8/10" is on another scale than the one that was asked for
         return None
     try:
         return _in_range(float(number.replace(",", ".")))
@@ -255,4 +259,4 @@ def _read(number: str, of: str | None) -> float | None:
 
 def _in_range(value: float) -> float | None:
     """Return a score with two decimals; None out of range, which is checked before rounding."""
-    return round(float(value), 2) if 0 <= value <= 100 and math.isfinite(value) else None
+    return round(float(value), 2) if 0 <= value <= 100 else None
