@@ -245,7 +245,7 @@ def _checked_score(value: object) -> float | None:
     if isinstance(value, str):
         alone = _ALONE.fullmatch(value[:100].strip())
         return None if alone is None else _parsed_score(alone[1], alone[2])
-    return _in_range(value) if is_number(value) else None  # type: ignore[arg-type]
+    return _in_range(value) if is_number(value) else None
 
 
 def _parsed_score(number: str, of: str | None) -> float | None:
