@@ -1,1 +1,1 @@
-"""Show what was measured. The modules here render records and compute none of the figures."""
+"""How reports and routed requests look on a terminal and in files. Computes no figure."""

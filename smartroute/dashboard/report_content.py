@@ -1,4 +1,4 @@
-"""Put a report into words and tables, the same for every medium. Computes no figure."""
+"""The pages of a report as text and tables, the same for every output format. Computes no figure."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ _INSIGHTS = "Insights"
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """A part of a report: its title, a table (perhaps without rows), and lines below it.
+    """A section of a report: its title, a table (which may have no rows), and lines below it.
 
-    Only an insight's line has line breaks, and the lines behind them are indented.
+    Only the lines of insights have line breaks; what follows a break is indented.
     """
 
     title: str
@@ -32,16 +32,16 @@ class Page:
 
 
 def pages(report: Report) -> tuple[Page, ...]:
-    """Return the parts of a report, the most important first. Those of simulated traffic say so, each."""
-    found = tuple(
+    """Return the pages of a report, the most important first. The title of each says if it is simulated."""
+    contents = tuple(
         page
         if page.title == _INSIGHTS
         else replace(page, lines=tuple(" ".join(line.split()) for line in page.lines))
         for page in _pages(report)
     )
     if report.simulated:
-        return tuple(replace(page, title=f"{page.title} (simulated)") for page in found)
-    return found
+        return tuple(replace(page, title=f"{page.title} (simulated)") for page in contents)
+    return contents
 
 
 def _pages(report: Report) -> Iterator[Page]:
@@ -51,8 +51,8 @@ def _pages(report: Report) -> Iterator[Page]:
         return
     yield _first_page(report)
     yield Page(
-        "Savings, against what",
-        ("baseline", "how", "saved", "95% interval", "its cost", "ours", "n"),
+        "Savings by baseline",
+        ("baseline", "method", "saved", "95% interval", "baseline cost", "our cost", "n"),
         tuple(_saving_row(saving) for saving in report.savings),
         (
             *(f"{saving.baseline}: {saving.note}" for saving in report.savings if saving.note),
@@ -82,8 +82,7 @@ def _first_page(report: Report) -> Page:
             f"{report.population}, from {moment(report.first)} to {moment(report.last)}",
             f"cost {'at least ' if report.unpriced else ''}{_usd(report.cost_usd)}, "
             f"{report.answered} of {report.requests} answered",
-            f"of it: answers that were not good enough {_usd(report.rejected_usd)}"
-            + (f"; {overhead}" if overhead else ""),
+            f"of that, rejected answers {_usd(report.rejected_usd)}" + (f"; {overhead}" if overhead else ""),
             f"latency {latency} (quantiles within 5%)",
             *(f"{metric.name}: {metric.note}" for metric in report.metrics if metric.note),
         ),
@@ -117,7 +116,7 @@ def _saving_row(saving: Saving) -> tuple[str, ...]:
 
 def _insights_page(report: Report) -> Page:
     if not report.insights:
-        return Page(_INSIGHTS, lines=("nothing to act on that chance alone may not have done",))
+        return Page(_INSIGHTS, lines=("nothing to act on: no finding that chance alone could not explain",))
     return Page(
         _INSIGHTS,
         lines=tuple(insight.explain() for insight in report.insights),
@@ -127,13 +126,13 @@ def _insights_page(report: Report) -> Page:
 def _mix_lines(mix: Mix | None) -> list[str]:
     if mix is None:
         return []
-    against = (
-        f"routing against that mix: {mix.verdict} to tell yet"
+    comparison = (
+        f"routing compared with that mix: {mix.verdict} so far"
         if mix.interval is None
         else f"routing is {mix.verdict} than that mix: quality {mix.routed_quality:.3f}, "
-        f"{_effect(mix.gain, mix.interval)}"
+        f"a difference of {_effect(mix.gain, mix.interval)}"
     )
-    return [f"a random mix of the same cost: {mix}", against]
+    return [f"a random mix of the same cost: {mix}", comparison]
 
 
 def _holdback_lines(holdback: Holdback | None) -> list[str]:
@@ -153,30 +152,29 @@ def _holdback_lines(holdback: Holdback | None) -> list[str]:
 def _effect(value: float, interval: Interval | None) -> str:
     if interval is None:
         return f"{value:+.3f} (too few labels for an interval)"
-    low, value, high = (
-        round(number, 3) + 0.0 for number in (interval.low, value, interval.high)
-    )  # no -0.000
+    # Adding 0.0 turns -0.000 into 0.000.
+    low, value, high = (round(number, 3) + 0.0 for number in (interval.low, value, interval.high))
     return f"{value:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
 def _fixed_page(report: Report) -> Page:
     return Page(
-        "Everything to one model",
+        "Every request to one model",
         ("model", "cost", "we saved", "95% interval", "quality", "labels"),
         tuple(
             (
-                f.model,
-                _usd(f.cost_usd),
-                _share(f.saving.share),
-                _UNKNOWN if f.cost_usd is None else _range(f.saving.interval),
-                _number(f.quality.mean),
-                str(f.quality.n),
+                fixed.model,
+                _usd(fixed.cost_usd),
+                _share(fixed.saving.share),
+                _UNKNOWN if fixed.cost_usd is None else _range(fixed.saving.interval),
+                _number(fixed.quality.mean),
+                str(fixed.quality.n),
             )
-            for f in report.fixed
+            for fixed in report.fixed
         ),
         (
-            "repriced: our answers' tokens at each model's prices; another model writes other lengths",
-            "quality is that of the answers which routing let a model give: of easier tasks, perhaps",
+            "repriced: our answers' tokens at each model's prices; another model may write more or less",
+            "quality covers only the answers that the model gave under routing, which may be easier tasks",
         ),
     )
 
@@ -185,7 +183,7 @@ def _group_page(name: str, rows: tuple[Row, ...]) -> Page:
     return Page(
         f"By {name}",
         (
-            *(name, "requests", "cost", "each", "climbed", "errors"),
+            *(name, "requests", "cost", "per request", "escalated", "errors"),
             *("confidence", "quality", "p50", "p95", "saved"),
         ),
         tuple(
@@ -204,21 +202,21 @@ def _group_page(name: str, rows: tuple[Row, ...]) -> Page:
             )
             for row in rows
         ),
-        ("climbed: the share that escalated; in brackets after quality: how many labels",),
+        ("in brackets after quality: the number of labels",),
     )
 
 
 def _quality_page(report: Report) -> Page:
     return Page(
-        "Quality, by who said so",
+        "Quality by source",
         ("source", "mean", "95% interval", "n", "labels"),
         tuple(_quality_row(quality) for quality in report.quality),
         (
             *(line for quality in report.quality for line in _judge_lines(quality)),
             *(
-                f"{quality.source}: confidence {had:.2f} had quality {said:.2f} (n = {n})"
+                f"{quality.source}: answers of confidence {confidence:.2f} had quality {mean:.2f} (n = {n})"
                 for quality in report.quality
-                for had, said, n in quality.calibration
+                for confidence, mean, n in quality.calibration
             ),
         ),
     )
@@ -228,23 +226,23 @@ def _judge_lines(quality: Quality) -> list[str]:
     both = quality.with_judge
     if both is None:
         return []
-    told = f"{quality.source} and judge together, over {both.n_labels + both.n_judged} judged answers"
+    subject = f"{quality.source} and judge together, over {both.n_labels + both.n_judged} judged answers"
     if not quality.judge_helps:
-        return [f"{told}: the judge adds nothing to what {quality.source} said"]
+        return [f"{subject}: the judge adds nothing to the labels of source {quality.source}"]
     return [
-        f"{told}: {both.value:.3f}, {_range(both.interval, plain=True)}, "
-        f"narrower than by {quality.source} alone"
+        f"{subject}: {both.value:.3f}, {_range(both.interval, plain=True)}, "
+        f"narrower than with {quality.source} alone"
     ]
 
 
 def _quality_row(quality: Quality) -> tuple[str, ...]:
-    words = ", ".join(f"{word} {count}" for word, count in sorted(quality.words.items()))
+    labels = ", ".join(f"{label} {count}" for label, count in sorted(quality.words.items()))
     return (
         quality.source,
         _number(quality.mean),
         _range(quality.interval, plain=True),
         str(quality.n),
-        words or _UNKNOWN,
+        labels or _UNKNOWN,
     )
 
 
@@ -261,7 +259,7 @@ def _seconds(value: float | None) -> str:
 
 
 def _usd(value: float | None) -> str:
-    """Return an amount with cents from a dollar on, and below with four digits that say something."""
+    """Return an amount: from a dollar on with cents, below with four significant digits."""
     if value is None:
         return _UNKNOWN
     if abs(value) >= 1 or value == 0:

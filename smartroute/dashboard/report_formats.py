@@ -1,4 +1,4 @@
-"""Write a report's pages on a terminal, as markdown and HTML, and its groups as CSV. Computes no figure."""
+"""Format a report for a terminal, as markdown and as HTML, and its groups as CSV. Computes no figure."""
 
 from __future__ import annotations
 
@@ -23,52 +23,55 @@ def show_report(console: Console, report: Report) -> None:
     for page in pages(report):
         console.print()
         console.rule(page.title)
-        for part, columns in enumerate(_side_by_side(page, console.width) if page.rows else ()):
-            if part:
+        for number, columns in enumerate(_tables(page, console.width) if page.rows else ()):
+            if number:
                 console.print()
             table = Table(box=None, pad_edge=False, header_style="bold")
-            for place in columns:
-                first = place == 0
+            for column in columns:
+                first = column == 0
                 table.add_column(
-                    page.columns[place],
+                    page.columns[column],
                     justify="left" if first else "right",
                     overflow="fold",
                     no_wrap=not first and len(columns) > 2,
                 )
             for row in page.rows:
-                table.add_row(*(printable(row[place]) for place in columns))
+                table.add_row(*(printable(row[column]) for column in columns))
             console.print(table)
         for line in page.lines:
-            # Where nobody looks, a line stays one line, so that it can be searched for.
+            # In a pipe or a file a line stays one line, so that it can be searched for.
             console.print(printable(line), soft_wrap=not console.is_terminal)
 
 
-def _side_by_side(page: Page, width: int) -> list[list[int]]:
-    """Return which columns stand in which table, so that no figure is broken: each begins with the first."""
+def _tables(page: Page, width: int) -> list[list[int]]:
+    """Split a page's columns over tables that fit the width without breaking a figure.
+
+    Every table starts with the first column.
+    """
     needed = [
-        max(len(line[place]) for line in (page.columns, *page.rows)) for place in range(len(page.columns))
+        max(len(row[column]) for row in (page.columns, *page.rows)) for column in range(len(page.columns))
     ]
     name = min(needed[0], width // 3)
     tables = [[0]]
     left = width - name
-    for place, cells in enumerate(needed[1:], start=1):
+    for column, cells in enumerate(needed[1:], start=1):
         if cells + _GAP > left and len(tables[-1]) > 1:
             tables.append([0])
             left = width - name
-        tables[-1].append(place)
+        tables[-1].append(column)
         left -= cells + _GAP
     return tables
 
 
 _GAP = 2
-"""What the terminal puts between two columns."""
+"""The spaces between two columns on a terminal."""
 
 
 def markdown(report: Report) -> str:
     """Return a report as markdown."""
     parts = []
-    for place, page in enumerate(pages(report)):
-        parts.append(f"{'#' if place == 0 else '##'} {page.title}\n")
+    for index, page in enumerate(pages(report)):
+        parts.append(f"{'#' if index == 0 else '##'} {page.title}\n")
         if page.rows:
             parts.append(_line(page.columns))
             parts.append(_line(("---",) * len(page.columns)))
@@ -84,15 +87,15 @@ def _line(cells: tuple[str, ...]) -> str:
 
 
 def _inert(text: str) -> str:
-    """Return text without what markdown takes for an escape, a tag or a link: names may hold anything."""
+    """Escape what markdown reads as an escape, a tag or a link, because names may hold anything."""
     return printable(text).replace("\\", "\\\\").replace("<", "&lt;").replace("](", "]\\(")
 
 
 def html(report: Report) -> str:
-    """Return a report as one HTML document that loads nothing, and reads well on paper too."""
-    found = pages(report)
-    title = html_text.escape(found[0].title)
-    body = "\n".join(_section(page, "h1" if place == 0 else "h2") for place, page in enumerate(found))
+    """Return a report as one HTML document that loads nothing and can be printed."""
+    contents = pages(report)
+    title = html_text.escape(contents[0].title)
+    body = "\n".join(_section(page, "h1" if index == 0 else "h2") for index, page in enumerate(contents))
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta name="viewport" content="width=device-width">\n<title>smartroute: {title}</title>\n'
@@ -129,7 +132,7 @@ li { white-space: pre-line; }
 
 
 def comma_separated(report: Report) -> str:
-    """Return the groups of a report as CSV: one row for each, full figures, empty where unknown."""
+    """Return the groups of a report as CSV: a row per group, unrounded figures, empty where unknown."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     fields = (
@@ -151,7 +154,7 @@ def comma_separated(report: Report) -> str:
     for name, rows in report.rows.items():
         for row in rows:
             group = printable(" / ".join(value or "" for value in row.group))
-            # A cell that begins like a formula would be run by a spreadsheet.
+            # A spreadsheet would run a cell that starts like a formula.
             safe = f"'{group}" if group[:1] in ("=", "+", "-", "@", "\t") else group
             values = ("" if (value := getattr(row, field)) is None else value for field in fields)
             writer.writerow((name, safe, *values, "yes" if report.simulated else "no"))

@@ -1,4 +1,4 @@
-"""Show one routed request on a terminal: its bill, its decision, its ledger. Computes no figure."""
+"""Show a routed request on a terminal: its bill, decision and ledger. Computes no figure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SIMULATED_FOOTER = "simulated: no real model was called, and no money was spent"
 
 
 def console_on(stream: TextIO) -> Console:
-    """Return a console that prints text as it is: no markup, no emoji names, no guessed colours."""
+    """Return a console that prints text as it is: no markup, no emoji names, no guessed colors."""
     from rich.console import Console
 
     return Console(file=stream, markup=False, emoji=False, highlight=False)
 
 
 def printable(text: str) -> str:
-    """Return the text without the control characters by which it could move a terminal's cursor."""
+    """Replace the control characters with which a text could move a terminal's cursor."""
     return "".join(
         c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else "\N{REPLACEMENT CHARACTER}"
         for c in text
@@ -89,15 +89,16 @@ def show_explanation(console: Console, outcome: Outcome) -> None:
 
 
 def titled(text: str, simulated: bool) -> str:
-    """Return a title, which says so where the figures under it are simulated."""
+    """Return a title, marked as simulated where the figures under it are."""
     return f"{text} (simulated)" if simulated else text
 
 
 def shown_confidence(value: float | None, source: str, *, short: bool = False) -> str:
+    """Return a confidence with its source. `short` is the form for a table."""
     number = "unknown" if value is None else f"{value:.2f}"
     return f"{number} {source}" if short else f"confidence {number} by {source}"
 
 
 def in_usd(usd: float) -> str:
-    """Return an amount as a person reads it."""
+    """Return an amount: from a dollar on with cents, below with six decimals."""
     return f"${usd:.2f}" if usd >= 1 or usd == 0 else f"${usd:.6f}"

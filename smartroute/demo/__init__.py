@@ -1,1 +1,1 @@
-"""The demo: bundled tasks, run through a router and through each single model, and compared."""
+"""The demo: bundled tasks, run through a router and through each single model."""

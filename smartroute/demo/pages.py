@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from rich.console import Console
+from rich.table import Table
 
 from smartroute.dashboard.terminal import (
     SIMULATED_FOOTER,
@@ -12,26 +13,20 @@ from smartroute.dashboard.terminal import (
     shown_confidence,
     titled,
 )
-
-if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.table import Table
-
-    from smartroute.demo.report import DemoReport
-    from smartroute.evaluation.scores import FixedModel, TaskResult
-    from smartroute.stats.intervals import Interval
-
+from smartroute.demo.report import DemoReport
+from smartroute.evaluation.scores import FixedModel, TaskResult
+from smartroute.stats.intervals import Interval
 
 LIVE_FOOTER = "real models and real money"
 
 
 def show_header(console: Console, *, simulated: bool, seed: int | None, tasks: int, models: int) -> None:
-    """Print the first lines of the demo: what is run, and on what."""
+    """Print the first lines of the demo: how many tasks run on which models, and a table's heading."""
     console.rule(titled("smartroute demo", simulated))
     if simulated:
         console.print(
             f"{tasks} tasks on a simulated pool of {models} models, seed {seed}. The models' skill and "
-            "prices are made up and documented; the routing, the ledger and the checks are the real ones."
+            "prices are made up and documented; the routing, the ledger and the checks are real."
         )
     else:
         console.print(f"{tasks} tasks on real models.")
@@ -51,7 +46,7 @@ def show_result(console: Console, result: TaskResult) -> None:
 
 
 def show_tasks_footer(console: Console, *, simulated: bool) -> None:
-    """Print the last line of the page of tasks."""
+    """Print the last lines of the page of tasks."""
     console.print("+ escalated: more than one rung was asked", style="dim")
     _footer(console, simulated)
 
@@ -71,7 +66,7 @@ def show_totals(console: Console, report: DemoReport) -> None:
 
 
 def show_explained(console: Console, report: DemoReport) -> None:
-    """Print the page that explains one task: its prompt, the decision, the ledger, the answer."""
+    """Print the page that explains one task: its prompt, decision, ledger and answer."""
     result = report.explained
     if result is None or result.decision is None:
         return
@@ -89,8 +84,6 @@ def show_explained(console: Console, report: DemoReport) -> None:
 
 
 def _totals_table(report: DemoReport) -> Table:
-    from rich.table import Table
-
     table = Table(
         title=titled("Totals, with 95% intervals", report.simulated),
         title_justify="left",
@@ -109,10 +102,10 @@ def _totals_table(report: DemoReport) -> Table:
         "",
         style="bold",
     )
-    best, dearest = report.best_fixed, report.dearest_fixed
+    best, most_expensive = report.best_fixed, report.most_expensive_fixed
     for fixed in report.fixed:
-        roles = [role for role, model in (("best fixed", best), ("dearest", dearest)) if model is fixed]
-        name = f"{fixed.model}\n  {', '.join(roles)}" if roles else fixed.model
+        roles = (("best fixed", best), ("most expensive", most_expensive))
+        name = "\n  ".join((fixed.model, *(role for role, model in roles if model is fixed)))
         table.add_row(name, *_fixed_cells(report, fixed))
     if (mix := report.mix) is not None:
         table.add_row(
@@ -149,8 +142,8 @@ def _remarks(report: DemoReport) -> list[str]:
     ]
     if best is None:
         lines.append(
-            "The fixed models were not measured: their costs are estimates, the routed answers' tokens at "
-            "each model's prices."
+            "The fixed models were not measured. Their costs are estimates: the tokens of the routed "
+            "answers at each model's prices."
         )
     else:
         lines.append(f"Best fixed model: {best.model}, chosen with hindsight on these tasks.")
@@ -163,8 +156,8 @@ def _remarks(report: DemoReport) -> list[str]:
             )
     if (mix := report.mix) is not None:
         lines.append(
-            f"Random mix: {mix.dearer} for {mix.dearer_share:.0%} of the tasks at random, {mix.cheaper} for "
-            "the rest; expected values."
+            f"Random mix: {mix.expensive} for {mix.expensive_share:.0%} of the tasks at random, "
+            f"{mix.cheap} for the rest; expected values."
         )
     elif report.no_mix_because is not None:
         lines.append(f"No random mix of the same cost: {report.no_mix_because}.")

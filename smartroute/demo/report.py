@@ -1,4 +1,4 @@
-"""Compare the router with what might replace it: the best fixed model, the dearest, a random mix."""
+"""Compare the router with its alternatives: the best fixed model, the most expensive, a random mix."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _ENOUGH_FOR_AN_INTERVAL = 2
 
 @dataclass(frozen=True, slots=True)
 class DemoReport:
-    """What a run of the demo found. `stopped` says why it ended before all `planned` tasks were done.
+    """The results of a demo run. `stopped` says why it ended before all `planned` tasks were done.
 
-    `interrupted` is true when the user stopped it; under a budget `spent_usd` then includes the call that was
-    cut off, at the most that it can have cost.
+    `interrupted` is true when the user stopped it. Under a budget `spent_usd` then includes the interrupted
+    call, at the most that it can have cost.
     """
 
     results: tuple[TaskResult, ...]
@@ -50,7 +50,7 @@ class DemoReport:
         return min(self.fixed, key=_quality_then_cost, default=None)
 
     @property
-    def dearest_fixed(self) -> FixedModel | None:
+    def most_expensive_fixed(self) -> FixedModel | None:
         """Return the fixed model that costs the most, measured or estimated; None when no cost is known."""
         priced = [fixed for fixed in self.fixed if fixed.cost_usd is not None]
         return max(priced, key=lambda fixed: fixed.cost_usd or 0.0, default=None)
@@ -58,17 +58,17 @@ class DemoReport:
     @property
     def mix(self) -> Mix | None:
         """Return the random mix of fixed models that costs what routing did; None when there is none."""
-        return None if isinstance(found := self._mix(), str) else found
+        return None if isinstance(mix := self._mix(), str) else mix
 
     @property
     def no_mix_because(self) -> str | None:
         """Return why there is no such mix; None when there is one."""
-        return found if isinstance(found := self._mix(), str) else None
+        return reason if isinstance(reason := self._mix(), str) else None
 
     def _mix(self) -> Mix | str:
-        """Find the mix, or say why there is none.
+        """Return the mix, or why there is none.
 
-        Of the fixed models, those on the upper concave frontier of quality over cost are kept.
+        It mixes two neighbors on the upper concave frontier of the fixed models' quality over cost.
         """
         if any(fixed.score is None for fixed in self.fixed) or not self.results:
             return "the fixed models were not measured"
@@ -91,7 +91,7 @@ class DemoReport:
         bottom, top = points[0], points[-1]
         if cost < bottom.cost:
             return f"routing cost less than {bottom.name}, the cheapest model on the frontier"
-        return f"routing cost more than {top.name}, the dearest model on the frontier"
+        return f"routing cost more than {top.name}, the most expensive model on the frontier"
 
     def saving(self, other: FixedModel) -> Saving | None:
         """Return what routing saves against a fixed model, signed; None when either cost is unknown or 0."""
@@ -119,7 +119,7 @@ class DemoReport:
 
     @property
     def explained(self) -> TaskResult | None:
-        """Return the task worth explaining: one whose escalation ended right, else any that escalated."""
+        """Return the task to explain: one that escalated to a right answer, else an escalated one, else any."""
         escalated = [result for result in self.results if result.escalated]
         return next(
             (result for result in escalated if result.right),
@@ -147,7 +147,7 @@ class DemoReport:
         }
 
     def _totals(self) -> dict[str, Any]:
-        best, dearest, mix = self.best_fixed, self.dearest_fixed, self.mix
+        best, most_expensive, mix = self.best_fixed, self.most_expensive_fixed, self.mix
         routed = self.routed
         difference = None if best is None else self.quality_difference(best)
         return {
@@ -160,16 +160,16 @@ class DemoReport:
             "fixed": [self._fixed_dict(fixed) for fixed in self.fixed],
             "best_fixed": None if best is None else best.model,
             "best_fixed_note": "chosen with hindsight on these tasks" if best else "not measured",
-            "dearest_fixed": None if dearest is None else dearest.model,
+            "dearest_fixed": None if most_expensive is None else most_expensive.model,
             "quality_minus_best_fixed": None
             if difference is None
             else {"estimate": difference[0], "interval": _interval_dict(difference[1])},
             "random_mix": None
             if mix is None
             else {
-                "cheaper": mix.cheaper,
-                "dearer": mix.dearer,
-                "dearer_share": mix.dearer_share,
+                "cheaper": mix.cheap,
+                "dearer": mix.expensive,
+                "dearer_share": mix.expensive_share,
                 "cost_usd": mix.cost_usd,
                 "n": mix.n,
                 "right": mix.right,

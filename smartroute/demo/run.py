@@ -1,4 +1,4 @@
-"""Run a set of checkable tasks through a router, and through each single model, and keep score."""
+"""Run tasks with checkable answers through a router and through each single model, and score them."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ def run_demo(
 ) -> DemoReport:
     """Run every task through the router and, with `fixed`, through each fixed model; return the report.
 
-    `models` are the fixed models; by default those that the routed ladders are made of. Under a budget
-    they are measured only where the most that they can cost is left over, and estimated otherwise.
-    `params` go with every call. `on_result` hears of each result as it comes, fixed ones included.
-    The run ends early when the router's budget does, or on Ctrl-C, and the report says so.
+    `models` are the fixed models; by default the models on the routed ladders. Under a budget they are
+    measured only where the rest of it covers the most that they can cost, and estimated otherwise.
+    `params` go with every call. `on_result` is called with each result, those of fixed models included.
+    The run ends early when the router's budget is used up, or on Ctrl-C, and the report says so.
     """
     options = dict(params or {})
-    hear = on_result or _ignore
+    notify = on_result or _ignore
     results: list[TaskResult] = []
     stopped, interrupted = None, False
     for task in tasks:
@@ -51,12 +51,12 @@ def run_demo(
             stopped, interrupted = f"interrupted after {len(results)} of {len(tasks)} tasks", True
             break
         results.append(result)
-        hear(result)
-    done = tuple(tasks[: len(results)])
+        notify(result)
+    completed = tuple(tasks[: len(results)])
     names = tuple(models) if models is not None else _models_of(results)
     measured = _Measured({}, 0.0)
-    if fixed and results and not interrupted and _fits(router, done, names, options):
-        measured = _measure(router, done, names, options, hear)
+    if fixed and results and not interrupted and _fits(router, completed, names, options):
+        measured = _measure(router, completed, names, options, notify)
         if measured.interrupted:
             stopped, interrupted = "interrupted while the fixed models were measured", True
     now = datetime.fromtimestamp(router.config.clock.now(), UTC)
@@ -70,7 +70,7 @@ def run_demo(
         simulated=router.simulated,
         seed=router.config.seed,
         date=now.date().isoformat(),
-        population=f"{len(done)} of {len(tasks)} bundled tasks",
+        population=f"{len(completed)} of {len(tasks)} bundled tasks",
         max_usd=router.config.max_usd,
         spent_usd=None if router.spent_usd is None else router.spent_usd + measured.spent_usd,
         stopped=stopped,
@@ -81,18 +81,18 @@ def run_demo(
 def _run_one(
     router: ModelRouter, task: DemoTask, params: Mapping[str, Any], fixed_model: str | None
 ) -> TaskResult:
-    """Return what came of a task. Raises BudgetExceededError, and nothing else, when the budget is gone."""
+    """Return the result of a task, also of a failed one. Raises only BudgetExceededError."""
     outcome: Outcome | None
-    problem: SmartRouteError | None = None
+    failure: SmartRouteError | None = None
     labels = {"demo": task.id, "demo_way": "routed" if fixed_model is None else "fixed"}
     try:
         outcome = router.run(task.prompt, kind=task.kind, labels=labels, **params)
     except BudgetExceededError:
         raise
     except SmartRouteError as error:
-        problem, outcome = error, getattr(error, "outcome", None)
+        failure, outcome = error, getattr(error, "outcome", None)
     if outcome is None:
-        attempts: tuple[Attempt, ...] = getattr(problem, "attempts", ())
+        attempts: tuple[Attempt, ...] = getattr(failure, "attempts", ())
         return TaskResult(
             id=task.id,
             kind=task.kind,
@@ -108,10 +108,10 @@ def _run_one(
             confidence=None,
             confidence_source="none",
             attempts=attempts,
-            error=_one_line(problem),
+            error=_one_line(failure),
             fixed_model=fixed_model,
         )
-    right = problem is None and passes(outcome.text, task.check)
+    right = failure is None and passes(outcome.text, task.check)
     router.feedback(outcome.id, quality=float(right), source="test")
     return TaskResult(
         id=task.id,
@@ -130,14 +130,14 @@ def _run_one(
         attempts=outcome.attempts,
         decision=outcome.decision,
         stopped_by=outcome.stopped_by,
-        error=None if problem is None else _one_line(problem),
+        error=None if failure is None else _one_line(failure),
         fixed_model=fixed_model,
     )
 
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """The scores of fixed models, and what counted against the budget meanwhile."""
+    """The scores of fixed models, and what measuring them took from the budget."""
 
     scores: Mapping[str, Score]
     spent_usd: float
@@ -149,11 +149,11 @@ def _measure(
     tasks: Sequence[DemoTask],
     names: Sequence[str],
     params: Mapping[str, Any],
-    hear: Callable[[TaskResult], None],
+    notify: Callable[[TaskResult], None],
 ) -> _Measured:
-    """Return the score of each model when it gets every task, once, whatever its answer looks like.
+    """Return the score of each model that answered every task once, without escalation.
 
-    A model that the budget cut short has none.
+    A model for which the budget did not last has no score.
     """
     scores: dict[str, Score] = {}
     limit = router.config.max_usd
@@ -172,7 +172,7 @@ def _measure(
             try:
                 for task in tasks:
                     results.append(_run_one(alone, task, params, name))
-                    hear(results[-1])
+                    notify(results[-1])
             except BudgetExceededError:
                 break
             except KeyboardInterrupt:
@@ -186,7 +186,7 @@ def _measure(
 def _fits(
     router: ModelRouter, tasks: Sequence[DemoTask], names: Sequence[str], params: Mapping[str, Any]
 ) -> bool:
-    """Return whether the most that the fixed runs can cost is left in the budget."""
+    """Return whether the rest of the budget covers the most that the fixed runs can cost."""
     if router.config.max_usd is None:
         return True
     tokens_out = params.get("max_tokens")
@@ -201,7 +201,7 @@ def _fits(
 
 
 def _repriced_usd(router: ModelRouter, results: Sequence[TaskResult], model: str) -> float | None:
-    """Return what the routed answers' tokens cost at a model's prices; None where anything is unknown."""
+    """Return what the routed answers' tokens cost at a model's prices; None if any cost is unknown."""
     costs = []
     for result in results:
         answers = [a for a in result.attempts if a.purpose == "answer" and a.failure is None]
@@ -213,7 +213,7 @@ def _repriced_usd(router: ModelRouter, results: Sequence[TaskResult], model: str
 
 
 def _models_of(results: Sequence[TaskResult]) -> tuple[str, ...]:
-    """Return the models on the ladders of the results, stand-ins aside, in order of appearance."""
+    """Return the models on the results' ladders, in order of appearance and without stand-ins."""
     ladders = (result.decision.ladder for result in results if result.decision is not None)
     return tuple(dict.fromkeys(rung.model for ladder in ladders for rung in ladder if not rung.standin))
 
@@ -223,4 +223,4 @@ def _one_line(error: BaseException | None) -> str:
 
 
 def _ignore(result: TaskResult) -> None:
-    """Hear nothing."""
+    """Do nothing with a result."""

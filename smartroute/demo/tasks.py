@@ -1,4 +1,4 @@
-"""Read the bundled demo tasks. Knows their file and what makes one whole."""
+"""Load the bundled demo tasks."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ _DATA = "data/demo_tasks.json"
 class DemoTask:
     """One task with a checkable answer.
 
-    `answer` passes the check and each of `wrong` fails it. `difficulty`, in [0, 1], is the author's
-    guess; with the wrong answers it serves the simulated pool only, and no routing decision sees it.
-    `expression` is the arithmetic behind the answer, where there is any.
+    `answer` passes the check and each of `wrong` fails it. `difficulty`, in [0, 1], is the author's guess.
+    Only the simulated pool uses it and the wrong answers; no routing decision sees them.
+    `expression` is the arithmetic behind the answer, if any.
     """
 
     id: str
@@ -35,13 +35,13 @@ class DemoTask:
     expression: str | None = None
 
     def passes(self, text: str) -> bool:
-        """Return whether a text is a right answer to this task."""
+        """Return whether a text answers this task correctly."""
         return passes(text, self.check)
 
 
 @functools.cache
 def load_tasks() -> tuple[DemoTask, ...]:
-    """Return the bundled tasks, in the order of the file, which mixes the kinds."""
+    """Return the bundled tasks in the order of their file, which mixes the kinds."""
     data = pkgutil.get_data("smartroute", _DATA)
     if data is None:
         raise ConfigError(f"the file {_DATA} is missing; reinstall smartroute")

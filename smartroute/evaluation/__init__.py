@@ -1,1 +1,1 @@
-"""Measure a router: replay what was recorded, run the demo, check answers. Import from its modules."""
+"""Replay recorded replies, check answers and keep score."""

@@ -1,4 +1,4 @@
-"""Judge an answer against a stated check, without a model. Knows what counts as the same answer.
+"""Check an answer against an expected one, without a model.
 
 A check is a mapping with a `kind` and its settings:
 
@@ -22,15 +22,16 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from smartroute.errors import ConfigError
+from smartroute.number_checks import checked_number
 
 Check: TypeAlias = Mapping[str, Any]
-"""What an answer must fulfil, as it stands in a data set."""
+"""What an answer must fulfill, as a data set writes it."""
 
 _FENCE = re.compile(r"^```\w*\s*\n(.*?)\n?```$", re.DOTALL)
 _EDGES = " \t\r\n.,;:!?\"'`*_()[]{}<>«»„“”‘’。、，！？：；「」『』（）"
 # Scripts written without spaces: kana and ideographs.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-# Chinese, Japanese and Korean put a number right behind a word.
+# Chinese, Japanese and Korean write a number directly after a word.
 _NUMBER = re.compile(
     rf"(?<![^\W{_UNSPACED}\uac00-\ud7a3])(?<!\.)[-+]?(?:\d{{1,3}}(?:,\d{{3}})+(?!\d)|\d+)(?:\.\d+)?"
 )
@@ -39,9 +40,9 @@ _IN_WORD = re.compile(rf"[^\W{_UNSPACED}]")
 
 
 def passes(text: str, check: Check) -> bool:
-    """Return whether a text fulfils a check.
+    """Return whether a text fulfills a check.
 
-    Raises ConfigError when the check is of no known kind, lacks a setting or has one too many.
+    Raises ConfigError when the check has no known kind, lacks a setting or has one that its kind does not take.
     """
     kind = check.get("kind")
     known = _KINDS.get(kind) if isinstance(kind, str) else None
@@ -70,7 +71,7 @@ def normalise(text: str) -> str:
 def numbers(text: str) -> tuple[float, ...]:
     """Return the numbers in a text: a decimal point, commas for thousands, full-width digits too."""
     plain = unicodedata.normalize("NFKC", text).replace("\N{MINUS SIGN}", "-")
-    return tuple(float(found.replace(",", "")) for found in _NUMBER.findall(plain))
+    return tuple(float(digits.replace(",", "")) for digits in _NUMBER.findall(plain))
 
 
 def word_count(text: str) -> int:
@@ -86,30 +87,30 @@ def _exact(text: str, check: Check) -> bool:
 
 
 def _number(text: str, check: Check) -> bool:
-    found = _pick(text, check, "last")
+    number = _pick(text, check, "last")
     wanted, tolerance = _real(check, "value", None), _real(check, "tolerance", 0.0)
     if tolerance < 0:
         raise ConfigError(f"tolerance must be at least 0, got {tolerance!r}")
-    # The slack of a last digit lets 0.1 + 0.2 be 0.3.
-    return found is not None and (
-        abs(found - wanted) <= tolerance or math.isclose(found, wanted, rel_tol=1e-12)
+    # A relative slack of 1e-12 lets 0.1 + 0.2 equal 0.3.
+    return number is not None and (
+        abs(number - wanted) <= tolerance or math.isclose(number, wanted, rel_tol=1e-12)
     )
 
 
 def _range(text: str, check: Check) -> bool:
-    found = _pick(text, check, "first")
+    number = _pick(text, check, "first")
     low, high = _real(check, "low", None), _real(check, "high", None)
     if low > high:
         raise ConfigError(f"low must not exceed high, got {low!r} and {high!r}")
-    return found is not None and low <= found <= high
+    return number is not None and low <= number <= high
 
 
 def _pick(text: str, check: Check, default: str) -> float | None:
     which = check.get("which", default)
     if which not in ("first", "last"):
         raise ConfigError(f'which must be "first" or "last", got {which!r}')
-    found = numbers(text)
-    return found[0 if which == "first" else -1] if found else None
+    candidates = numbers(text)
+    return candidates[0 if which == "first" else -1] if candidates else None
 
 
 def _choice(text: str, check: Check) -> bool:
@@ -117,7 +118,7 @@ def _choice(text: str, check: Check) -> bool:
     folded = {normalise(option) for option in options}
     if value not in folded:
         raise ConfigError(f"the value of a choice must be among its options, got {check['value']!r}")
-    # Longest first, and taken out, so that "not spam" does not name "spam".
+    # The longest option first, and then removed, so that "not spam" does not name "spam".
     left, named = normalise(text), set()
     for option in sorted(folded, key=lambda option: (-len(option), option)):
         pattern = _phrase(option)
@@ -138,7 +139,7 @@ def _contains(text: str, check: Check) -> bool:
 
 
 def _phrase(phrase: str) -> re.Pattern[str]:
-    """Return a pattern that finds a phrase as whole words, or anywhere in scripts without spaces."""
+    """Return a pattern that matches a phrase as whole words, or anywhere in scripts without spaces."""
     before = r"(?<![^\W" + _UNSPACED + "])" if _IN_WORD.match(phrase[:1]) else ""
     after = r"(?![^\W" + _UNSPACED + "])" if _IN_WORD.match(phrase[-1:]) else ""
     return re.compile(before + re.escape(phrase) + after)
@@ -160,25 +161,25 @@ def _json(text: str, check: Check) -> bool:
         raise ConfigError(f"fields must be an object with at least one field, got {fields!r:.80}")
     fenced = _FENCE.match(text.strip())
     try:
-        found = json.loads(fenced.group(1) if fenced else text)
+        answer = json.loads(fenced.group(1) if fenced else text)
     except (ValueError, RecursionError):
         return False
-    return isinstance(found, dict) and all(
-        name in found and _same(found[name], wanted) for name, wanted in fields.items()
+    return isinstance(answer, dict) and all(
+        name in answer and _same(answer[name], wanted) for name, wanted in fields.items()
     )
 
 
-def _same(found: object, wanted: object) -> bool:
-    """Return whether two JSON values are equal: 1 is 1.0 but not true; text is compared normalised."""
-    if isinstance(found, bool) or isinstance(wanted, bool):
-        return found is wanted
-    if isinstance(found, str) and isinstance(wanted, str):
-        return normalise(found) == normalise(wanted)
-    if isinstance(found, list) and isinstance(wanted, list):
-        return len(found) == len(wanted) and all(map(_same, found, wanted))
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        return found.keys() == wanted.keys() and all(_same(found[name], wanted[name]) for name in wanted)
-    return found == wanted
+def _same(value: object, wanted: object) -> bool:
+    """Return whether two JSON values are equal: 1 equals 1.0 but not true; text is compared normalized."""
+    if isinstance(value, bool) or isinstance(wanted, bool):
+        return value is wanted
+    if isinstance(value, str) and isinstance(wanted, str):
+        return normalise(value) == normalise(wanted)
+    if isinstance(value, list) and isinstance(wanted, list):
+        return len(value) == len(wanted) and all(map(_same, value, wanted))
+    if isinstance(value, dict) and isinstance(wanted, dict):
+        return value.keys() == wanted.keys() and all(_same(value[name], wanted[name]) for name in wanted)
+    return value == wanted
 
 
 def _words(text: str, check: Check) -> bool:
@@ -205,10 +206,9 @@ def _strings(check: Check, name: str) -> tuple[str, ...]:
 
 
 def _real(check: Check, name: str, default: float | None) -> float:
-    value = check.get(name, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-        raise ConfigError(f"{name} of a check must be a number, got {value!r}")
-    return float(value)
+    if name not in check and default is not None:
+        return default
+    return checked_number(check.get(name), f"{name} of a check")
 
 
 _Judge: TypeAlias = Callable[[str, Check], bool]
@@ -225,4 +225,4 @@ _KINDS: Mapping[str, tuple[_Judge, frozenset[str], frozenset[str]]] = {
 }
 
 CHECK_KINDS = tuple(_KINDS)
-"""The kinds of check there are."""
+"""The kinds of checks."""

@@ -1,7 +1,7 @@
-"""Simulate the models of a council, from the bundled scripts' merits and noise. Knows how far each one errs.
+"""Simulate the models of a council: scores from the bundled scripts' merits plus noise.
 
-Nothing here measures a real model: merits are inventions, and so are the errors around them. A reply depends
-on the seed, the script and the question: not on the order of calls, threads, or the hash seed of the process.
+Nothing here measures a real model: the merits and the errors around them are invented. A reply depends on
+the seed, the script and the question, and not on the order of calls, threads, or the process's hash seed.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from statistics import NormalDist
 from typing import Any, NamedTuple
 
-from smartroute.errors import ConfigError, InvalidRequestError, ProviderUnavailableError
+from smartroute.errors import InvalidRequestError, ProviderUnavailableError
 from smartroute.evaluation.scripts import AdScript, load_scripts
+from smartroute.number_checks import checked_number
 from smartroute.records import Call, Reply, Usage
 
 CHARACTERS_PER_TOKEN = 4
@@ -22,22 +23,22 @@ MEMBER_OUTPUT_TOKENS = 40
 SCREEN_OUTPUT_TOKENS = 60
 
 UNKNOWN_MERIT = NormalDist(70.0, 15.0)
-"""Where the merits of texts that are no bundled script come from."""
+"""The distribution of the merits of texts that are not bundled scripts, in points."""
 
 _UNKNOWN_CTR = 0.02
 _NORMAL = NormalDist()
 
 
 class SimulatedCouncil:
-    """A provider whose models think of a script what its merit says, give or take.
+    """A provider whose models score a script by its merit plus noise.
 
-    `members` tells which member a model answers for, by the model's name. A member's score is the merit plus
-    noise of standard deviation `member_sd`. A screen's scores are the merits plus `drift`, by which it reads
-    every script wrong, noise of `screen_shared_sd` common to all of them, and noise of `screen_sd` for each.
-    All are in points and end up in [0, 100]. The models in `failing` are never there. `scripts` takes the
-    place of the bundled ones. Safe in any thread and event loop.
+    `members` maps a model's name to the member that it answers for. A member's score is the merit plus noise
+    of standard deviation `member_sd`. A screen's scores are the merits plus `drift` (a constant error on every
+    script), noise of `screen_shared_sd` that all members' scores share, and noise of `screen_sd` for each.
+    All are in points, and scores are limited to [0, 100]. The models in `failing` are never available.
+    `scripts` replaces the bundled ones. Safe in any thread and event loop.
 
-    Raises ConfigError when a standard deviation is negative or a number is not finite.
+    Raises ConfigError for a negative standard deviation and for a number that is not finite.
     """
 
     simulated = True
@@ -57,10 +58,8 @@ class SimulatedCouncil:
     ) -> None:
         spreads = {"member_sd": member_sd, "screen_sd": screen_sd, "screen_shared_sd": screen_shared_sd}
         for name, value in spreads.items():
-            if not 0.0 <= value < math.inf:
-                raise ConfigError(f"{name} must be a finite number of at least 0, got {value!r}")
-        if not math.isfinite(drift):
-            raise ConfigError(f"drift must be a finite number of points, got {drift!r}")
+            checked_number(value, name, least=0)
+        checked_number(drift, "drift")
         self._members = dict(members)
         self._seed = seed
         self._member_sd = member_sd
@@ -69,18 +68,18 @@ class SimulatedCouncil:
         self._drift = drift
         self._failing = frozenset(failing)
         known = load_scripts() if scripts is None else tuple(scripts)
-        # One script can be the beginning of another, and the longer one is then meant.
+        # Where one script starts with the text of another, the longer one is the script in question.
         self._longest_first = sorted(known, key=lambda script: len(script.text), reverse=True)
 
     def send(self, call: Call) -> Reply:
         """Return the simulated answer.
 
-        Raises ProviderUnavailableError for a model that is failing, and InvalidRequestError when a model
-        that answers for no member is asked for a member's score.
+        Raises ProviderUnavailableError for a model in `failing`, and InvalidRequestError when a member's
+        score is requested from a model that answers for no member.
         """
         if call.model in self._failing:
             raise ProviderUnavailableError(
-                f"{call.model} is failing, as the simulation was told to let it; take it out of failing",
+                f"{call.model} is in failing, so the simulation lets it fail; remove it from failing",
                 model=call.model,
             )
         judged = self._judged(call.messages)
@@ -109,7 +108,7 @@ class SimulatedCouncil:
         return self.send(call)
 
     def click_through(self, text: str) -> float:
-        """Return the score that a click-through service would give a script, for a scorer of one's own."""
+        """Return the score that a click-through service would give a script, for use in a custom scorer."""
         script = self._script(text)
         rate = _UNKNOWN_CTR if script is None else script.ctr
         return _clamped(50.0 + (rate - 0.01) * 1500.0)
@@ -117,15 +116,15 @@ class SimulatedCouncil:
     def _is_screen(self, call: Call, properties: Mapping[str, Any]) -> bool:
         if not properties.keys().isdisjoint(self._members.values()):
             return True
-        # A model that takes no schema is asked in words alone, and the purpose is all there is to go by.
+        # A model that takes no schema gets a prompt without one, so only the purpose identifies a screen.
         return "score" not in properties and call.purpose == "screen"
 
     def _member(self, judged: _Judged, call: Call) -> dict[str, Any]:
         key = self._members.get(call.model)
         if key is None:
             raise InvalidRequestError(
-                f"{call.model} answers for no member of the simulated council, only "
-                f"{', '.join(self._members) or 'nobody'} do; add it to members",
+                f"{call.model} answers for no member of the simulated council; "
+                f"those that do: {', '.join(self._members) or 'none'}; add it to members",
                 model=call.model,
             )
         noise = self._member_sd * self._draw(judged, "member", key, call.number)
@@ -150,18 +149,18 @@ class SimulatedCouncil:
         script = self._script("\n".join(_text(message) for message in messages))
         if script is not None:
             return _Judged(script.id, script)
-        # Members and screens quote a script in equal words, but are told their rubrics in others.
-        said = next((_text(message) for message in messages if message.get("role") == "user"), "")
-        return _Judged(hashlib.blake2b(said.encode("utf-8", "replace"), digest_size=16).hexdigest(), None)
+        # Members and screens quote a script alike, but their rubrics differ: only the user message counts.
+        quoted = next((_text(message) for message in messages if message.get("role") == "user"), "")
+        return _Judged(hashlib.blake2b(quoted.encode("utf-8", "replace"), digest_size=16).hexdigest(), None)
 
     def _script(self, text: str) -> AdScript | None:
         return next((script for script in self._longest_first if script.text in text), None)
 
     def _draw(self, judged: _Judged, purpose: str, key: str, number: int) -> float:
-        """Return a standard normal draw of this question. `number` tells a repeated call from the first."""
+        """Return a standard normal draw for a question. `number` distinguishes a repeated call from the first."""
         name = json.dumps((self._seed, judged.name, purpose, key, number)).encode("ascii")
         bits = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
-        # 52 bits and a half lie strictly between 0 and 1 without rounding.
+        # 52 bits plus a half are strictly between 0 and 1, without rounding.
         return _NORMAL.inv_cdf(((bits >> 12) + 0.5) / 2**52)
 
 
@@ -182,10 +181,10 @@ def _text(message: Mapping[str, Any]) -> str:
 
 
 def _properties(call: Call) -> Mapping[str, Any]:
-    found: Any = call.params.get("response_format")
+    schema: Any = call.params.get("response_format")
     for name in ("json_schema", "schema", "properties"):
-        found = found.get(name) if isinstance(found, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
+        schema = schema.get(name) if isinstance(schema, Mapping) else None
+    return schema if isinstance(schema, Mapping) else {}
 
 
 def _wants_number(schema: object) -> bool:

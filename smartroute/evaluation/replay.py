@@ -1,4 +1,4 @@
-"""Drive a task from recorded replies: the third driver, which calls nobody and waits for nothing."""
+"""Replay a task from recorded replies: a driver that makes no call and does not wait."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class ReplayClock(Clock):
-    """A clock that moves by recorded latencies and by waits, so that deadlines fall where they fell."""
+    """A clock that advances by recorded latencies and waits, so that deadlines expire as they did."""
 
     def __init__(self, now: float = 0.0) -> None:
         self._start = now
@@ -29,27 +29,27 @@ class ReplayClock(Clock):
         return self._passed
 
     def sleep(self, seconds: float) -> None:
-        """Move on at once."""
+        """Advance the clock without waiting."""
         self._passed += seconds
 
     async def asleep(self, seconds: float) -> None:
-        """Move on at once."""
+        """Advance the clock without waiting."""
         self._passed += seconds
 
 
 def replay(steps: Steps, lookup: Callable[[Call], Timed], clock: Clock | None = None) -> Outcome:
-    """Return the outcome of a task whose calls are answered by `lookup`.
+    """Return the outcome of a task whose calls `lookup` answers.
 
-    An outcome without an answer is returned, its `error` unraised. `clock` must be the one the steps were
-    made with, if time matters. What `lookup` raises passes through.
+    An outcome without an answer is returned, and its `error` is not raised. Where time matters, `clock` must
+    be the one that the steps were made with. Exceptions of `lookup` are not caught.
     """
     clock = clock or ReplayClock()
     replies: Replies | None = None
     while True:
         try:
             step = next(steps) if replies is None else steps.send(replies)
-        except StopIteration as done:
-            outcome: Outcome = done.value
+        except StopIteration as end:
+            outcome: Outcome = end.value
             return outcome
         if isinstance(step, Calls):
             replies = tuple(lookup(call) for call in step.calls)
@@ -60,9 +60,9 @@ def replay(steps: Steps, lookup: Callable[[Call], Timed], clock: Clock | None = 
 
 
 def replay_task(router: ModelRouter, task: Task, lookup: Callable[[Call], Timed]) -> Outcome:
-    """Return what a router would have made of a task, had its calls been answered by `lookup`.
+    """Return the outcome that a router would have reached, had `lookup` answered its calls.
 
-    Makes no call, spends nothing of the router's budget, and writes no event. Breakers start closed.
+    Makes no call, spends none of the router's budget, and writes no event. Breakers start closed.
     """
     clock = ReplayClock()
     return replay(router.steps(task, clock=clock), lookup, clock)

@@ -1,4 +1,4 @@
-"""Keep score of ways to answer tasks: the router, a fixed model, a lottery between two of them."""
+"""Scores and costs of ways to answer tasks: the router, a fixed model, a random mix of two models."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ from smartroute.stats.intervals import Interval, wilson
 
 @dataclass(frozen=True, slots=True)
 class TaskResult:
-    """What came of one task: routed, or sent to the one model that `fixed_model` names.
+    """The result of one task, routed or sent to the one model that `fixed_model` names.
 
-    A task without an answer counts as wrong, and `error` says why. `cost_usd` sums the priced attempts.
+    A task without an answer counts as wrong, and `error` gives the reason. `cost_usd` is the sum over the
+    priced attempts.
     """
 
     id: str
@@ -64,7 +65,7 @@ class Score:
 
     @property
     def cost_usd(self) -> float:
-        """Return the sum over the priced attempts; `unpriced_attempts` says how many are missing."""
+        """Return the sum over the priced attempts; `unpriced_attempts` counts the others."""
         return math.fsum(result.cost_usd for result in self.results)
 
     @property
@@ -74,7 +75,7 @@ class Score:
 
     @property
     def escalated(self) -> int:
-        """Return how many tasks were asked of more than one rung."""
+        """Return how many tasks called more than one rung."""
         return sum(result.escalated for result in self.results)
 
     @property
@@ -95,10 +96,10 @@ class Score:
 
 @dataclass(frozen=True, slots=True)
 class FixedModel:
-    """What sending every task to one model comes to.
+    """The score or the estimated cost of sending every task to one model.
 
-    Measured when `score` is there. Otherwise `estimated_usd` is an estimate: the tokens of the routed
-    answers at this model's prices, None where those are unknown; nothing is known of its quality.
+    With a `score` it is measured. Without one its quality is unknown, and `estimated_usd` is the cost of the
+    routed answers' tokens at this model's prices, or None where a price is unknown.
     """
 
     model: str
@@ -115,9 +116,9 @@ class FixedModel:
 
 @dataclass(frozen=True, slots=True)
 class Saving:
-    """What routing saves against another way, as a share of that way's cost: negative when it costs more.
+    """What routing saves compared with another way, as a share of that way's cost; negative if it costs more.
 
-    `interval` is None where the other cost is an estimate, or for fewer than two tasks.
+    `interval` is None where the other cost is an estimate, and for fewer than two tasks.
     """
 
     share: float
@@ -126,11 +127,11 @@ class Saving:
 
 @dataclass(frozen=True, slots=True)
 class Mix:
-    """A lottery between two models, `dearer` with probability `dearer_share`, that costs what routing did."""
+    """A random mix that costs what routing did: `expensive_share` of the tasks to one model, else `cheap`."""
 
-    cheaper: str
-    dearer: str
-    dearer_share: float
+    cheap: str
+    expensive: str
+    expensive_share: float
     cost_usd: float
     right: float
     n: int
@@ -142,5 +143,5 @@ class Mix:
 
     @property
     def quality_interval(self) -> Interval:
-        """Return the Wilson interval at the expected number of right answers, which errs on the wide side."""
+        """Return the Wilson interval at the expected number of right answers, which is rather too wide."""
         return wilson(self.right, self.n)

@@ -1,4 +1,4 @@
-"""Hold the bundled advertising scripts: texts written for this project, and invented opinions of them."""
+"""Load the bundled advertising scripts: texts written for this project, with invented scores."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _DATA = "data/ad_scripts.json"
 
 @dataclass(frozen=True, slots=True)
 class AdScript:
-    """One script, with each default member's opinion of it as `merit`, and its click-through rate as `ctr`.
+    """One script, with each default member's score of it as `merit`, and its click-through rate as `ctr`.
 
-    Both are inventions, and serve the simulated council only.
+    Merit is in points from 0 to 100. Both are invented, and only the simulated council uses them.
     """
 
     id: str
@@ -29,7 +29,7 @@ class AdScript:
 
 @functools.cache
 def load_scripts() -> tuple[AdScript, ...]:
-    """Return the bundled scripts, niche by niche."""
+    """Return the bundled scripts, grouped by niche."""
     data = pkgutil.get_data("smartroute", _DATA)
     if data is None:
         raise ConfigError(f"the file {_DATA} is missing; reinstall smartroute")

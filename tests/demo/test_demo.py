@@ -149,19 +149,19 @@ def test_random_mix_costs_what_routing_did_by_hand() -> None:
     # Frontier: (60, 1 right), (600, 2), (6000, 3), in 1e-6 USD; 260 lies between the first two.
     mix = report_on().mix
     assert mix is not None
-    assert (mix.cheaper, mix.dearer) == ("small", "middle")
-    assert mix.dearer_share == pytest.approx(200 / 540)
+    assert (mix.cheap, mix.expensive) == ("small", "middle")
+    assert mix.expensive_share == pytest.approx(200 / 540)
     assert mix.cost_usd == pytest.approx(260e-6)
     assert mix.right == pytest.approx(1 + 200 / 540)
 
 
 def test_a_model_under_the_frontier_takes_no_part_in_the_mix() -> None:
-    # middle is as wrong as small and dearer, so the mix is of small (60, 1) and large (6000, 3).
+    # middle is as wrong as small and more expensive, so the mix is of small (60, 1) and large (6000, 3).
     worse = {**ANSWERS, "middle": {"a": "7", "b": "8", "c": "8"}}
     mix = report_on(worse).mix
     assert mix is not None
-    assert (mix.cheaper, mix.dearer) == ("small", "large")
-    assert mix.dearer_share == pytest.approx((260 - 60) / (6000 - 60))
+    assert (mix.cheap, mix.expensive) == ("small", "large")
+    assert mix.expensive_share == pytest.approx((260 - 60) / (6000 - 60))
 
 
 def test_no_mix_outside_the_range_of_the_frontier() -> None:
@@ -169,7 +169,7 @@ def test_no_mix_outside_the_range_of_the_frontier() -> None:
     perfect = {**ANSWERS, "small": {"a": "7", "b": "7", "c": "7"}}
     report = report_on({**perfect, "small": {**perfect["small"]}}, estimator=lambda task, reply: 0.1)
     assert report.mix is None
-    assert report.no_mix_because == "routing cost more than small, the dearest model on the frontier"
+    assert report.no_mix_because == "routing cost more than small, the most expensive model on the frontier"
 
 
 def test_quality_difference_is_paired_by_hand() -> None:
@@ -208,12 +208,12 @@ def test_unknown_prices_are_counted_and_leave_savings_unsaid() -> None:
 def test_without_measurement_costs_are_estimates_and_quality_is_unknown() -> None:
     report = report_on(fixed=False)
     assert report.best_fixed is None
-    dearest = report.dearest_fixed
-    assert dearest is not None and dearest.model == "large" and dearest.score is None
-    assert dearest.cost_usd == pytest.approx(3 * LARGE)  # the same 10 and 5 tokens at its prices
-    saving = report.saving(dearest)
+    most_expensive = report.most_expensive_fixed
+    assert most_expensive is not None and most_expensive.model == "large" and most_expensive.score is None
+    assert most_expensive.cost_usd == pytest.approx(3 * LARGE)  # the same 10 and 5 tokens at its prices
+    saving = report.saving(most_expensive)
     assert saving is not None and saving.interval is None
-    assert report.quality_difference(dearest) is None
+    assert report.quality_difference(most_expensive) is None
     assert report.no_mix_because == "the fixed models were not measured"
     assert report.as_dict()["totals"]["best_fixed_note"] == "not measured"
 
@@ -255,7 +255,7 @@ def test_fixed_models_are_measured_within_the_same_budget_where_it_allows() -> N
     assert report.spent_usd == pytest.approx(260e-6 + 60e-6 + 600e-6 + 6000e-6)
 
 
-def test_every_result_is_heard_as_it_comes() -> None:
+def test_every_result_is_passed_on_as_it_comes() -> None:
     heard: list[TaskResult] = []
     report_on(hear=heard.append)
     assert [result.fixed_model for result in heard] == [None] * 3 + ["small"] * 3 + ["middle"] * 3 + [
