@@ -2,11 +2,11 @@
 
 A check is a mapping with a `kind` and its settings:
 
-  exact     value, or values (any of them)         equal after `normalise`
+  exact     value, or values (any of them)         equal after `normalize`
   number    value, tolerance=0, which="last"       the first or the last number of the text
   range     low, high, which="first"               the same, within low..high
   choice    value, options                         the one option that the text names
-  contains  all, any, none                         phrases, after `normalise`
+  contains  all, any, none                         phrases, after `normalize`
   regex     pattern                                found anywhere, case ignored
   json      fields                                 an object with these values, others ignored
   words     min, max, and the settings of contains
@@ -42,7 +42,7 @@ _IN_WORD = re.compile(rf"[^\W{_UNSPACED}]")
 def passes(text: str, check: Check) -> bool:
     """Return whether a text fulfills a check.
 
-    Raises ConfigError when the check has no known kind, lacks a setting or has one that its kind does not take.
+    Raises ConfigError when a check has no known kind, lacks a setting, or has one that its kind does not take.
     """
     kind = check.get("kind")
     known = _KINDS.get(kind) if isinstance(kind, str) else None
@@ -62,7 +62,7 @@ def passes(text: str, check: Check) -> bool:
     return judge(text, check)
 
 
-def normalise(text: str) -> str:
+def normalize(text: str) -> str:
     """Return the text for comparison: NFKC, case folded, spaces collapsed, edge punctuation dropped."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return " ".join(folded.split()).strip(_EDGES)
@@ -83,7 +83,7 @@ def _exact(text: str, check: Check) -> bool:
     if ("value" in check) == ("values" in check):
         raise ConfigError(f"an exact check needs either value or values, got {dict(check)!r:.80}")
     values = _strings(check, "values") if "values" in check else (_string(check, "value"),)
-    return normalise(text) in {normalise(value) for value in values}
+    return normalize(text) in {normalize(value) for value in values}
 
 
 def _number(text: str, check: Check) -> bool:
@@ -114,12 +114,12 @@ def _pick(text: str, check: Check, default: str) -> float | None:
 
 
 def _choice(text: str, check: Check) -> bool:
-    value, options = normalise(_string(check, "value")), _strings(check, "options")
-    folded = {normalise(option) for option in options}
+    value, options = normalize(_string(check, "value")), _strings(check, "options")
+    folded = {normalize(option) for option in options}
     if value not in folded:
         raise ConfigError(f"the value of a choice must be among its options, got {check['value']!r}")
     # The longest option first, and then removed, so that "not spam" does not name "spam".
-    left, named = normalise(text), set()
+    left, named = normalize(text), set()
     for option in sorted(folded, key=lambda option: (-len(option), option)):
         pattern = _phrase(option)
         if pattern.search(left):
@@ -129,10 +129,10 @@ def _choice(text: str, check: Check) -> bool:
 
 
 def _contains(text: str, check: Check) -> bool:
-    folded = normalise(text)
+    folded = normalize(text)
 
     def has(phrase: str) -> bool:
-        return _phrase(normalise(phrase)).search(folded) is not None
+        return _phrase(normalize(phrase)).search(folded) is not None
 
     every, some, none = (_strings(check, name) for name in ("all", "any", "none"))
     return all(map(has, every)) and (not some or any(map(has, some))) and not any(map(has, none))
@@ -174,7 +174,7 @@ def _same(value: object, wanted: object) -> bool:
     if isinstance(value, bool) or isinstance(wanted, bool):
         return value is wanted
     if isinstance(value, str) and isinstance(wanted, str):
-        return normalise(value) == normalise(wanted)
+        return normalize(value) == normalize(wanted)
     if isinstance(value, list) and isinstance(wanted, list):
         return len(value) == len(wanted) and all(map(_same, value, wanted))
     if isinstance(value, dict) and isinstance(wanted, dict):
@@ -191,7 +191,7 @@ def _words(text: str, check: Check) -> bool:
 
 def _string(check: Check, name: str) -> str:
     value = check[name]
-    if not isinstance(value, str) or not normalise(value):
+    if not isinstance(value, str) or not normalize(value):
         raise ConfigError(f"{name} of a check must be text, not empty, got {value!r:.80}")
     return value
 
@@ -200,7 +200,7 @@ def _strings(check: Check, name: str) -> tuple[str, ...]:
     values = check.get(name, ())
     if isinstance(values, str) or not isinstance(values, Sequence):
         raise ConfigError(f"{name} of a check must be a list of texts, got {values!r:.80}")
-    if not all(isinstance(value, str) and normalise(value) for value in values):
+    if not all(isinstance(value, str) and normalize(value) for value in values):
         raise ConfigError(f"{name} of a check must hold texts, none empty, got {values!r:.80}")
     return tuple(values)
 

@@ -33,8 +33,8 @@ class SimulatedCouncil:
     """A provider whose models score a script by its merit plus noise.
 
     `members` maps a model's name to the member that it answers for. A member's score is the merit plus noise
-    of standard deviation `member_sd`. A screen's scores are the merits plus `drift` (a constant error on every
-    script), noise of `screen_shared_sd` that all members' scores share, and noise of `screen_sd` for each.
+    of standard deviation `member_sd`. A screen's scores are the merits plus `drift` (a constant error on
+    every script), noise of `screen_shared_sd` that all members' scores share, and noise of `screen_sd` each.
     All are in points, and scores are limited to [0, 100]. The models in `failing` are never available.
     `scripts` replaces the bundled ones. Safe in any thread and event loop.
 
@@ -157,7 +157,7 @@ class SimulatedCouncil:
         return next((script for script in self._longest_first if script.text in text), None)
 
     def _draw(self, judged: _Judged, purpose: str, key: str, number: int) -> float:
-        """Return a standard normal draw for a question. `number` distinguishes a repeated call from the first."""
+        """Return a standard normal draw for a question. A repeated call has another `number`, and draw."""
         name = json.dumps((self._seed, judged.name, purpose, key, number)).encode("ascii")
         bits = int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")
         # 52 bits plus a half are strictly between 0 and 1, without rounding.

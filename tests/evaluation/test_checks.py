@@ -10,7 +10,7 @@ import pytest
 
 from smartroute.demo.tasks import DemoTask, load_tasks
 from smartroute.errors import ConfigError
-from smartroute.evaluation.checks import CHECK_KINDS, normalise, numbers, passes, word_count
+from smartroute.evaluation.checks import CHECK_KINDS, normalize, numbers, passes, word_count
 
 TASKS = load_tasks()
 KINDS = {"extract", "classify", "score", "general", "creative", "reasoning"}
@@ -78,8 +78,8 @@ def test_check_judges_a_text(text: str, check: dict[str, object], expected: bool
         ({"kind": ["exact"]}, "no check of kind"),
         ({"kind": "number"}, "needs value"),
         ({"kind": "number", "value": 1, "tolerence": 2}, "has no tolerence"),
-        ({"kind": "number", "value": "1"}, "must be a number"),
-        ({"kind": "number", "value": True}, "must be a number"),
+        ({"kind": "number", "value": "1"}, "must be a finite number"),
+        ({"kind": "number", "value": True}, "must be a finite number"),
         ({"kind": "number", "value": 1, "tolerance": -1}, "at least 0"),
         ({"kind": "number", "value": 1, "which": "middle"}, "which must be"),
         ({"kind": "range", "low": 3, "high": 2}, "must not exceed"),
@@ -109,7 +109,7 @@ def test_words_are_counted_in_scripts_with_and_without_spaces() -> None:
 
 
 def test_normalize_drops_case_width_space_and_edge_marks() -> None:
-    assert normalise(" «Le  Jour» ! ") == "le jour"
+    assert normalize(" «Le  Jour» ! ") == "le jour"
 
 
 def test_there_are_enough_tasks_of_every_kind_and_language() -> None:
