@@ -119,7 +119,7 @@ class DemoReport:
 
     @property
     def explained(self) -> TaskResult | None:
-        """Return the task to explain: one that escalated to a right answer, else one that escalated, or any."""
+        """Return the task to explain: best one that escalated to a right answer, else one that escalated."""
         escalated = [result for result in self.results if result.escalated]
         return next(
             (result for result in escalated if result.right),

@@ -42,7 +42,7 @@ _IN_WORD = re.compile(rf"[^\W{_UNSPACED}]")
 def passes(text: str, check: Check) -> bool:
     """Return whether a text fulfills a check.
 
-    Raises ConfigError when a check has no known kind, lacks a setting, or has one that its kind does not take.
+    Raises ConfigError for an unknown kind, a missing setting, and a setting that the kind does not take.
     """
     kind = check.get("kind")
     known = _KINDS.get(kind) if isinstance(kind, str) else None
