@@ -10,23 +10,23 @@ from typing import Any
 
 def outcomes(lines: list[bytes], **where: str) -> list[dict[str, Any]]:
     """Return the outcomes in the lines, each id once, that have these values."""
-    found: dict[str, dict[str, Any]] = {}
+    by_id: dict[str, dict[str, Any]] = {}
     for line in lines:
         record = json.loads(line)
-        if record["type"] == "outcome" and record["id"] not in found:
-            found[record["id"]] = record
-    return [r for r in found.values() if all(r.get(name) == value for name, value in where.items())]
+        if record["type"] == "outcome" and record["id"] not in by_id:
+            by_id[record["id"]] = record
+    return [r for r in by_id.values() if all(r.get(name) == value for name, value in where.items())]
 
 
 def feedback(lines: list[bytes], outcome: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what counts of what was said about an outcome, by source."""
-    said = [json.loads(line) for line in lines]
-    said = [r for r in said if r["type"] == "feedback"]
+    """Return the feedback that counts about an outcome, by source."""
+    records = [json.loads(line) for line in lines]
+    records = [r for r in records if r["type"] == "feedback"]
     result = {}
-    for source in {r.get("source") or "user" for r in said}:
-        mine = [r for r in said if (r.get("source") or "user") == source]
+    for source in {r.get("source") or "user" for r in records}:
+        mine = [r for r in records if (r.get("source") or "user") == source]
         own = [r for r in mine if r["outcome_id"] == outcome["outcome_id"]]
-        of_talk = [
+        of_conversation = [
             r
             for r in mine
             if r["outcome_id"] == ""
@@ -34,7 +34,7 @@ def feedback(lines: list[bytes], outcome: dict[str, Any]) -> dict[str, dict[str,
             and r.get("conversation_id") == outcome["conversation_id"]
             and r["time"] >= outcome["time"]
         ]
-        for candidates in (own, of_talk):
+        for candidates in (own, of_conversation):
             if candidates:
                 result[source] = max(candidates, key=lambda r: (r["time"], r["id"]))
                 break
@@ -80,9 +80,9 @@ def _climb(record: dict[str, Any]) -> float:
 
 
 def _overhead(records: list[dict[str, Any]]) -> dict[str, float]:
-    found: dict[str, list[float]] = defaultdict(list)
+    by_purpose: dict[str, list[float]] = defaultdict(list)
     for record in records:
         for attempt in record.get("attempts", []):
             if attempt["purpose"] != "answer" and attempt.get("cost_usd"):
-                found[attempt["purpose"]].append(attempt["cost_usd"])
-    return {purpose: math.fsum(values) for purpose, values in found.items()}
+                by_purpose[attempt["purpose"]].append(attempt["cost_usd"])
+    return {purpose: math.fsum(values) for purpose, values in by_purpose.items()}

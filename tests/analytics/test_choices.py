@@ -32,7 +32,7 @@ CHOICES = {
 
 
 def events_of(rng, n=150):
-    """Outcomes, and words about them and others: early, late, repeated, of three sources and of talks."""
+    """Outcomes and feedback: early, late, repeated, of three sources, on outcomes and on conversations."""
     events = []
     for number in range(n):
         events.append(
@@ -70,7 +70,7 @@ def value(record, name):
 
 
 def counted(lines, by, choice):
-    """Return by group how many requests there are, what they cost, how many escalated, and what was said."""
+    """Return by group how many requests there are, what they cost, how many escalated, and the feedback."""
     groups = defaultdict(list)
     where = {name: wanted for name, wanted in choice.items() if name not in ("since", "until")}
     for record in oracle.outcomes(lines, **where):
@@ -80,28 +80,28 @@ def counted(lines, by, choice):
 
 
 def figures_by_hand(lines, records):
-    said, curve = defaultdict(list), defaultdict(list)
+    ratings, curve = defaultdict(list), defaultdict(list)
     for record in records:
-        for source, word in oracle.feedback(lines, record).items():
-            said[source].append((word.get("quality"), word.get("label")))
-            if word.get("quality") is not None and record.get("confidence") is not None:
+        for source, event in oracle.feedback(lines, record).items():
+            ratings[source].append((event.get("quality"), event.get("label")))
+            if event.get("quality") is not None and record.get("confidence") is not None:
                 tenth = min(9, int(10 * record["confidence"]))
-                curve[source, tenth].append((word["quality"], record["confidence"]))
+                curve[source, tenth].append((event["quality"], record["confidence"]))
     return {
         "requests": len(records),
         "escalated": sum(bool(record.get("escalated")) for record in records),
         "usd": pytest.approx(sum(record.get("cost_usd") or 0.0 for record in records)),
         "labels": {
             source: (
-                sum(quality is not None for quality, _ in words),
-                pytest.approx(sum(quality or 0.0 for quality, _ in words)),
-                {text: n for text in ("good", "bad") if (n := sum(label == text for _, label in words))},
+                sum(quality is not None for quality, _ in pairs),
+                pytest.approx(sum(quality or 0.0 for quality, _ in pairs)),
+                {text: n for text in ("good", "bad") if (n := sum(label == text for _, label in pairs))},
             )
-            for source, words in said.items()
+            for source, pairs in ratings.items()
         },
         "curve": {
-            place: (len(pairs), *(pytest.approx(sum(column)) for column in zip(*pairs, strict=True)))
-            for place, pairs in curve.items()
+            tenth: (len(pairs), *(pytest.approx(sum(column)) for column in zip(*pairs, strict=True)))
+            for tenth, pairs in curve.items()
         },
     }
 
@@ -132,9 +132,9 @@ def logs(request, tmp_path):
     folder = tmp_path / "log"
     folder.mkdir()
     reader = Analytics(JsonlSource(folder))
-    for part in range(3):
-        segment = folder / f"2026-11-1{part}-a-1-00.jsonl"
-        segment.write_bytes(b"".join(event.to_line() for event in events[part::3]))
+    for number in range(3):
+        segment = folder / f"2026-11-1{number}-a-1-00.jsonl"
+        segment.write_bytes(b"".join(event.to_line() for event in events[number::3]))
         reader.figures()
     with open_sink(address := f"sqlite:///{tmp_path / 'log.sqlite'}") as sink:
         for event in events:
@@ -152,5 +152,5 @@ def test_any_choice_with_any_grouping_is_counted_right(logs):
         by = rng.choice(groupings)
         wanted = counted(lines, by, choice)
         for reader in readers:
-            found = reader.grouped(by, Filter(**choice))
-            assert {key: as_counted(figures) for key, figures in found.items()} == wanted, (by, choice)
+            figures = reader.grouped(by, Filter(**choice))
+            assert {key: as_counted(group) for key, group in figures.items()} == wanted, (by, choice)

@@ -56,23 +56,23 @@ def outcome(draw):
         latency_s=draw(st.none() | st.floats(0, 100)),
         confidence=draw(maybe),
         attempts=called,
-        conversation_id=draw(st.sampled_from([None, "talk"])),
+        conversation_id=draw(st.sampled_from([None, "chat"])),
         holdback=draw(st.sampled_from([None, "held", "routed"])),
         answer_changed=draw(st.sampled_from([None, False, True])),
     )
 
 
 @st.composite
-def said(draw):
-    about_talk = draw(st.booleans())
+def feedback(draw):
+    about_conversation = draw(st.booleans())
     return Event(
         2,
         "feedback",
         f"f{draw(st.integers(0, 999))}",
-        "" if about_talk else f"o{draw(st.integers(0, 30))}",
+        "" if about_conversation else f"o{draw(st.integers(0, 30))}",
         f"2026-11-{draw(st.integers(10, 12))}T{draw(st.integers(0, 23)):02d}:30:00.000000Z",
         False,
-        conversation_id="talk" if about_talk else None,
+        conversation_id="chat" if about_conversation else None,
         quality=draw(st.none() | st.floats(0, 1)),
         label=draw(st.sampled_from([None, "good", "bad"])),
         source=draw(st.sampled_from(["user", "judge"])),
@@ -122,13 +122,13 @@ def agree(figures, records, lines):
     qualities = {}
     held, beside = defaultdict(list), defaultdict(list)
     for record in records:
-        said = oracle.feedback(lines, record)
-        for source, word in said.items():
-            quality = word.get("quality")
+        by_source = oracle.feedback(lines, record)
+        for source, event in by_source.items():
+            quality = event.get("quality")
             qualities.setdefault(source, []).append(quality)
             if quality is not None:
                 held[source, record.get("holdback")].append(quality)
-                judged = said.get("judge", {}).get("quality")
+                judged = by_source.get("judge", {}).get("quality")
                 if source != "judge" and judged is not None:
                     beside[source].append((quality, judged))
     for source, values in qualities.items():
@@ -148,7 +148,7 @@ def agree(figures, records, lines):
 
 
 @settings(max_examples=120, deadline=None)
-@given(st.lists(st.one_of(outcome(), said()), max_size=40))
+@given(st.lists(st.one_of(outcome(), feedback()), max_size=40))
 def test_the_figures_of_any_log_are_those_of_a_recomputation(events):
     source = Lines(unique_feedback(events))
     analytics = Analytics(source)
@@ -205,9 +205,9 @@ def test_series_have_an_entry_for_every_hour_up_to_the_newest():
 @pytest.mark.parametrize(("confidence", "tenth"), [(1.7e308, 9), (-1.7e308, 0), (1.0, 9), (0.3, 3)])
 def test_a_confidence_beyond_all_tenths_counts_in_the_nearest(confidence, tenth):
     answered = an_outcome("a", "2026-11-23T08:10:00.000000Z", confidence=confidence)
-    word = Event(2, "feedback", "f", "a", "2026-11-23T09:00:00.000000Z", False, quality=0.5)
-    labels = Analytics(Lines([answered, word])).figures().labels["user"]
-    assert {place: joint.n for place, joint in labels.by_confidence.items()} == {tenth: 1}
+    rating = Event(2, "feedback", "f", "a", "2026-11-23T09:00:00.000000Z", False, quality=0.5)
+    labels = Analytics(Lines([answered, rating])).figures().labels["user"]
+    assert {tenth: joint.n for tenth, joint in labels.by_confidence.items()} == {tenth: 1}
 
 
 def test_the_newest_come_first():
@@ -216,14 +216,14 @@ def test_the_newest_come_first():
     assert [event.id for event in Analytics(Lines(events)).newest(3)] == ["o29", "o28", "o27"]
 
 
-@pytest.mark.parametrize("by", ["colour", 5, None, ["kind", 5]])
-def test_an_unknown_dimension_is_told(by):
-    with pytest.raises(ConfigError, match=r"grouped by .*(colour|5|None)"):
+@pytest.mark.parametrize("by", ["color", 5, None, ["kind", 5]])
+def test_an_unknown_dimension_is_refused(by):
+    with pytest.raises(ConfigError, match=r"grouped by .*(color|5|None)"):
         Analytics(Lines([])).grouped(by)
 
 
 @pytest.mark.parametrize("n", [-1, 1.5, "5", None, True, 10**9])
-def test_a_number_of_hours_or_events_that_cannot_be_is_told(n):
+def test_an_invalid_number_of_hours_or_events_is_refused(n):
     analytics = Analytics(Lines([an_outcome("a", "2026-11-23T08:00:00.000000Z")]))
     with pytest.raises(
         ConfigError, match=r"hours must be a whole number of at least 1 and (of )?at most 100000, got"
@@ -254,7 +254,7 @@ def test_series_go_on_over_the_ends_of_days_months_and_years(tmp_path, first, na
     )
 
 
-def test_the_summary_speaks_as_get_stats_does(tmp_path):
+def test_the_summary_has_the_names_of_get_stats(tmp_path):
     from smartroute import Catalog, ModelCard, ModelRouter, Price
     from smartroute.testing import ScriptedProvider
 
@@ -281,13 +281,13 @@ def test_the_summary_speaks_as_get_stats_does(tmp_path):
 
 def test_a_log_is_opened_by_its_path_or_address(tmp_path):
     address = f"sqlite:///{tmp_path / 'events.sqlite'}"
-    for place in (tmp_path / "log", str(tmp_path / "log"), address):
-        with open_sink(place) as sink:
+    for location in (tmp_path / "log", str(tmp_path / "log"), address):
+        with open_sink(location) as sink:
             sink.emit(an_outcome("a", "2026-11-23T08:10:00.000000Z"))
-        assert Analytics(place).figures().requests == 1
+        assert Analytics(location).figures().requests == 1
 
 
-def test_what_leads_to_no_log_is_told(tmp_path):
+def test_a_path_or_address_without_a_log_is_an_error(tmp_path):
     with pytest.raises(SinkError, match="there is no log at"):
         Analytics(tmp_path / "nowhere")
     for wrong in (None, 5, [], MemorySink):

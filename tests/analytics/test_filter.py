@@ -41,19 +41,19 @@ def test_all_that_is_given_must_hold():
 
 
 @pytest.mark.parametrize("moment", ["soon", 5, "2026-13-01"])
-def test_a_moment_that_is_none_is_told(moment):
+def test_an_invalid_time_is_refused(moment):
     with pytest.raises(ConfigError, match="since"):
         Filter(since=moment)
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"complexity": "hard"}, "complexity must be one of simple, medium, complex, got 'hard'"),
         ({"tenant": ["acme"]}, "tenant must be text"),
         ({"kind": 5}, "kind must be text, got 5"),
     ],
 )
-def test_a_choice_that_nothing_can_match_is_told(fields, told):
-    with pytest.raises(ConfigError, match=told):
+def test_a_filter_that_nothing_can_match_is_refused(fields, message):
+    with pytest.raises(ConfigError, match=message):
         Filter(**fields)

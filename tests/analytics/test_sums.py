@@ -38,8 +38,8 @@ def test_a_histogram_of_nothing_has_no_quantile_and_zeros_are_zero():
 
 def test_histograms_that_are_merged_hold_the_values_of_both():
     one, other, both = LogHistogram(), LogHistogram(), LogHistogram()
-    for place, value in enumerate((0.0, 1.0, 1.0, 2.5, 700.0)):
-        (one if place % 2 else other).add(value)
+    for index, value in enumerate((0.0, 1.0, 1.0, 2.5, 700.0)):
+        (one if index % 2 else other).add(value)
         both.add(value)
     one.merge(other)
     assert (one, one.n) == (both, 5)
@@ -48,8 +48,8 @@ def test_histograms_that_are_merged_hold_the_values_of_both():
 @given(st.lists(st.tuples(usd, usd), max_size=20), st.lists(usd, max_size=5))
 def test_pairs_add_up_to_their_sums_squares_and_products(pairs, unanswered):
     one, other = Paired(), Paired()
-    for place, (cost, baseline) in enumerate(pairs):
-        (one if place % 2 else other).add(cost, baseline)
+    for index, (cost, baseline) in enumerate(pairs):
+        (one if index % 2 else other).add(cost, baseline)
     for cost in unanswered:
         other.add_unanswered(cost)
     one.merge(other)
@@ -65,8 +65,8 @@ def test_pairs_add_up_to_their_sums_squares_and_products(pairs, unanswered):
 @given(st.lists(st.tuples(usd, usd), max_size=20))
 def test_each_of_two_values_that_belong_together_has_its_moments(pairs):
     one, other = Joint(), Joint()
-    for place, pair in enumerate(pairs):
-        (one if place % 2 else other).add(*pair)
+    for index, pair in enumerate(pairs):
+        (one if index % 2 else other).add(*pair)
     one.merge(other)
     for column, moments in enumerate((one.first, one.second)):
         values = [pair[column] for pair in pairs]
@@ -77,12 +77,12 @@ def test_each_of_two_values_that_belong_together_has_its_moments(pairs):
 
 
 @given(requests, rates, st.none() | rates)
-def test_repriced_sums_are_those_of_repricing_each_request(found, other, instead_of):
+def test_repriced_sums_are_those_of_repricing_each_request(requests, other, instead_of):
     one, more = TokenSums(), TokenSums()
     paid, charged = [], []
-    for place, (cost, counts, answered) in enumerate(found):
+    for index, (cost, counts, answered) in enumerate(requests):
         counts = counts if answered else (0.0,) * 5
-        (one if place % 2 else more).add(cost, counts, answered=answered)
+        (one if index % 2 else more).add(cost, counts, answered=answered)
         charged.append(sum(rate * n for rate, n in zip(other, counts, strict=True)))
         paid.append(
             cost if instead_of is None else sum(r * n for r, n in zip(instead_of, counts, strict=True))
@@ -90,7 +90,7 @@ def test_repriced_sums_are_those_of_repricing_each_request(found, other, instead
     one.merge(more)
     pairs = one.repriced(other, instead_of=instead_of)
     near = {"rel": 1e-6, "abs": 1e-6}
-    assert pairs.n == sum(answered for _, _, answered in found)
+    assert pairs.n == sum(answered for _, _, answered in requests)
     assert pairs.cost == pytest.approx(math.fsum(paid), **near)
     assert pairs.baseline == pytest.approx(math.fsum(charged), **near)
     assert pairs.cost_squares == pytest.approx(math.fsum(value**2 for value in paid), **near)

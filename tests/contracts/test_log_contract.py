@@ -71,11 +71,11 @@ def in_opentelemetry() -> Taken:
     exporter, tracers = InMemorySpanExporter(), TracerProvider()
     tracers.add_span_processor(SimpleSpanProcessor(exporter))
 
-    def told() -> list[str]:
+    def outcome_ids() -> list[str]:
         spans = [span.attributes or {} for span in exporter.get_finished_spans()]
-        return [str(each["smartroute.outcome.id"]) for each in spans if "smartroute.outcome.id" in each]
+        return [str(span["smartroute.outcome.id"]) for span in spans if "smartroute.outcome.id" in span]
 
-    return OtelSink(tracer_provider=tracers, meter_provider=MeterProvider()), told
+    return OtelSink(tracer_provider=tracers, meter_provider=MeterProvider()), outcome_ids
 
 
 LOGS = [in_memory, in_a_folder, in_a_file, in_sqlite, in_postgres, in_a_fan_out]
@@ -89,8 +89,8 @@ def log(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Log]:
         make: Callable[[Path], Log] = request.param
         made = make(tmp_path)
     yield made
-    for part in made:
-        close = getattr(part, "close", None)
+    for item in made:
+        close = getattr(item, "close", None)
         if close is not None:
             close()
 
@@ -105,8 +105,8 @@ def taken(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Taken]:
     else:
         sink, source = request.param(tmp_path)
     yield sink, lambda: [event.id for event in source.events()]
-    for part in (sink, source):
-        getattr(part, "close", lambda: None)()
+    for item in (sink, source):
+        getattr(item, "close", lambda: None)()
 
 
 def an_event(number: int, **fields: object) -> Event:
@@ -131,10 +131,10 @@ def test_every_sink_has_the_shape_of_one(taken: Taken) -> None:
 
 
 def test_a_router_hands_its_requests_over_and_closes_what_can_be_closed(taken: Taken) -> None:
-    sink, told = taken
+    sink, outcome_ids = taken
     with ModelRouter(provider=ScriptedProvider(["82", "83"]), sink=sink) as router:
         ids = [router.run("Rate this hook from 0 to 100", kind="score").id for _ in range(2)]
-    assert sorted(told()) == sorted(ids)
+    assert sorted(outcome_ids()) == sorted(ids)
 
 
 def test_a_log_without_events_gives_none(log: Log) -> None:
@@ -170,7 +170,7 @@ def test_reading_is_not_disturbed_by_writing(log: Log) -> None:
 
 
 def test_threads_lose_nothing(taken: Taken) -> None:
-    sink, told = taken
+    sink, outcome_ids = taken
 
     def write(thread: int) -> None:
         for number in range(200):
@@ -181,7 +181,7 @@ def test_threads_lose_nothing(taken: Taken) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(told()) == sorted(
+    assert sorted(outcome_ids()) == sorted(
         f"e{thread * 1000 + number}" for thread in range(8) for number in range(200)
     )
 
@@ -215,7 +215,7 @@ def test_flush_raises_once_for_what_was_lost_since_the_last_one(log: Log) -> Non
 
 
 def test_a_log_takes_events_of_every_version_and_gives_them_back_as_they_were(log: Log) -> None:
-    """Those of the files that are kept of each version."""
+    """Return the events of the files that are kept of each version."""
     sink, source = log
     files = sorted((Path(__file__).parents[1] / "sinks" / "data").glob("schema-*.jsonl"))
     events = [event for file in files for event in JsonlSource(file).events()]

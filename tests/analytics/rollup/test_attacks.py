@@ -1,4 +1,4 @@
-"""A rollup that others begin anew, lock, delete or damage while somebody asks it: the answer stays right."""
+"""Queries are answered right while other processes rebuild, lock, delete or damage the rollup."""
 
 import os
 import random
@@ -8,7 +8,7 @@ from contextlib import closing
 from dataclasses import replace
 
 import pytest
-from test_file_rollup import SEGMENT, a_word, an_outcome, append, check
+from test_file_rollup import SEGMENT, an_outcome, append, check, feedback_on
 
 from smartroute.analytics import Analytics, compose, query
 from smartroute.analytics.rollup import jsonl_log
@@ -30,13 +30,13 @@ def killed(*_, **__):
 
 
 def before_the_first(monkeypatch, owner, name, act):
-    """Do something before the first call of a function, and then what it does."""
+    """Call `act` before the first call of a function."""
     real = getattr(owner, name)
-    done = []
+    calls = []
 
     def acting(*arguments, **named):
-        if not done:
-            done.append(True)
+        if not calls:
+            calls.append(True)
             act()
         return real(*arguments, **named)
 
@@ -67,22 +67,22 @@ def test_a_reader_that_saw_an_empty_log_cannot_count_its_first_events_as_foreign
     check(log)
 
 
-def test_no_answer_comes_from_a_rollup_that_another_reader_has_only_begun(tmp_path, monkeypatch, caplog):
+def test_no_answer_comes_from_a_rollup_that_another_reader_has_only_started(tmp_path, monkeypatch, caplog):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
     append(log / OTHER, *(an_outcome(n) for n in range(20, 30)))
 
-    def another_begins_anew():
+    def another_reader_rebuilds():
         with monkeypatch.context() as patch, pytest.raises(KilledError):
             patch.setattr(JsonlSegment, "blocks", killed)
             FileRollup(JsonlLog(log)).rebuild()
 
-    before_the_first(monkeypatch, query, "several", another_begins_anew)
+    before_the_first(monkeypatch, query, "several", another_reader_rebuilds)
     assert Analytics(JsonlSource(log)).figures().requests == 30
     assert not warnings(caplog)
 
 
-def test_a_reader_whose_tables_are_begun_anew_below_it_counts_what_it_had_found_unchanged(
+def test_a_reader_whose_tables_are_rebuilt_meanwhile_counts_the_segments_it_took_for_unchanged(
     tmp_path, monkeypatch
 ):
     log = tmp_path / "log"
@@ -91,17 +91,17 @@ def test_a_reader_whose_tables_are_begun_anew_below_it_counts_what_it_had_found_
     reader.figures()
     append(log / OTHER, *(an_outcome(n) for n in range(20, 30)))
 
-    def another_begins_anew():
+    def another_reader_rebuilds():
         with monkeypatch.context() as patch, pytest.raises(KilledError):
             patch.setattr(FileRollup, "_read_on", killed)
             FileRollup(JsonlLog(log)).rebuild()
 
-    before_the_first(monkeypatch, JsonlSegment, "identity", another_begins_anew)
+    before_the_first(monkeypatch, JsonlSegment, "identity", another_reader_rebuilds)
     assert reader.figures().requests == 30
     check(log)
 
 
-def test_a_rollup_that_is_deleted_before_it_is_asked_is_made_again(tmp_path, monkeypatch, caplog):
+def test_a_rollup_that_is_deleted_before_the_query_is_rebuilt(tmp_path, monkeypatch, caplog):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
     before_the_first(monkeypatch, query, "several", JsonlLog(log).discard)
@@ -119,7 +119,7 @@ def test_a_segment_that_is_removed_while_it_is_to_be_read_costs_no_answer(tmp_pa
     assert not warnings(caplog)
 
 
-def test_a_log_that_goes_away_while_it_is_read_is_told_and_not_taken_for_an_empty_one(tmp_path, monkeypatch):
+def test_a_log_that_goes_away_while_it_is_read_is_an_error_and_not_an_empty_log(tmp_path, monkeypatch):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
     before_the_first(monkeypatch, JsonlLog, "segments", lambda: log.rename(tmp_path / "gone"))
@@ -163,7 +163,7 @@ def test_a_locked_rollup_costs_time_and_no_answer(tmp_path, monkeypatch, caplog)
         "ALTER TABLE rollup6_cells RENAME COLUMN cost_usd TO cost",
     ],
 )
-def test_rubbish_in_sound_tables_is_damage_too(tmp_path, sql, caplog):
+def test_damaged_values_in_sound_tables_lead_to_a_rebuild(tmp_path, sql, caplog):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
     reader = Analytics(JsonlSource(log))
@@ -178,7 +178,7 @@ def test_rubbish_in_sound_tables_is_damage_too(tmp_path, sql, caplog):
 
 
 def damage(dice, file):
-    """Do to a file what disks, and people, do."""
+    """Delete, cut, empty or overwrite a file, as disks and people do."""
     content = bytearray(file.read_bytes())
     what = dice.choice(["deleted", "cut", "emptied", "pages", "bytes"])
     if what == "deleted":
@@ -195,14 +195,14 @@ def damage(dice, file):
 
 
 @pytest.mark.slow
-def test_however_a_rollup_is_damaged_nobody_gets_an_exception_and_a_rebuild_mends_all(tmp_path, monkeypatch):
+def test_no_damage_to_a_rollup_raises_an_exception_and_a_rebuild_repairs_all(tmp_path, monkeypatch):
     monkeypatch.setattr(jsonl_log, "_LOCK_TIMEOUT_S", 0.2)
     dice = random.Random(12)
     log, n = tmp_path / "log", 0
     for _ in range(25):
         when = f"2026-11-1{dice.randrange(10)}T05:00:00.000000Z"
         grown = [an_outcome(m, when, unit=f"u{m % 9}") for m in range(n, n + 30)]
-        append(log / f"2026-11-10-a-1-{dice.randrange(3)}0.jsonl", *grown, a_word(n, f"{n:032x}"))
+        append(log / f"2026-11-10-a-1-{dice.randrange(3)}0.jsonl", *grown, feedback_on(n, f"{n:032x}"))
         n += 30
         reader = Analytics(JsonlSource(log))
         reader.figures()
@@ -213,10 +213,10 @@ def test_however_a_rollup_is_damaged_nobody_gets_an_exception_and_a_rebuild_mend
             reader.figures()
             wal = log / f"{ROLLUP}-wal"
             damage(dice, wal if wal.exists() and dice.random() < 0.3 else log / ROLLUP)
-            for each in (reader, Analytics(JsonlSource(log))):
-                each.figures()
-                each.users()
-                each.unreadable()
+            for analytics in (reader, Analytics(JsonlSource(log))):
+                analytics.figures()
+                analytics.users()
+                analytics.unreadable()
         assert reader.catch_up(rebuild=True)
         assert Analytics(JsonlSource(log)).figures().requests == n
     check(log)
@@ -225,13 +225,13 @@ def test_however_a_rollup_is_damaged_nobody_gets_an_exception_and_a_rebuild_mend
 
 @pytest.mark.parametrize("rollup", [True, False])
 @pytest.mark.filterwarnings("error")
-def test_numbers_that_no_machine_counts_with_stop_no_question(tmp_path, rollup):
+def test_numbers_beyond_a_float_stop_no_query(tmp_path, rollup):
     log = tmp_path / "log"
     call = {"purpose": "answer", "cost_usd": 1e308, "rung": 0, "model": "mini"}
     calls = tuple({**call, "rung": rung} for rung in (0, 1, 2))
-    dear = replace(an_outcome(0), attempts=calls, cost_usd=1e308, escalated=True, answer_changed=True)
+    expensive = replace(an_outcome(0), attempts=calls, cost_usd=1e308, escalated=True, answer_changed=True)
     many = an_outcome(1).to_line().replace(b'"time"', b'"input_tokens":1' + b"0" * 400 + b',"time"')
-    append(log / SEGMENT, dear, *(an_outcome(n) for n in range(2, 10)))
+    append(log / SEGMENT, expensive, *(an_outcome(n) for n in range(2, 10)))
     with (log / SEGMENT).open("ab") as stream:
         stream.write(many)
     analytics = Analytics(JsonlSource(log), rollup=rollup)
@@ -241,14 +241,14 @@ def test_numbers_that_no_machine_counts_with_stop_no_question(tmp_path, rollup):
 
 
 @pytest.mark.parametrize("rollup", [True, False])
-def test_a_quality_that_is_none_is_a_damaged_line_and_stops_no_report(tmp_path, rollup):
+def test_a_quality_beyond_1_is_a_damaged_line_and_stops_no_report(tmp_path, rollup):
     log = tmp_path / "log"
     first, second = an_outcome(0), an_outcome(1)
-    append(log / SEGMENT, first, second, a_word(0, first.id, quality=1.0))
-    damaged = a_word(1, second.id, quality=1.0).to_line().replace(b'"quality":1.0', b'"quality":9.0')
+    append(log / SEGMENT, first, second, feedback_on(0, first.id, quality=1.0))
+    damaged = feedback_on(1, second.id, quality=1.0).to_line().replace(b'"quality":1.0', b'"quality":9.0')
     with (log / SEGMENT).open("ab") as stream:
         stream.write(damaged)
     analytics = Analytics(JsonlSource(log), rollup=rollup)
     assert analytics.unreadable() == (1, 0)
-    (said,) = compose(analytics).quality
-    assert (said.n, said.mean) == (1, 1.0)
+    (quality,) = compose(analytics).quality
+    assert (quality.n, quality.mean) == (1, 1.0)

@@ -14,7 +14,7 @@ from smartroute.analytics.rollup.cells import NUMBERS, StoredCell
 
 SHOWN = 2
 whole = st.integers(0, 1_000).map(float)
-places = st.dictionaries(st.integers(SHOWN, len(NUMBERS) - 1), whole.filter(bool), max_size=8)
+number_indexes = st.dictionaries(st.integers(SHOWN, len(NUMBERS) - 1), whole.filter(bool), max_size=8)
 times = st.integers(0, 59).map(lambda minute: f"2026-11-23T08:{minute:02d}:00.000000Z")
 slots = st.tuples(st.integers(0, 2), st.sampled_from([-32_768, -400, -1, 0, 7, 32_767]))
 
@@ -27,7 +27,7 @@ def plain_cells(draw):
         "first": first,
         "last": last,
         "shown": [draw(whole), draw(whole)],
-        "numbers": draw(places),
+        "numbers": draw(number_indexes),
         "slots": Counter(draw(st.dictionaries(slots, st.integers(1, 5), max_size=5))),
         "overhead": draw(st.dictionaries(st.sampled_from(["judge", "sample"]), whole, max_size=2)),
     }
@@ -38,8 +38,8 @@ cells = st.lists(plain_cells(), min_size=1, max_size=6)
 
 def stored(cell):
     """Return a cell as the tables have it: a mask of what is not 0, those numbers, histograms in order."""
-    mask = sum(1 << place - SHOWN for place in cell["numbers"])
-    numbers = [cell["numbers"][place] for place in sorted(cell["numbers"])]
+    mask = sum(1 << index - SHOWN for index in cell["numbers"])
+    numbers = [cell["numbers"][index] for index in sorted(cell["numbers"])]
     return StoredCell(
         cell["first"],
         cell["last"],
@@ -54,8 +54,8 @@ def together(among):
     """Return several cells as one, by plain addition."""
     numbers, overhead = defaultdict(float), defaultdict(float)
     for cell in among:
-        for sums, found in ((numbers, cell["numbers"]), (overhead, cell["overhead"])):
-            for name, value in found.items():
+        for sums, values in ((numbers, cell["numbers"]), (overhead, cell["overhead"])):
+            for name, value in values.items():
                 sums[name] += value
     return {
         "first": min(cell["first"] for cell in among),
@@ -67,9 +67,9 @@ def together(among):
     }
 
 
-def same(found, expected):
+def same(rows, expected):
     """Hold rows of stored cells against plain ones; the order of overheads says nothing."""
-    for mine, plain in zip(map(StoredCell._make, found), expected, strict=True):
+    for mine, plain in zip(map(StoredCell._make, rows), expected, strict=True):
         theirs = stored(plain)
         assert json.loads(mine.overhead_usd) == plain["overhead"]
         assert mine._replace(overhead_usd="") == theirs._replace(overhead_usd="")
@@ -77,39 +77,39 @@ def same(found, expected):
 
 @examples(100, quick=25)
 @given(cells)
-def test_cells_that_are_unpacked_are_packed_alike(found):
-    same(Columns.unpacked([stored(cell) for cell in found]).packed(), found)
+def test_cells_that_are_unpacked_are_packed_the_same(cells_given):
+    same(Columns.unpacked([stored(cell) for cell in cells_given]).packed(), cells_given)
 
 
 @examples(100, quick=25)
 @given(st.lists(st.tuples(st.integers(0, 2), plain_cells()), min_size=1, max_size=8))
-def test_cells_within_others_add_up(found):
+def test_cells_within_others_add_up(cells_given):
     import numpy as np
 
-    groups = sorted({group for group, _ in found})
-    parents = np.array([groups.index(group) for group, _ in found])
-    columns = Columns.unpacked([stored(cell) for _, cell in found])
-    expected = [together([cell for of, cell in found if of == group]) for group in groups]
+    groups = sorted({group for group, _ in cells_given})
+    parents = np.array([groups.index(group) for group, _ in cells_given])
+    columns = Columns.unpacked([stored(cell) for _, cell in cells_given])
+    expected = [together([cell for of, cell in cells_given if of == group]) for group in groups]
     same(columns.within(parents, len(groups)).packed(), expected)
 
 
 @examples(100, quick=25)
 @given(cells, cells, cells)
-def test_cells_that_are_joined_stand_one_behind_the_other(one, two, three):
-    first, *others = (Columns.unpacked([stored(cell) for cell in each]) for each in (one, two, three))
+def test_cells_that_are_joined_follow_one_another(one, two, three):
+    first, *others = (Columns.unpacked([stored(cell) for cell in group]) for group in (one, two, three))
     same(first.joined(*others).packed(), one + two + three)
 
 
 @examples(100, quick=25)
 @given(cells, st.data())
-def test_what_is_stored_at_the_same_places_is_added(found, data):
-    at = [(13, f"2026-11-23T{hour:02d}", 1) for hour in range(len(found))]
+def test_cells_that_are_stored_under_the_same_ids_are_added(cells_given, data):
+    at = [(13, f"2026-11-23T{hour:02d}", 1) for hour in range(len(cells_given))]
     known = data.draw(st.dictionaries(st.sampled_from(at), plain_cells()))
-    made = Cells(at, Columns.unpacked([stored(cell) for cell in found]))
-    rows = list(made.with_stored({place: stored(cell) for place, cell in known.items()}))
+    made = Cells(at, Columns.unpacked([stored(cell) for cell in cells_given]))
+    rows = list(made.with_stored({cell_id: stored(cell) for cell_id, cell in known.items()}))
     expected = [
-        together([cell, known[place]]) if place in known else cell
-        for place, cell in zip(at, found, strict=True)
+        together([cell, known[cell_id]]) if cell_id in known else cell
+        for cell_id, cell in zip(at, cells_given, strict=True)
     ]
     assert [row[:3] for row in rows] == list(made.ids) == at
     same([row[3:] for row in rows], expected)
@@ -126,7 +126,7 @@ def test_what_is_stored_at_the_same_places_is_added(found, data):
         {"first": "soon"},
     ],
 )
-def test_rubbish_is_told(field):
+def test_damaged_values_are_refused(field):
     empty = {
         "first": "2026-11-23T08:00:00.000000Z",
         "last": "2026-11-23T08:00:00.000000Z",
@@ -143,5 +143,5 @@ def test_columns_are_summed_by_cell():
     import numpy as np
 
     columns = (np.array([1.0, 2.0, 4.0]), np.array([True, False, True]))
-    found = summed(columns, np.array([2, 0, 2]), 4)
-    assert found.tolist() == [[2.0, 0.0], [0.0, 0.0], [5.0, 2.0], [0.0, 0.0]]
+    cells_given = summed(columns, np.array([2, 0, 2]), 4)
+    assert cells_given.tolist() == [[2.0, 0.0], [0.0, 0.0], [5.0, 2.0], [0.0, 0.0]]

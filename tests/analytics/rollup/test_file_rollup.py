@@ -1,4 +1,4 @@
-"""A rollup answers as its log does, whatever happens to either: races, kills, rot, late words."""
+"""A rollup gives the answers of its log through races, kills, damage and late feedback."""
 
 import dataclasses
 import gzip
@@ -18,7 +18,7 @@ import oracle
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_figures import agree, outcome, said
+from test_figures import agree, feedback, outcome
 from tiers import examples
 
 from smartroute.analytics import Analytics, Filter
@@ -59,13 +59,13 @@ def an_outcome(number, when="2026-11-10T05:00:00.000000Z", **fields):
     return Event(2, "outcome", f"{number:032x}", f"{number:032x}", when, False, **known)
 
 
-def a_word(number, about, when="2026-11-10T06:00:00.000000Z", **fields):
+def feedback_on(number, about, when="2026-11-10T06:00:00.000000Z", **fields):
     known = {"quality": 0.5, "source": "user"} | fields
     return Event(2, "feedback", f"f{number}", about, when, False, **known)
 
 
 def copies(events):
-    """The events as a log has them: what has one id is the same, however often it stands there."""
+    """Return the events as a log has them: those of one id are equal, however often they are in it."""
     first = {}
     return [first.setdefault(event.id, event) for event in events]
 
@@ -77,20 +77,20 @@ def append(path, *events, tail=b""):
 
 
 def plain(figures):
-    """Figures as values that compare, without the words that were taken back."""
-    found = dataclasses.asdict(figures)
-    for labels in found["labels"].values():
-        labels["words"] = {word: n for word, n in labels["words"].items() if n}
-    return found
+    """Return figures as values that compare, without labels that later feedback has replaced."""
+    values = dataclasses.asdict(figures)
+    for labels in values["labels"].values():
+        labels["words"] = {label: n for label, n in labels["words"].items() if n}
+    return values
 
 
 def near(value):
-    """The same with every float to 1e-9."""
+    """Return the value with every float accurate to 1e-9."""
     if isinstance(value, float):
         return pytest.approx(value, rel=1e-9, abs=1e-9)
     if isinstance(value, dict):
-        return {key: near(each) for key, each in value.items()}
-    return [near(each) for each in value] if isinstance(value, list) else value
+        return {key: near(item) for key, item in value.items()}
+    return [near(item) for item in value] if isinstance(value, list) else value
 
 
 def same(one, other):
@@ -98,29 +98,31 @@ def same(one, other):
     for names, groups in one.items():
         assert groups.keys() == other[names].keys(), names
         for key, figures in groups.items():
-            found, wanted = plain(figures), plain(other[names][key])
-            # Most are equal to the last digit, which is known much sooner.
-            assert found == wanted or found == near(wanted), (names, key)
+            values, wanted = plain(figures), plain(other[names][key])
+            # Most are equal to the last digit, which is much faster to compare.
+            assert values == wanted or values == near(wanted), (names, key)
 
 
-def check(place, filters=FILTERS):
-    """Every figure from the rollup equals that of a full reading, wherever the log is kept."""
-    rolled, scanned = Analytics(source_of(place)), Analytics(source_of(place), rollup=False)
+def check(location, filters=FILTERS):
+    """Check that every figure from the rollup equals that of a full reading, wherever the log is kept."""
+    rolled, scanned = Analytics(source_of(location)), Analytics(source_of(location), rollup=False)
     assert rolled.catch_up()
     for where in filters:
         same(rolled.several(GROUPINGS, where), scanned.several(GROUPINGS, where))
-    users = [{user: list(sums) for user, sums in each.users().items()} for each in (rolled, scanned)]
+    users = [
+        {user: list(sums) for user, sums in analytics.users().items()} for analytics in (rolled, scanned)
+    ]
     assert users[0] == near(users[1])
     assert rolled.unreadable() == scanned.unreadable()
-    for each in (rolled, scanned):
-        getattr(each.source, "close", lambda: None)()
+    for analytics in (rolled, scanned):
+        getattr(analytics.source, "close", lambda: None)()
     return rolled
 
 
 steps = st.lists(
     st.tuples(
         st.sampled_from(["2026-11-10-a-1-00", "2026-11-11-b-1-00", "2026-11-12-c-1-00"]),
-        st.lists(st.one_of(outcome(), said()), max_size=12),
+        st.lists(st.one_of(outcome(), feedback()), max_size=12),
         st.sampled_from([b"", b"", b"{torn", b'{"schema":2,"type":"outcome"\n', b"\n", b"\0\0"]),
         st.booleans(),
         st.booleans(),
@@ -132,7 +134,7 @@ steps = st.lists(
 
 @examples(60, quick=15)
 @given(steps)
-def test_the_rollup_says_what_the_log_says(tmp_path_factory, steps):
+def test_the_rollup_gives_the_figures_of_the_log(tmp_path_factory, steps):
     path = tmp_path_factory.mktemp("logs") / "log"
     events = iter(copies([event for _, written, *_ in steps for event in written]))
     for name, written, tail, packs, asks in steps:
@@ -152,8 +154,8 @@ def test_the_rollup_says_what_the_log_says(tmp_path_factory, steps):
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.one_of(outcome(), said()), max_size=40))
-def test_the_rollup_says_what_a_recomputation_says(tmp_path_factory, events):
+@given(st.lists(st.one_of(outcome(), feedback()), max_size=40))
+def test_the_rollup_gives_the_figures_of_a_recomputation(tmp_path_factory, events):
     path = tmp_path_factory.mktemp("logs") / "log"
     events = copies(events)
     half = len(events) // 2
@@ -182,27 +184,27 @@ def test_pieces_of_time_cover_it_once(low, length, grain, endless_before, endles
     since = None if endless_before else base + timedelta(hours=low)
     until = None if endless_behind else base + timedelta(hours=low + length)
     text = [None if m is None else m.strftime("%Y-%m-%dT%H:00:00.000000Z") for m in (since, until)]
-    found = list(pieces(*text, grain))
+    covered = list(pieces(*text, grain))
     for hour in range(-30, 41_000, 61):
         moment = base + timedelta(hours=hour)
         bucket = moment.strftime("%Y-%m-%dT%H")
         inside = [
             piece
-            for piece in found
+            for piece in covered
             if (piece[1] is None or bucket[: piece[0]] >= piece[1])
             and (piece[2] is None or bucket[: piece[0]] < piece[2])
         ]
         wanted = (since is None or moment >= since) and (until is None or moment < until)
         assert len(inside) == wanted
-    assert all(piece[0] <= max(HOUR, grain) for piece in found)
+    assert all(piece[0] <= max(HOUR, grain) for piece in covered)
     if grain == YEAR and endless_before and endless_behind:
-        assert found == [(YEAR, None, None)]
+        assert covered == [(YEAR, None, None)]
 
 
 SEGMENT = "2026-11-10-a-1-00.jsonl"
 
 
-def test_a_question_reads_only_what_is_new(tmp_path, monkeypatch):
+def test_a_query_reads_only_what_is_new(tmp_path, monkeypatch):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n) for n in range(50)))
     append(log / "2026-11-11-b-1-00.jsonl", an_outcome(50))
@@ -233,7 +235,7 @@ def test_what_another_reader_stores_meanwhile_counts_once(tmp_path, monkeypatch,
     names = ["2026-11-10-a-1-00.jsonl", "2026-11-11-b-1-00.jsonl", "2026-11-12-c-1-00.jsonl"]
     for number, name in enumerate(names):
         append(log / name, *(an_outcome(n) for n in range(10 * number, 10 * number + 12)))
-        append(log / name, a_word(number, f"{10 * number:032x}"), tail=b"{damaged}\n")
+        append(log / name, feedback_on(number, f"{10 * number:032x}"), tail=b"{damaged}\n")
     monkeypatch.setattr("smartroute.analytics.rollup.file_rollup._LOAD_EVENTS", at_once)
     blocks = JsonlSegment.blocks
 
@@ -285,7 +287,7 @@ def test_what_is_removed_from_the_log_counts_no_more(tmp_path):
 
 def test_a_segment_that_moves_or_is_copied_counts_once(tmp_path):
     log = tmp_path / "log"
-    append(log / SEGMENT, *(an_outcome(n) for n in range(5)), a_word(1, f"{3:032x}"))
+    append(log / SEGMENT, *(an_outcome(n) for n in range(5)), feedback_on(1, f"{3:032x}"))
     check(log)
     (log / SEGMENT).rename(log / "2026-11-10-z-1-00.jsonl")
     assert check(log).figures().requests == 5
@@ -296,28 +298,30 @@ def test_a_segment_that_moves_or_is_copied_counts_once(tmp_path):
     assert check(log).figures().requests == 7
 
 
-def test_late_repeated_and_contradictory_words_move_the_labels(tmp_path):
+def test_late_repeated_and_contradictory_feedback_moves_the_labels(tmp_path):
     log = tmp_path / "log"
     about = f"{7:032x}"
-    append(log / SEGMENT, a_word(1, about, quality=0.2, label="bad"))
+    append(log / SEGMENT, feedback_on(1, about, quality=0.2, label="bad"))
     analytics = Analytics(JsonlSource(log))
     assert analytics.figures().labels == {}
-    append(log / SEGMENT, an_outcome(7, confidence=0.93, conversation_id="talk", tenant="acme"))
+    append(log / SEGMENT, an_outcome(7, confidence=0.93, conversation_id="chat", tenant="acme"))
     assert analytics.figures().labels["user"].quality.total == pytest.approx(0.2)
     later = "2026-11-13T00:00:00.000000Z"
-    append(log / "2026-11-13-b-1-00.jsonl", a_word(2, about, later, quality=1.0, label="good"))
-    append(log / SEGMENT, a_word(3, about, quality=0.4))  # earlier than the last word: changes nothing
+    append(log / "2026-11-13-b-1-00.jsonl", feedback_on(2, about, later, quality=1.0, label="good"))
+    append(
+        log / SEGMENT, feedback_on(3, about, quality=0.4)
+    )  # earlier than the last feedback: changes nothing
     labels = analytics.figures(Filter(tenant="acme")).labels["user"]
     assert (labels.quality.n, labels.quality.total) == (1, pytest.approx(1.0))
-    assert {word: n for word, n in labels.words.items() if n} == {"good": 1}
+    assert {label: n for label, n in labels.words.items() if n} == {"good": 1}
     assert labels.by_confidence[9].total == pytest.approx(1.0)
-    talk = a_word(4, "", later, conversation_id="talk", source="judge", quality=None, label="fine")
-    append(log / SEGMENT, talk)
+    about_all = feedback_on(4, "", later, conversation_id="chat", source="judge", quality=None, label="fine")
+    append(log / SEGMENT, about_all)
     check(log)
     assert analytics.grouped("hour")["2026-11-10T05",].labels["judge"].words == {"fine": 1}
 
 
-def test_a_log_of_the_other_traffic_starts_the_rollup_anew(tmp_path):
+def test_a_log_of_the_other_traffic_leads_to_a_rebuild(tmp_path):
     log = tmp_path / "log"
     append(log / SEGMENT, an_outcome(1), dataclasses.replace(an_outcome(2), simulated=True))
     analytics = check(log)
@@ -351,7 +355,7 @@ def test_a_rollup_that_cannot_be_kept_costs_time_and_nothing_else(tmp_path, capl
 
 
 @pytest.mark.parametrize("damage", ["overwritten", "middle", "no database"])
-def test_a_damaged_rollup_is_made_anew(tmp_path, damage):
+def test_a_damaged_rollup_is_rebuilt(tmp_path, damage):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n, unit=f"u{n}") for n in range(200)))
     check(log)
@@ -367,20 +371,20 @@ def test_a_damaged_rollup_is_made_anew(tmp_path, damage):
     assert check(log).figures().requests == 200
 
 
-def test_the_rollup_is_rebuilt_on_request_and_says_how_far_it_is(tmp_path):
+def test_the_rollup_is_rebuilt_on_request_and_reports_its_progress(tmp_path):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n) for n in range(30)))
     append(log / "2026-11-11-b-1-00.jsonl", an_outcome(50))
     analytics = check(log)
     with sqlite3.connect(log / "rollup-6.sqlite") as database:
         database.execute("UPDATE rollup6_cells SET requests = requests + 1")
-    assert analytics.figures().requests == 32  # nothing new: what stands there is believed
-    told = []
-    assert analytics.catch_up(lambda done, whole: told.append((done, whole)), rebuild=True)
+    assert analytics.figures().requests == 32  # nothing new: the stored sums are used
+    steps = []
+    assert analytics.catch_up(lambda done, whole: steps.append((done, whole)), rebuild=True)
     assert check(log).figures().requests == 31
     size = sum(file.stat().st_size for file in log.glob("*.jsonl"))
-    assert told[-1] == (size, size)
-    assert told == sorted(told)
+    assert steps[-1] == (size, size)
+    assert steps == sorted(steps)
 
 
 def test_a_rollup_is_as_private_as_the_log_and_no_event_source(tmp_path):
@@ -420,9 +424,9 @@ while True:
 """
 
 
-def reader(place, n):
+def reader(location, n):
     return subprocess.Popen(
-        [sys.executable, "-c", ASK, str(place), str(n)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", ASK, str(location), str(n)], stdout=subprocess.PIPE, text=True
     )
 
 
@@ -433,13 +437,13 @@ def test_readers_that_race_a_writer_and_one_another_count_every_event_once(tmp_p
     readers = [reader(log, n) for _ in range(4)]
     for process in readers:
         assert process.stdout.readline() == "up\n"
-    words = [a_word(m, f"{m:032x}", quality=0.25) for m in range(0, n, 10)]
+    feedback_events = [feedback_on(m, f"{m:032x}", quality=0.25) for m in range(0, n, 10)]
     for start in range(1, n, 50):
         some = [
             an_outcome(m, f"2026-11-10T{m % 24:02d}:00:00.000000Z") for m in range(start, min(n, start + 50))
         ]
         append(log / (SEGMENT if start % 100 == 1 else "2026-11-10-b-1-00.jsonl"), *some)
-        append(log / "2026-11-10-c-1-00.jsonl", *words[start // 10 : start // 10 + 5])
+        append(log / "2026-11-10-c-1-00.jsonl", *feedback_events[start // 10 : start // 10 + 5])
     for process in readers:
         seen = [int(line) for line in process.communicate(timeout=60)[0].split()]
         assert process.returncode == 0
@@ -447,7 +451,7 @@ def test_readers_that_race_a_writer_and_one_another_count_every_event_once(tmp_p
     figures = check(log).figures()
     assert figures.requests == n
     assert figures.cost_usd == pytest.approx(0.5 * n)
-    assert figures.labels["user"].quality.total == pytest.approx(0.25 * len(words))
+    assert figures.labels["user"].quality.total == pytest.approx(0.25 * len(feedback_events))
 
 
 @pytest.mark.slow
@@ -458,7 +462,7 @@ def test_readers_that_are_killed_leave_every_event_counted_once(tmp_path):
         events = [
             an_outcome(m, f"2026-11-1{m % 9}T05:00:00.000000Z", unit=f"u{m % 7}") for m in range(n, n + 4000)
         ]
-        append(log / f"2026-11-10-a-1-{rng.randrange(3)}0.jsonl", *events, a_word(n, f"{n:032x}"))
+        append(log / f"2026-11-10-a-1-{rng.randrange(3)}0.jsonl", *events, feedback_on(n, f"{n:032x}"))
         n += 4000
         process = reader(log, -1)
         assert process.stdout.readline() == "up\n"

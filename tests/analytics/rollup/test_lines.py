@@ -1,4 +1,4 @@
-"""Ids as the tables keep them, told from what hexadecimal text says and not from the code."""
+"""Ids as the tables keep them, computed here from hexadecimal text and not by the code."""
 
 import hashlib
 import uuid
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from smartroute.analytics.rollup.lines import compact, compact_all
 
-ours = st.uuids().map(lambda each: each.hex)
+ours = st.uuids().map(lambda own_id: own_id.hex)
 theirs = st.one_of(
     st.text(max_size=40),
     st.text("0123456789abcdef", min_size=30, max_size=34),
@@ -28,8 +28,8 @@ def kept(event_id):
 def test_ids_are_kept_as_their_16_bytes_and_those_of_others_as_a_hash(mine, others, order):
     ids = mine + others
     order.shuffle(ids)
-    assert compact_all(ids) == [kept(each) for each in ids]
-    assert [compact(each) for each in ids] == [kept(each) for each in ids]
+    assert compact_all(ids) == [kept(event_id) for event_id in ids]
+    assert [compact(event_id) for event_id in ids] == [kept(event_id) for event_id in ids]
 
 
 @pytest.mark.parametrize(

@@ -28,21 +28,21 @@ WHERE = st.builds(
     st.sampled_from(TIMES),
     st.integers(1, 2**31 - 1),
     st.none() | st.floats(0, 1),
-    st.sampled_from([None, None, "talk", "", "\N{SNOWMAN}"]),
+    st.sampled_from([None, None, "chat", "", "\N{SNOWMAN}"]),
     st.sampled_from([0, outcome_pages.HELD, outcome_pages.ROUTED]),
 )
 
 
-def columns(found):
+def columns(outcomes):
     """Lay out what a dictionary holds, as a batch of events does."""
-    times, keys, confidences, talks, holdbacks = zip(*found.values(), strict=True)
+    times, keys, confidences, conversations, holdbacks = zip(*outcomes.values(), strict=True)
     return Outcomes.of(
-        [*found],
+        [*outcomes],
         instants_of(times),
         np.array(keys),
-        np.array([np.nan if each is None else each for each in confidences]),
+        np.array([np.nan if confidence is None else confidence for confidence in confidences]),
         np.array(holdbacks),
-        talks,
+        conversations,
     )
 
 
@@ -63,19 +63,19 @@ def test_pages_hold_what_a_dictionary_would(database, most, loads, asked):
         patch.setattr(outcome_pages, "PAGE_OUTCOMES", most)
         for load in loads:
             assert tables.known(load) == load.keys() & held.keys()
-            if new := {each: where for each, where in load.items() if each not in held}:
+            if new := {key: outcome for key, outcome in load.items() if key not in held}:
                 tables.add_outcomes(columns(new))
                 held |= new
     wanted = {*asked, *list(held)[::2]}
     assert tables.known(wanted) == wanted & held.keys()
-    assert tables.outcomes(wanted) == {each: held[each] for each in wanted & held.keys()}
-    talks = {where.conversation for where in held.values()} - {None}
-    assert {talk: {*ids} for talk, ids in tables.outcomes_of(talks).items()} == {
-        talk: {each for each, where in held.items() if where.conversation == talk} for talk in talks
+    assert tables.outcomes(wanted) == {key: held[key] for key in wanted & held.keys()}
+    conversations = {where.conversation for where in held.values()} - {None}
+    assert {name: {*ids} for name, ids in tables.outcomes_of(conversations).items()} == {
+        name: {key for key, outcome in held.items() if outcome.conversation == name} for name in conversations
     }
     rows = database.execute("SELECT start_id, ids FROM rollup6_outcomes ORDER BY start_id").fetchall()
     assert b"".join(ids for _, ids in rows) == b"".join(sorted(held))
-    assert all(len(ids) <= 16 * most and ids[:16] >= begins for begins, ids in rows)
+    assert all(len(ids) <= 16 * most and ids[:16] >= start_id for start_id, ids in rows)
 
 
 def test_ids_in_no_order_fill_pages_by_halves_at_least(database):
@@ -103,11 +103,11 @@ def test_ids_in_no_order_fill_pages_by_halves_at_least(database):
         (b"x" * 15, b"x" * 8, b"x" * 4, b"x" * 8, b"x", ""),
     ],
 )
-def test_rubbish_is_no_page(row):
+def test_damaged_values_are_refused(row):
     with pytest.raises(ValueError):
         Outcomes.unpacked(row)
 
 
-def test_our_own_ids_keep_their_order():
+def test_the_ids_of_smartroute_keep_their_order():
     ids = [f"{n:032x}" for n in (0, 9, 10, 2**64, 2**127, 2**128 - 1)]
-    assert compact_all(ids) == sorted(compact_all(ids)) == [bytes.fromhex(each) for each in ids]
+    assert compact_all(ids) == sorted(compact_all(ids)) == [bytes.fromhex(event_id) for event_id in ids]

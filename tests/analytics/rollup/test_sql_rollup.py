@@ -16,8 +16,8 @@ import psycopg
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_figures import agree, outcome, said
-from test_file_rollup import FILTERS, a_word, an_outcome, check, copies, reader
+from test_figures import agree, feedback, outcome
+from test_file_rollup import FILTERS, an_outcome, check, copies, feedback_on, reader
 from tiers import examples
 
 from smartroute.analytics import Analytics, Filter
@@ -53,13 +53,13 @@ def connected(url, **options):
 
 
 def insert(connection, *events):
-    names, places = ", ".join(COLUMNS), ", ".join(f"%({name})s" for name in COLUMNS)
+    names, marks = ", ".join(COLUMNS), ", ".join(f"%({name})s" for name in COLUMNS)
     for event in events:
-        connection.execute(f"INSERT INTO smartroute_events ({names}) VALUES ({places})", _row(event))
+        connection.execute(f"INSERT INTO smartroute_events ({names}) VALUES ({marks})", _row(event))
 
 
 def execute(url, *statements):
-    """Run statements of somebody's own on either database."""
+    """Run statements on either database."""
     engine = engine_for(url)
     with contextlib.closing(engine.raw_connection()) as connection:
         for statement in statements:
@@ -77,7 +77,7 @@ def requests(url, **options):
 
 
 steps = st.lists(
-    st.tuples(st.lists(st.one_of(outcome(), said()), max_size=12), st.booleans(), st.integers(0, 9)),
+    st.tuples(st.lists(st.one_of(outcome(), feedback()), max_size=12), st.booleans(), st.integers(0, 9)),
     min_size=1,
     max_size=5,
 )
@@ -85,8 +85,8 @@ steps = st.lists(
 
 @examples(15, quick=4, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=steps)
-def test_the_rollup_says_what_the_log_says(url, steps, monkeypatch):
-    """In pages of three. Each example begins by removing what the one before has left."""
+def test_the_rollup_gives_the_figures_of_the_log(url, steps, monkeypatch):
+    """In pages of three. Each example first removes what the one before has left."""
     monkeypatch.setattr(sql_rollup, "PAGE_EVENTS", 3)
     if SqlSource(url).schema.version():
         execute(url, "DELETE FROM smartroute_events")
@@ -102,8 +102,8 @@ def test_the_rollup_says_what_the_log_says(url, steps, monkeypatch):
 
 
 @settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(events=st.lists(st.one_of(outcome(), said()), min_size=1, max_size=40))
-def test_the_rollup_says_what_a_recomputation_says(url, events):
+@given(events=st.lists(st.one_of(outcome(), feedback()), min_size=1, max_size=40))
+def test_the_rollup_gives_the_figures_of_a_recomputation(url, events):
     if SqlSource(url).schema.version():
         execute(url, "DELETE FROM smartroute_events")
     events = copies(events)
@@ -118,21 +118,21 @@ def test_the_rollup_says_what_a_recomputation_says(url, events):
     source.close()
 
 
-def test_late_repeated_and_contradictory_words_move_the_labels(url):
+def test_late_repeated_and_contradictory_feedback_moves_the_labels(url):
     about = f"{7:032x}"
-    write(url, a_word(1, about, quality=0.2, label="bad"))
+    write(url, feedback_on(1, about, quality=0.2, label="bad"))
     source = SqlSource(url)
     analytics = Analytics(source)
     assert analytics.figures().labels == {}
-    write(url, an_outcome(7, confidence=0.93, conversation_id="talk", tenant="acme"))
+    write(url, an_outcome(7, confidence=0.93, conversation_id="chat", tenant="acme"))
     assert analytics.figures().labels["user"].quality.total == pytest.approx(0.2)
     later = "2026-11-13T00:00:00.000000Z"
-    write(url, a_word(2, about, later, quality=1.0, label="good"))
-    write(url, a_word(3, about, quality=0.4))  # earlier than the last word: changes nothing
+    write(url, feedback_on(2, about, later, quality=1.0, label="good"))
+    write(url, feedback_on(3, about, quality=0.4))  # earlier than the last feedback: changes nothing
     labels = analytics.figures(Filter(tenant="acme")).labels["user"]
     assert (labels.quality.n, labels.quality.total) == (1, pytest.approx(1.0))
-    assert {word: n for word, n in labels.words.items() if n} == {"good": 1}
-    write(url, a_word(4, "", later, conversation_id="talk", source="judge", quality=None, label="fine"))
+    assert {label: n for label, n in labels.words.items() if n} == {"good": 1}
+    write(url, feedback_on(4, "", later, conversation_id="chat", source="judge", quality=None, label="fine"))
     assert analytics.grouped("hour")["2026-11-10T05",].labels["judge"].words == {"fine": 1}
     source.close()
     check(url)
@@ -195,7 +195,7 @@ def test_a_transaction_that_ends_between_two_pages_is_read_once(base, monkeypatc
 
     def watched(self, position):
         rows = page(self, position)
-        read.update(each for (_, each), _ in rows)
+        read.update(event_id for (_, event_id), _ in rows)
         return rows
 
     monkeypatch.setattr(sql_rollup._Postgres, "page", watched)
@@ -267,7 +267,7 @@ def test_a_pass_that_was_cut_off_is_ended_by_another_reader(url, monkeypatch):
     check(url)
 
 
-def test_a_question_reads_only_what_is_new(url, monkeypatch):
+def test_a_query_reads_only_what_is_new(url, monkeypatch):
     write(url, *(an_outcome(number) for number in range(50)))
     requests(url)
     read = []
@@ -322,7 +322,7 @@ def test_readers_that_race_writers_and_one_another_count_every_event_once(url):
     for number in range(1, n):
         sinks[number % 3].emit(an_outcome(number, f"2026-11-10T{number % 24:02d}:00:00.000000Z"))
         if number % 10 == 0:
-            sinks[0].emit(a_word(number, f"{number:032x}", quality=0.25))
+            sinks[0].emit(feedback_on(number, f"{number:032x}", quality=0.25))
         if number % 100 == 0:
             time.sleep(0.05)
     for sink in sinks:
@@ -342,7 +342,9 @@ def test_readers_that_are_killed_leave_every_event_counted_once(url):
     rng = random.Random(6)
     n = 0
     for _ in range(5):
-        write(url, *(an_outcome(m, unit=f"u{m % 7}") for m in range(n, n + 1500)), a_word(n, f"{n:032x}"))
+        write(
+            url, *(an_outcome(m, unit=f"u{m % 7}") for m in range(n, n + 1500)), feedback_on(n, f"{n:032x}")
+        )
         n += 1500
         process = reader(url, -1)
         assert process.stdout.readline() == "up\n"
@@ -356,7 +358,7 @@ def test_readers_that_are_killed_leave_every_event_counted_once(url):
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["fast", "immediate", "kill"])
 def test_readers_of_a_server_that_is_restarted_count_every_event_once(postgres, mode):
-    """A reader may be told that the log cannot be read; what it is answered only grows."""
+    """A reader may fail because the log cannot be read; the figures it gets only grow."""
     base = postgres.url()
     write(base, an_outcome(0))
     stopping = threading.Event()
@@ -400,7 +402,7 @@ def test_readers_of_a_server_that_is_restarted_count_every_event_once(postgres, 
     assert check(base, FILTERS[:2]).figures().requests == emitted[0] + 1
 
 
-def test_nobody_is_answered_from_a_rollup_that_is_being_made_anew(url, monkeypatch):
+def test_no_reader_is_answered_from_a_rollup_that_is_being_rebuilt(url, monkeypatch):
     monkeypatch.setattr(sql_rollup, "PAGE_EVENTS", 50)
     write(url, *(an_outcome(number) for number in range(300)))
     requests(url)
@@ -455,11 +457,11 @@ def test_a_removal_that_removes_nothing_costs_nothing(url, monkeypatch):
     write(url, an_outcome(1))
     assert requests(url) == 1
     execute(url, "DELETE FROM smartroute_events WHERE time < '2000'")
-    monkeypatch.setattr(sql_rollup.Tables, "clear", lambda self: pytest.fail("it was begun anew"))
+    monkeypatch.setattr(sql_rollup.Tables, "clear", lambda self: pytest.fail("it was rebuilt"))
     assert requests(url) == 1
 
 
-def test_whoever_may_only_remove_events_is_noticed_too(base):
+def test_a_removal_by_a_role_that_may_do_nothing_else_is_noticed_too(base):
     write(base, an_outcome(1), an_outcome(2))
     assert requests(base) == 2
     execute(
@@ -474,7 +476,7 @@ def test_whoever_may_only_remove_events_is_noticed_too(base):
         execute(base, "DROP OWNED BY janitor", "DROP ROLE janitor")
 
 
-def test_rows_that_are_no_events_or_of_the_other_traffic_are_left_out_and_told(url):
+def test_rows_that_are_not_events_or_of_the_other_traffic_are_left_out_and_counted(url):
     write(url, an_outcome(1), an_outcome(2))
     execute(
         url,
@@ -487,7 +489,7 @@ def test_rows_that_are_no_events_or_of_the_other_traffic_are_left_out_and_told(u
     assert check(url).unreadable() == (1, 1)
 
 
-def test_a_database_that_was_restored_from_a_server_further_on_is_read_anew(postgres):
+def test_a_database_restored_from_a_server_with_higher_transaction_numbers_is_read_again(postgres):
     """Its rows say that transactions wrote them which this server has still before it."""
     base, restored = postgres.url(), postgres.url()
     write(base, an_outcome(1))
@@ -516,7 +518,7 @@ def test_a_role_that_may_only_read_costs_time_and_one_warning(base, caplog):
         assert not analytics.catch_up()
         assert [analytics.figures().requests for _ in range(3)] == [2, 2, 2]
         assert sum("no rollup can be kept" in record.message for record in caplog.records) == 1
-        # Once somebody else has brought it up to date, reading it takes no right to write.
+        # Once another role has brought it up to date, reading it takes no right to write.
         assert requests(base) == 2
         assert analytics.catch_up()
         assert analytics.figures().requests == 2
@@ -535,17 +537,17 @@ def test_a_file_that_may_only_be_read_costs_time_and_one_warning(tmp_path, caplo
     source.close()
 
 
-def test_the_rollup_is_rebuilt_on_request_and_says_how_far_it_is(url, monkeypatch):
+def test_the_rollup_is_rebuilt_on_request_and_reports_its_progress(url, monkeypatch):
     monkeypatch.setattr(sql_rollup, "PAGE_EVENTS", 10)
     write(url, *(an_outcome(number) for number in range(35)))
     assert check(url).figures().requests == 35
     execute(url, f"UPDATE rollup{sql_rollup.VERSION}_cells SET requests = requests + 1")
-    assert requests(url) == 36  # nothing new: what stands there is believed
-    told = []
+    assert requests(url) == 36  # nothing new: the stored sums are used
+    steps = []
     source = SqlSource(url)
-    assert Analytics(source).catch_up(lambda done, whole: told.append((done, whole)), rebuild=True)
+    assert Analytics(source).catch_up(lambda done, whole: steps.append((done, whole)), rebuild=True)
     source.close()
-    assert told == [(10, 35), (20, 35), (30, 35), (35, 35)]
+    assert steps == [(10, 35), (20, 35), (30, 35), (35, 35)]
     assert check(url).figures().requests == 35
 
 
@@ -565,7 +567,7 @@ def test_a_database_that_is_away_or_newer_says_so_with_and_without_a_rollup(tmp_
         with pytest.raises(SinkError, match="version 99 and this smartroute knows version"):
             requests(url, rollup=rollup)
         with pytest.raises(SinkError, match="cannot be read"):
-            requests("postgresql://nobody@127.0.0.1:9/nothing", rollup=rollup)
+            requests("postgresql://stranger@127.0.0.1:9/nothing", rollup=rollup)
 
 
 def test_a_log_that_has_no_tables_yet_has_no_rollup(tmp_path):
