@@ -226,12 +226,10 @@ def test_an_unknown_dimension_is_refused(by):
 def test_an_invalid_number_of_hours_or_events_is_refused(n):
     analytics = Analytics(Lines([an_outcome("a", "2026-11-23T08:00:00.000000Z")]))
     with pytest.raises(
-        ConfigError, match=r"hours must be a whole number of at least 1 and (of )?at most 100000, got"
+        ConfigError, match=r"hours must be a whole number of at least 1 and at most 100000, got"
     ):
         analytics.series(n)
-    with pytest.raises(
-        ConfigError, match=r"n must be a whole number of at least 0 and (of )?at most 1(000000|e\+06), got"
-    ):
+    with pytest.raises(ConfigError, match=r"n must be a whole number of at least 0 and at most 1000000, got"):
         analytics.newest(n)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, TypeAlias
 
 from smartroute.analytics.rollup.cells import FIELDS, SHOWN, CellId, Key, StoredCell, UserSums
+from smartroute.analytics.rollup.connection import AT_ONCE, Connection, marks
 from smartroute.analytics.rollup.outcome_pages import COLUMNS, Outcomes, StoredOutcome, sorted_ids
 
 VERSION = 6
@@ -15,9 +16,6 @@ VERSION = 6
 
 _P = f"rollup{VERSION}_"
 """The prefix of the tables' names: two versions of the library can keep their rollups side by side."""
-
-_AT_ONCE = 500
-_LOCK = 0x726F6C6C  # any number, as long as every process locks the same one
 
 Statement: TypeAlias = tuple[str, Sequence[Any]]
 
@@ -82,84 +80,64 @@ class Tables:
     """The rollup's tables on one connection. Every method but `transaction` runs inside a transaction."""
 
     def __init__(self, connection: Any, *, postgres: bool = False) -> None:
-        self._connection = connection
-        self._postgres = postgres
+        self._sql = Connection(connection, postgres=postgres)
 
-    @contextmanager
-    def transaction(self, *, write: bool) -> Iterator[None]:
+    def transaction(self, *, write: bool) -> AbstractContextManager[None]:
         """Start a transaction, and commit it or roll it back. Writers wait for each other."""
-        if self._postgres:
-            if write:
-                self._run(f"SELECT pg_advisory_xact_lock({_LOCK})")
-            else:
-                self._run("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        else:
-            self._run("BEGIN IMMEDIATE" if write else "BEGIN")
-        try:
-            yield
-        except BaseException:
-            self._connection.rollback()
-            raise
-        self._connection.commit()
+        return self._sql.transaction(write=write)
 
     def close(self) -> None:
         """Close the connection."""
-        self._connection.close()
+        self._sql.close()
 
     def create(self) -> None:
         """Create the tables that do not exist."""
         for table, columns in _TABLES.items():
-            if self._postgres:
-                columns = columns.replace("TEXT", 'TEXT COLLATE "C"').replace("BLOB", "BYTEA")
-            plain = "" if self._postgres else " WITHOUT ROWID"
-            self._run(f"CREATE TABLE IF NOT EXISTS {_P}{table} ({columns}){plain}")
+            self._sql.create_table(f"{_P}{table}", columns)
 
     def clear(self) -> None:
         """Drop all tables, and create empty ones."""
         for table in _TABLES:
-            self._run(f"DROP TABLE IF EXISTS {_P}{table}")
+            self._sql.run(f"DROP TABLE IF EXISTS {_P}{table}")
         self.create()
 
     def facts(self) -> dict[str, str]:
         """Return the facts about the rollup itself by name. There are none before the tables exist."""
-        if self._postgres:
-            exists = self._all(f"SELECT to_regclass('{_P}facts')")[0][0] is not None
-        else:
-            exists = bool(self._all(f"SELECT 1 FROM sqlite_master WHERE name = '{_P}facts'"))
-        return dict(self._all(f"SELECT name, value FROM {_P}facts")) if exists else {}
+        exists = self._sql.has_table(f"{_P}facts")
+        return dict(self._sql.rows(f"SELECT name, value FROM {_P}facts")) if exists else {}
 
     def note(self, **facts: str) -> None:
         """Store facts about the rollup itself."""
-        self._put("facts", ("name",), ("value",), facts.items())
+        self._sql.put(f"{_P}facts", ("name",), ("value",), facts.items())
 
     def segments(self) -> dict[str, SegmentState]:
         """Return how far each segment was read, by id."""
-        rows = self._all(f"SELECT {', '.join(SegmentState._fields)} FROM {_P}segments")
+        rows = self._sql.rows(f"SELECT {', '.join(SegmentState._fields)} FROM {_P}segments")
         return {row[0]: SegmentState(*row) for row in rows}
 
     def segment(self, segment_id: str) -> SegmentState | None:
         """Return how far a segment was read, None for one that is new."""
-        rows = self._all(
+        rows = self._sql.rows(
             f"SELECT {', '.join(SegmentState._fields)} FROM {_P}segments WHERE id = ?", [segment_id]
         )
         return SegmentState(*rows[0]) if rows else None
 
     def put_segment(self, state: SegmentState) -> None:
         """Store how far a segment was read."""
-        self._put("segments", ("id",), SegmentState._fields[1:], [state])
+        self._sql.put(f"{_P}segments", ("id",), SegmentState._fields[1:], [state])
 
     def remove_segments(self, ids: Iterable[str]) -> None:
         """Delete what is stored about segments."""
-        self._many(f"DELETE FROM {_P}segments WHERE id = ?", [(segment_id,) for segment_id in ids])
+        self._sql.many(f"DELETE FROM {_P}segments WHERE id = ?", [(segment_id,) for segment_id in ids])
 
     def key(self, fields: Key) -> int:
         """Return the number of a combination of fields. A new combination gets a new number."""
         name = json.dumps(fields)
-        rows = self._all(f"SELECT id FROM {_P}keys WHERE name = ?", [name])
+        rows = self._sql.rows(f"SELECT id FROM {_P}keys WHERE name = ?", [name])
         if rows:
             return int(rows[0][0])
-        number = int(self._all(f"SELECT COALESCE(MAX(id), 0) + 1 FROM {_P}keys")[0][0])
-        self._put("keys", ("id",), ("name", *FIELDS), [(number, name, *fields)])
+        number = int(self._sql.rows(f"SELECT COALESCE(MAX(id), 0) + 1 FROM {_P}keys")[0][0])
+        self._sql.put(f"{_P}keys", ("id",), ("name", *FIELDS), [(number, name, *fields)])
         return number
 
     def known(self, ids: Collection[bytes]) -> set[bytes]:
@@ -180,8 +158,8 @@ class Tables:
             first, *others = whole.pages()
             rows.append((start_id, *first.packed()))
             rows += [(other.first_id, *other.packed()) for other in others]
-        self._put("outcomes", ("start_id",), COLUMNS, rows)
-        self._many(
+        self._sql.put(f"{_P}outcomes", ("start_id",), COLUMNS, rows)
+        self._sql.many(
             f"INSERT INTO {_P}conversations (month, conversation, outcome_id) VALUES (?, ?, ?)",
             new.by_conversation(),
         )
@@ -205,8 +183,8 @@ class Tables:
         start = 0
         while start < len(ids):
             first = ids[start : start + 1].tobytes()
-            page = self._all(f"{columns} <= ? ORDER BY start_id DESC LIMIT 1", [first])
-            after = self._all(
+            page = self._sql.rows(f"{columns} <= ? ORDER BY start_id DESC LIMIT 1", [first])
+            after = self._sql.rows(
                 f"SELECT start_id FROM {_P}outcomes WHERE start_id > ? ORDER BY start_id LIMIT 1", [first]
             )
             end = int(ids.searchsorted(bytes(after[0][0]))) if after else len(ids)
@@ -221,13 +199,13 @@ class Tables:
         outcome_ids: dict[str, list[bytes]] = {}
         names, month = [*conversations], -1
         following = f"SELECT month FROM {_P}conversations WHERE month > ? ORDER BY month LIMIT 1"
-        while names and (months := self._all(following, [month])):
+        while names and (months := self._sql.rows(following, [month])):
             month = int(months[0][0])
             rows = (
                 f"SELECT conversation, outcome_id FROM {_P}conversations "
                 f"WHERE month = {month} AND conversation IN"
             )
-            for conversation, outcome_id in self._among(rows, names):
+            for conversation, outcome_id in self._sql.among(rows, names):
                 outcome_ids.setdefault(conversation, []).append(bytes(outcome_id))
         return outcome_ids
 
@@ -239,21 +217,21 @@ class Tables:
         cells: dict[CellId, StoredCell] = {}
         for (grain, bucket), keys in wanted.items():
             sql = f"SELECT key, {_CELL} FROM {_P}cells WHERE grain = ? AND bucket = ?"
-            # A statement takes a limited number of values; beyond that all keys of the bucket are read.
-            many = len(keys) > _AT_ONCE
-            sql += "" if many else f" AND key IN ({_marks(len(keys))})"
-            for row in self._all(sql, [grain, bucket, *([] if many else keys)]):
+            # Of too many keys for one statement, all cells of the bucket are read.
+            many = len(keys) > AT_ONCE
+            sql += "" if many else f" AND key IN ({marks(len(keys))})"
+            for row in self._sql.rows(sql, [grain, bucket, *([] if many else keys)]):
                 if row[0] in keys:
                     cells[grain, bucket, row[0]] = cell_of(row[1:])
         return cells
 
     def put_cells(self, cells: Iterable[tuple[Any, ...]]) -> None:
         """Insert or replace cells: rows of CellId and StoredCell."""
-        self._put("cells", ("grain", "bucket", "key"), StoredCell._fields, cells)
+        self._sql.put(f"{_P}cells", ("grain", "bucket", "key"), StoredCell._fields, cells)
 
     def add_users(self, sums: Iterable[Sequence[Any]]) -> None:
         """Add to the sums of users by day: rows of day, name and UserSums."""
-        self._add("users", ("day", "name"), UserSums._fields, sums)
+        self._sql.add(f"{_P}users", ("day", "name"), UserSums._fields, sums)
 
     def add_feedback(
         self,
@@ -265,9 +243,9 @@ class Tables:
             ("feedback", "outcome_id", by_outcome),
             ("conversation_feedback", "conversation", by_conversation),
         ):
-            self._many(
+            self._sql.many(
                 f"INSERT INTO {_P}{table} ({name}, source, {_FEEDBACK}) "
-                f"VALUES ({_marks(2 + len(StoredFeedback._fields))}) ON CONFLICT ({name}, source) "
+                f"VALUES ({marks(2 + len(StoredFeedback._fields))}) ON CONFLICT ({name}, source) "
                 f"DO UPDATE SET {', '.join(f'{f} = excluded.{f}' for f in StoredFeedback._fields)} "
                 f"WHERE (excluded.time, excluded.event_id) > "
                 f"({_P}{table}.time, {_P}{table}.event_id)",
@@ -276,7 +254,7 @@ class Tables:
 
     def feedback(self, outcome_ids: Collection[bytes]) -> dict[tuple[bytes, str], StoredFeedback]:
         """Return the feedback about outcomes themselves, by outcome and source."""
-        rows = self._among(
+        rows = self._sql.among(
             f"SELECT outcome_id, source, {_FEEDBACK} FROM {_P}feedback WHERE outcome_id IN",
             self._not_beyond_feedback(outcome_ids),
         )
@@ -284,7 +262,7 @@ class Tables:
 
     def conversation_feedback(self, conversations: Collection[str]) -> dict[tuple[str, str], StoredFeedback]:
         """Return the feedback about conversations, by conversation and source."""
-        rows = self._among(
+        rows = self._sql.among(
             f"SELECT conversation, source, {_FEEDBACK} FROM {_P}conversation_feedback WHERE conversation IN",
             [*conversations],
         )
@@ -293,12 +271,12 @@ class Tables:
     def has_feedback(self) -> bool:
         """Return whether there is any feedback."""
         tables = ("feedback", "conversation_feedback")
-        return any(self._all(f"SELECT 1 FROM {_P}{table} LIMIT 1") for table in tables)
+        return any(self._sql.rows(f"SELECT 1 FROM {_P}{table} LIMIT 1") for table in tables)
 
     def ratings(self, outcome_ids: Collection[bytes]) -> dict[tuple[bytes, str], Rating]:
         """Return the ratings of outcomes that the labels' sums contain, by outcome and source."""
         sql = f"SELECT outcome_id, source, quality, label FROM {_P}ratings WHERE outcome_id IN"
-        rows = self._among(sql, [*outcome_ids])
+        rows = self._sql.among(sql, [*outcome_ids])
         return {(bytes(row[0]), row[1]): (row[2], row[3]) for row in rows}
 
     def change_ratings(
@@ -309,17 +287,17 @@ class Tables:
     ) -> None:
         """Store ratings, and add to the labels' sums and counts what these ratings change in them."""
         rows = ((*outcome, *rating) for outcome, rating in ratings.items())
-        self._put("ratings", ("outcome_id", "source"), ("quality", "label"), rows)
+        self._sql.put(f"{_P}ratings", ("outcome_id", "source"), ("quality", "label"), rows)
         key = ("grain", "bucket", "key", "source")
-        self._add("labels", (*key, "bin"), LabelSums._fields, ((*k, *v) for k, v in sums.items()))
-        self._add("label_counts", (*key, "label"), ("n",), ((*k, n) for k, n in counts.items()))
+        self._sql.add(f"{_P}labels", (*key, "bin"), LabelSums._fields, ((*k, *v) for k, v in sums.items()))
+        self._sql.add(f"{_P}label_counts", (*key, "label"), ("n",), ((*k, n) for k, n in counts.items()))
 
     def cells(self, grain: int, low: str | None, high: str | None, fields: Mapping[str, str]) -> list[Any]:
         """Return the rows of cells from bucket `low` on and before `high`: FIELDS, bucket, StoredCell."""
         names = ", ".join(f"k.{name}" for name in FIELDS)
         columns = ", ".join(f"c.{name}" for name in ("bucket", *StoredCell._fields))
         sql, values = _where(grain, low, high, fields)
-        return self._all(
+        return self._sql.rows(
             f"SELECT {names}, {columns} FROM {_P}cells c LEFT JOIN {_P}keys k ON k.id = c.key {sql}",
             values,
         )
@@ -338,7 +316,7 @@ class Tables:
         names = ", ".join(
             (*(f"k.{name}" for name in FIELDS), *(f"c.{n}" for n in ("bucket", "source", *columns)))
         )
-        return self._all(
+        return self._sql.rows(
             f"SELECT {names} FROM {_P}{table} c LEFT JOIN {_P}keys k ON k.id = c.key {where[0]}",
             where[1],
         )
@@ -348,65 +326,23 @@ class Tables:
         sums = ", ".join(f"SUM({name})" for name in UserSums._fields)
         bounds = [(f"day {sign} ?", day) for sign, day in ((">=", low), ("<", high)) if day is not None]
         where = f"WHERE {' AND '.join(text for text, _ in bounds)}" if bounds else ""
-        return self._all(f"SELECT name, {sums} FROM {_P}users {where} GROUP BY name", [v for _, v in bounds])
+        return self._sql.rows(
+            f"SELECT name, {sums} FROM {_P}users {where} GROUP BY name", [v for _, v in bounds]
+        )
 
     def _not_beyond_feedback(self, outcome_ids: Collection[bytes]) -> list[bytes]:
         """Return the ids that feedback may be stored for.
 
         Ids rise with time, so that most new outcomes are beyond the last one that has feedback.
         """
-        last = self._all(f"SELECT outcome_id FROM {_P}feedback ORDER BY outcome_id DESC LIMIT 1")
+        last = self._sql.rows(f"SELECT outcome_id FROM {_P}feedback ORDER BY outcome_id DESC LIMIT 1")
         return [outcome_id for outcome_id in outcome_ids if outcome_id <= bytes(last[0][0])] if last else []
-
-    def _sql(self, sql: str) -> str:
-        return sql.replace("?", "%s") if self._postgres else sql
-
-    def _run(self, sql: str) -> None:
-        self._connection.cursor().execute(sql)
-
-    def _all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        cursor = self._connection.cursor()
-        cursor.execute(self._sql(sql), values)
-        return list(cursor.fetchall())
-
-    def _many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        self._connection.cursor().executemany(self._sql(sql), rows)
-
-    def _among(self, sql: str, values: Sequence[Any]) -> Iterator[Any]:
-        for start in range(0, len(values), _AT_ONCE):
-            some = values[start : start + _AT_ONCE]
-            yield from self._all(f"{sql} ({_marks(len(some))})", some)
-
-    def _put(self, table: str, key: Sequence[str], columns: Sequence[str], rows: Iterable[Any]) -> None:
-        self._upsert(table, key, columns, rows, lambda name: f"excluded.{name}")
-
-    def _add(self, table: str, key: Sequence[str], columns: Sequence[str], rows: Iterable[Any]) -> None:
-        self._upsert(table, key, columns, rows, lambda name: f"{_P}{table}.{name} + excluded.{name}")
-
-    def _upsert(
-        self,
-        table: str,
-        key: Sequence[str],
-        columns: Sequence[str],
-        rows: Iterable[Any],
-        value: Callable[[str], str],
-    ) -> None:
-        self._many(
-            f"INSERT INTO {_P}{table} ({', '.join((*key, *columns))}) "
-            f"VALUES ({_marks(len(key) + len(columns))}) ON CONFLICT ({', '.join(key)}) "
-            f"DO UPDATE SET {', '.join(f'{name} = {value(name)}' for name in columns)}",
-            rows,
-        )
 
 
 def cell_of(row: Sequence[Any]) -> StoredCell:
     """Return the cell of a row."""
     first, last, requests, cost_usd, numbers, histograms, overhead_usd = row
     return StoredCell(first, last, requests, cost_usd, bytes(numbers), bytes(histograms), overhead_usd)
-
-
-def _marks(n: int) -> str:
-    return ", ".join("?" * n)
 
 
 def _where(grain: int, low: str | None, high: str | None, fields: Mapping[str, str]) -> Statement:
