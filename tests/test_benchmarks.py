@@ -293,6 +293,7 @@ def _lines_by_time(log: Path) -> list[bytes]:
     return sorted(lines, key=lambda line: json.loads(line)["time"])
 
 
+@pytest.mark.slow
 def test_the_rollup_is_held_against_the_loop(
     bench: dict[str, ModuleType], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

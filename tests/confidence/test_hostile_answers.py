@@ -232,6 +232,7 @@ def test_no_depth_of_an_answer_is_too_much(form: str, depth: int) -> None:
             assert value is None or 0.0 <= value <= 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [*nested(1)])
 def test_what_can_just_be_read_can_be_compared_or_is_unknown(form: str) -> None:
     """Somewhere among these depths lies one that can be parsed but not written back."""

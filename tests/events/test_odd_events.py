@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tiers import examples
 
 from smartroute.events.event import _KINDS, Event
 from smartroute.events.values import NEAREST
@@ -182,9 +183,7 @@ def read_back(outcome: Outcome, **options: Any) -> Event:
     return found
 
 
-@settings(
-    max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+@examples(400, quick=100, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(outcomes, st.booleans())
 def test_the_event_of_any_outcome_comes_back_equal(outcome: Outcome, log_text: bool) -> None:
     read_back(outcome, log_text=log_text)

@@ -563,6 +563,7 @@ def test_a_hundred_members_are_a_council_too():
     assert (found["final_score"], len(found["breakdown"])) == (42.0, 100)
 
 
+@pytest.mark.slow
 def test_long_scripts_are_not_kept_with_their_answers():
     import tracemalloc
 
