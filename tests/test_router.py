@@ -316,3 +316,13 @@ def test_an_error_after_a_paid_classification_carries_the_outcome_with_that_call
     outcome = caught.value.outcome
     assert [(attempt.model, attempt.purpose) for attempt in outcome.attempts] == [("mini", "classify")]
     assert outcome.cost_usd == router.get_stats()["total_cost"] > 0.0
+
+
+def test_a_response_format_goes_to_the_provider_and_none_is_left_out():
+    router = router_of()
+    shape = {"type": "json_object"}
+    assert router.task("Rate it.", response_format=shape, top_p=0.5).params == {
+        "response_format": shape,
+        "top_p": 0.5,
+    }
+    assert router.task("Rate it.", response_format=None).params == {}

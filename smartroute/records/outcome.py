@@ -16,18 +16,8 @@ from smartroute.records.confidence import UNKNOWN_CONFIDENCE, Confidence
 from smartroute.records.decision import Decision, Rung
 from smartroute.records.failure import Failure
 from smartroute.records.shapes import attempt_as_dict, outcome_as_dict
-from smartroute.records.task import Task
+from smartroute.records.task import T_co, Task
 from smartroute.records.usage import Usage
-
-if TYPE_CHECKING:
-    from typing_extensions import TypeVar
-
-    # With a default, a bare `Outcome` is an `Outcome[Any]`, also to a strict type checker.
-    T_co = TypeVar("T_co", covariant=True, default=Any)
-else:
-    from typing import TypeVar
-
-    T_co = TypeVar("T_co", covariant=True)
 
 StoppedBy: TypeAlias = Literal["top", "budget", "deadline", "breaker", "cancelled"]
 
@@ -95,7 +85,7 @@ class Outcome(Generic[T_co]):
     """
 
     id: str
-    task: Task
+    task: Task[T_co]
     decision: Decision
     attempts: tuple[Attempt, ...]
     started_at: float

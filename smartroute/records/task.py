@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from types import GenericAlias
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias
 
 from smartroute.errors import TaskError, shown
 from smartroute.number_checks import checked_number
@@ -18,6 +19,16 @@ from smartroute.request_checks import (
     checked_requirements,
     checked_text,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    # With a default, a bare `Task` is a `Task[Any]`, also to a strict type checker; so is an `Outcome`.
+    T_co = TypeVar("T_co", covariant=True, default=Any)
+else:
+    from typing import TypeVar
+
+    T_co = TypeVar("T_co", covariant=True)
 
 Message: TypeAlias = Mapping[str, Any]
 """One message in OpenAI chat format."""
@@ -55,14 +66,15 @@ def _limits(value: object) -> Limits:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Task:
+class Task(Generic[T_co]):
     """What the caller wants. Build it with `Task.of`, which checks and normalizes.
 
     `subject` is the text to classify where that is not the prompt itself. `unit` is what an
     experiment buckets by (a user or conversation id). `tenant`, `conversation_id` and `labels`
     are copied to the event log as they are. `params` pass through to the provider. With `repair`, a model
     whose answer violates the `response_format` is asked once to fix it before the next rung is called.
-    The repr holds no prompt text, so that it may be logged.
+    `T_co` is the pydantic model that the answer is parsed into. The repr holds no prompt text, so that it may
+    be logged.
     """
 
     messages: tuple[Message, ...]
@@ -78,6 +90,10 @@ class Task:
     labels: Mapping[str, str] = field(default_factory=dict)
     limits: Limits = _NO_LIMITS
     repair: bool = False
+
+    if not TYPE_CHECKING:
+        # The alias of `typing` cannot make instances of a frozen dataclass with slots before Python 3.12.
+        __class_getitem__ = classmethod(GenericAlias)
 
     @classmethod
     def of(

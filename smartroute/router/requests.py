@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from smartroute.errors import TaskError
-from smartroute.records import Limits, Message, Task, TaskComplexity
+from smartroute.records import Limits, Message, Outcome, Task, TaskComplexity
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+    from typing_extensions import TypeVar
+
+    # With a default, an answer that is not parsed into a model is `Any`.
+    Parsed = TypeVar("Parsed", bound=BaseModel, default=Any)
+else:
+    from typing import TypeVar
+
+    Parsed = TypeVar("Parsed")
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -28,12 +39,15 @@ def task_of(
     labels: Mapping[str, str] | None = None,
     max_usd: float | None = None,
     timeout_s: float | None = None,
+    response_format: type[Parsed] | Mapping[str, Any] | None = None,
     repair: bool = False,
     **params: Any,
-) -> Task:
-    """Return the checked Task that these options describe. Raises TaskError."""
+) -> Task[Parsed]:
+    """Return the checked Task that the options of `run` describe. Raises TaskError."""
     if prompt is not None and messages is not None:
         raise TaskError("pass the prompt or messages=[...], not both")
+    if response_format is not None:
+        params["response_format"] = response_format
     return Task.of(
         prompt if messages is None else messages,  # type: ignore[arg-type]
         kind=kind,
@@ -65,3 +79,17 @@ def taking_the_options_of(
         return method
 
     return sign
+
+
+def answering(
+    pattern: Callable[_P, Task[Parsed]],
+) -> Callable[[Callable[..., Any]], Callable[Concatenate[Any, _P], Outcome[Parsed]]]:
+    """Give a method the parameters of the function that builds its Task, and type its Outcome by them."""
+    return taking_the_options_of(pattern)
+
+
+def answering_later(
+    pattern: Callable[_P, Task[Parsed]],
+) -> Callable[[Callable[..., Any]], Callable[Concatenate[Any, _P], Coroutine[Any, Any, Outcome[Parsed]]]]:
+    """Do for a coroutine function what `answering` does for a function."""
+    return taking_the_options_of(pattern)

@@ -16,7 +16,7 @@ from smartroute.records import Calls, Decision, Menu, Outcome, Task, TaskComplex
 from smartroute.router.bookkeeping import Bookkeeping
 from smartroute.router.construction import config_of, parts_of, separate
 from smartroute.router.familiar import first_model
-from smartroute.router.requests import taking_the_options_of, task_of
+from smartroute.router.requests import Parsed, answering, answering_later, taking_the_options_of, task_of
 from smartroute.routing.drivers import Conducted, LiveDriver
 from smartroute.routing.escalation import Replies, Run, Steps, classify_without_calls, route
 
@@ -72,12 +72,9 @@ class ModelRouter:
         self._books = Bookkeeping(self.config, self.catalog, simulated=self.simulated)
         self._driver = LiveDriver(self.provider, self.config.clock)
 
-    @taking_the_options_of(task_of)
-    def task(self, *prompt: Any, **options: Any) -> Task:
-        """Return the checked Task that the options of `run` describe. Raises TaskError."""
-        return task_of(*prompt, **options)
+    task = staticmethod(task_of)
 
-    @taking_the_options_of(task_of)
+    @answering(task_of)
     def run(self, *prompt: Any, **options: Any) -> Outcome:
         """Answer a prompt: a string, or messages in OpenAI chat format. Other keywords go to the provider.
 
@@ -85,15 +82,16 @@ class ModelRouter:
         takes (deep_analysis, ...); `complexity_override` and `preferred_model` ("gpt-6-astra@high") win over
         the router's judgment; `subject` is the text to classify where that is not the prompt.
         `unit` is the user or conversation that an experiment buckets by; it goes to the log, as do
-        `tenant`, `conversation_id` and `labels`. `max_usd` and `timeout_s` limit this task. `repair=True`
-        has a model repair an answer that violates the `response_format`, once, before the next rung is asked.
+        `tenant`, `conversation_id` and `labels`. `max_usd` and `timeout_s` limit this task.
+        `response_format` is OpenAI's dict, or a pydantic model class, an object of which is `Outcome.parsed`.
+        `repair=True` has a model repair an answer that violates it, once, before the next rung is asked.
 
         Raises TaskError for a bad request, MissingKeyError without keys, and AllModelsFailedError,
         BudgetExceededError or DeadlineExceededError, ledger included, when there is no answer.
         """
         return self.run_task(self.task(*prompt, **options))
 
-    @taking_the_options_of(task_of)
+    @answering_later(task_of)
     async def arun(self, *prompt: Any, **options: Any) -> Outcome:
         """Do what `run` does, with the same options, without blocking the event loop."""
         return await self.arun_task(self.task(*prompt, **options))
@@ -106,12 +104,12 @@ class ModelRouter:
         """
         return self.decide_task(self.task(*prompt, **options))
 
-    def run_task(self, task: Task) -> Outcome:
+    def run_task(self, task: Task[Parsed]) -> Outcome[Parsed]:
         """Do what `run` does with a Task that is built already."""
         steps, features = self.steps(task), measure(task)
         return self._books.finish(*self._driver.drive(steps), features)
 
-    async def arun_task(self, task: Task) -> Outcome:
+    async def arun_task(self, task: Task[Parsed]) -> Outcome[Parsed]:
         """Do what `arun` does with a Task that is built already."""
         steps, features = self.steps(task), measure(task)
         return await self._driver.adrive(

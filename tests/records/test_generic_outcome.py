@@ -73,3 +73,8 @@ if TYPE_CHECKING:
     def takes_any(outcome: Outcome) -> None: ...
 
     takes_any(of_moons(""))
+
+
+def test_a_parametrized_task_is_the_same_record() -> None:
+    assert Task[Moons](({"role": "user", "content": "hi"},)) == Task.of("hi")
+    assert pickle.loads(pickle.dumps(Task[Moons](()))) == Task(())

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from pydantic import BaseModel
+
 from smartroute import (
     AllModelsFailedError,
     Catalog,
@@ -49,6 +51,22 @@ async def ask_asynchronously(router: ModelRouter) -> Mapping[str, Any]:
     async with router:
         outcome = await router.arun(messages=[{"role": "user", "content": "hi"}], stop=["\n"])
     return outcome.raw
+
+
+class Verdict(BaseModel):
+    score: int
+
+
+async def parsed(router: ModelRouter) -> list[Verdict | None]:
+    outcome: Outcome[Verdict] = router.run("Rate this hook.", response_format=Verdict)
+    verdict: Verdict | None = outcome.parsed
+    later: Verdict | None = (await router.arun("Rate it.", kind="score", response_format=Verdict)).parsed
+    task: Task[Verdict] = router.task("Rate it.", response_format=Verdict)
+    built: Verdict | None = router.run_task(task).parsed
+    anything: Any = router.run("Rate it.", response_format={"type": "json_object"}).parsed
+    plain: Outcome = router.run("Rate it.")
+    print(anything["score"], plain.parsed)
+    return [verdict, later, built]
 
 
 def look_ahead(router: ModelRouter) -> list[str]:

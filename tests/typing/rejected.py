@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pydantic import BaseModel
+
 from smartroute import ModelCard, ModelRouter, Outcome, Price, RouterConfig
 from smartroute import NoSuchName as Missing  # rejected: no such name  # noqa: F401
 from smartroute.integration import SmartSingleModelExecutor
@@ -9,6 +11,10 @@ from smartroute.integration.council import SmartEnsembleEvaluator
 from smartroute.protocols import Classifier, Provider, Sink
 from smartroute.records import Call, Reply, Usage
 from smartroute.routing.strategies import QualityFirst
+
+
+class Verdict(BaseModel):
+    score: int
 
 
 def ask(router: ModelRouter, outcome: Outcome) -> None:
@@ -25,6 +31,10 @@ def ask(router: ModelRouter, outcome: Outcome) -> None:
     ModelCard("house", tier="mini", price=0.1)  # rejected: a price has an input and an output rate
     Price(0.1)  # rejected
     Usage("many", 2)  # rejected
+    score: int = router.run("hi", response_format=Verdict).parsed  # rejected: a Verdict or None
+    print(router.run("hi", response_format=Verdict).parsed.points)  # rejected
+    router.run("hi", response_format=int)  # rejected: a pydantic model, or a dict
+    print(score)
     router.no_such_method()  # rejected
 
 
