@@ -125,7 +125,7 @@ def test_what_a_better_model_gains_is_that_of_the_same_complexity_by_hand():
 
     By their labels as they come, it gains nothing: 0.75 against 0.75.
     """
-    from smartroute.analytics.insights.stratified import compared
+    from smartroute.analytics.insights.stratified import compare_quality
 
     quality = {
         ("simple", "mini"): [1] * 80 + [0] * 20, ("simple", "top"): [1] * 18 + [0] * 2,
@@ -133,7 +133,7 @@ def test_what_a_better_model_gains_is_that_of_the_same_complexity_by_hand():
     }  # fmt: skip
     tables = of_a_kind(*((*key, len(labels), labels) for key, labels in quality.items()))
     weights = {("score", "simple"): 800.0, ("score", "complex"): 200.0}
-    comparison = compared(evidence_of(tables), "top", "mini", weights, 0.95)
+    comparison = compare_quality(evidence_of(tables), "top", "mini", weights, 0.95)
     assert comparison.difference == pytest.approx(0.8 * 0.1 + 0.2 * 0.3)
     squares = sum(
         weight**2 * sum(np.var(quality[c, m], ddof=1) / len(quality[c, m]) for m in ("mini", "top"))

@@ -11,11 +11,11 @@ from smartroute.analytics.insights.insight import (
     Evidence,
     Insight,
     amount,
+    cost_difference,
     level_for,
-    saved,
     share_limits,
 )
-from smartroute.analytics.insights.stratified import Stratum, compared
+from smartroute.analytics.insights.stratified import Stratum, compare_quality
 from smartroute.analytics.savings import LEAST_SAMPLE
 from smartroute.analytics.sums import TokenSums
 from smartroute.stats.intervals import Interval, clopper_pearson
@@ -31,7 +31,7 @@ def escalations_never_change(evidence: Evidence) -> Iterator[Insight]:
     for kind, figures, interval in _changed_shares(evidence):
         if interval.high >= SELDOM:
             continue
-        cost, interval_usd = _escalation_cost(figures)
+        cost, limits = _escalation_cost(figures)
         yield Insight(
             name="escalations never change the answer",
             subject=kind,
@@ -43,7 +43,7 @@ def escalations_never_change(evidence: Evidence) -> Iterator[Insight]:
             since=figures.first,
             until=figures.last,
             suggestion=f"Lower accept_at for {kind}, or always take its first answer.",
-            effect=f"saves {amount(cost, interval_usd, evidence.total.cost_usd)}; at most "
+            effect=f"saves {amount(cost, limits, evidence.total.cost_usd)}; at most "
             f"{interval.high:.1%} of those answers would differ",
             saves_usd=cost,
         )
@@ -70,11 +70,11 @@ def escalations_cost_too_much(evidence: Evidence) -> Iterator[Insight]:
         climbs = figures.climbs
         if kind in changing_nothing or climbs.n < LEAST_ESCALATIONS or not climbs.total > 0:
             continue
-        choice = _alternative(evidence, kind, level)
-        if choice is None:
+        alternative = _alternative(evidence, kind, level)
+        if alternative is None:
             continue
         least = mean_from_moments(climbs, level, skewed=True).interval.low / interval.high
-        if least <= choice.most_usd:
+        if least <= alternative.most_usd:
             continue
         cost, limits = _escalation_cost(figures)
         share = figures.changed / figures.comparable
@@ -83,18 +83,19 @@ def escalations_cost_too_much(evidence: Evidence) -> Iterator[Insight]:
             subject=kind,
             claim=f"Of kind {kind}, escalations changed {share:.1%} {share_limits(interval)} of the answers, "
             f"so that one more right answer cost at least ${least:,.4g}; a random share to "
-            f"{choice.expensive} in place of {choice.cheap} buys it for at most ${choice.most_usd:,.4g}",
+            f"{alternative.expensive} in place of {alternative.cheap} buys it for at most "
+            f"${alternative.most_usd:,.4g}",
             value=share,
             interval=interval,
             n=figures.comparable,
             since=figures.first,
             until=figures.last,
-            suggestion=f"Lower accept_at for {kind}, and send a fixed share of it to {choice.expensive} if "
-            "its quality must be kept.",
+            suggestion=f"Lower accept_at for {kind}, and send a fixed share of it to {alternative.expensive} "
+            "if its quality must be kept.",
             effect=f"the same quality for less: escalations of {kind} cost "
             f"{amount(cost, limits, evidence.total.cost_usd)}, at most "
-            f"{min(1.0, choice.most_usd / least):.0%} of that would buy as much",
-            saves_usd=cost * (1 - min(1.0, choice.most_usd / least)),
+            f"{min(1.0, alternative.most_usd / least):.0%} of that would buy as much",
+            saves_usd=cost * (1 - min(1.0, alternative.most_usd / least)),
         )
 
 
@@ -113,7 +114,7 @@ def _changed_shares(evidence: Evidence, parts: int = 1) -> Iterator[tuple[str, F
 def _escalation_cost(figures: Figures) -> tuple[float, Interval | None]:
     """Return the total cost of escalations beyond the first answers, in USD, and its interval."""
     climbs = figures.climbs
-    if climbs.n < 2 or climbs.total <= 0:
+    if climbs.n < 2 or climbs.total <= 0:  # an interval needs two, and a mean above 0
         return climbs.total, None
     interval = mean_from_moments(climbs, 0.95, skewed=True).interval
     return climbs.total, Interval(climbs.n * interval.low, climbs.n * interval.high, 0.95)
@@ -138,7 +139,7 @@ def _alternative(evidence: Evidence, kind: str, level: float) -> _Alternative | 
         for key, figures in evidence.tables["kind", "complexity", "model"].items()
         if key[0] == kind
     }
-    tokens, labels = _merged(cells), Counter[str]()
+    tokens, labels = _token_sums(cells), Counter[str]()
     for (_, _, model), figures in cells.items():
         if model is not None:
             labels[model] += evidence.labels(figures).n
@@ -153,17 +154,19 @@ def _alternative(evidence: Evidence, kind: str, level: float) -> _Alternative | 
     weights: dict[Stratum, float] = defaultdict(float)
     for (_, complexity, _), figures in cells.items():
         weights[kind, complexity] += figures.answered
-    gain = compared(evidence, expensive, cheap, weights, level)
+    gain = compare_quality(evidence, expensive, cheap, weights, level)
     if gain is None or gain.interval.low <= 0:
         return None
-    moved = _merged({key: figures for key, figures in cells.items() if key[:2] in gain.strata})
+    moved = _token_sums({key: figures for key, figures in cells.items() if key[:2] in gain.strata})
     if not moved.n:
         return None
-    _, interval_usd = saved(moved.repriced(priced[cheap][1], instead_of=priced[expensive][1]), level)
+    _, interval_usd = cost_difference(
+        moved.repriced(priced[cheap][1], instead_of=priced[expensive][1]), level
+    )
     return _Alternative(cheap, expensive, interval_usd.high / moved.n / gain.interval.low)
 
 
-def _merged(cells: Mapping[tuple[str | None, ...], Figures]) -> TokenSums:
+def _token_sums(cells: Mapping[tuple[str | None, ...], Figures]) -> TokenSums:
     tokens = TokenSums()
     for figures in cells.values():
         tokens.merge(figures.tokens)

@@ -102,7 +102,7 @@ def level_for(subjects: int, parts: int = 1) -> float:
     return 1.0 - RATE / (max(1, subjects) * parts)
 
 
-def saved(pairs: Paired, level: float = 0.95) -> tuple[float, Interval]:
+def cost_difference(pairs: Paired, level: float = 0.95) -> tuple[float, Interval]:
     """Return what the second of two prices would have saved in USD, and its large-sample interval."""
     value = pairs.cost - pairs.baseline
     squares = pairs.cost_squares - 2 * pairs.products + pairs.baseline_squares

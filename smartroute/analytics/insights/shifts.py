@@ -69,7 +69,7 @@ def price_moved(evidence: Evidence) -> Iterator[Insight]:
     for model, (before, late) in sorted(_before_and_late(evidence).items()):
         if min(before.answered, late.answered) < LEAST_SAMPLE:
             continue
-        early, recent = _charged(evidence, model, before), _charged(evidence, model, late)
+        early, recent = _charge(evidence, model, before), _charge(evidence, model, late)
         if early is None or recent is None or not _known_prices(evidence, model):
             continue
         was, now = (charged.usd / charged.today_usd for charged in (early, recent))
@@ -93,14 +93,14 @@ def price_moved(evidence: Evidence) -> Iterator[Insight]:
         )
 
 
-class _Charged(NamedTuple):
+class _Charge(NamedTuple):
     """The cost of a model's answers, and the cost of their tokens at today's prices."""
 
     usd: float
     today_usd: float
 
 
-def _charged(evidence: Evidence, model: str, figures: Figures) -> _Charged | None:
+def _charge(evidence: Evidence, model: str, figures: Figures) -> _Charge | None:
     rates = evidence.rates(model)
     # Long prompts have other rates; a repaired answer has the tokens of a call whose cost is overhead.
     if (
@@ -113,14 +113,14 @@ def _charged(evidence: Evidence, model: str, figures: Figures) -> _Charged | Non
         return None
     today = figures.tokens.repriced(rates).baseline
     paid = figures.cost_usd - figures.rejected_usd - sum(figures.overhead_usd.values())
-    return _Charged(paid, today) if today > 0 and paid > 0 else None
+    return _Charge(paid, today) if today > 0 and paid > 0 else None
 
 
 def _known_prices(evidence: Evidence, model: str) -> bool:
     """Return whether the model's oldest or newest day was charged at today's prices."""
     table = evidence.tables["model", "day"]
     days = {day: figures for (of, day), figures in table.items() if of == model and day is not None}
-    charges = (_charged(evidence, model, days[pick(days)]) for pick in (min, max))
+    charges = (_charge(evidence, model, days[pick(days)]) for pick in (min, max))
     return any(
         charge is not None and math.isclose(charge.usd, charge.today_usd, rel_tol=1e-6) for charge in charges
     )

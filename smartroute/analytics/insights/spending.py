@@ -10,11 +10,11 @@ from smartroute.analytics.insights.insight import (
     Evidence,
     Insight,
     amount,
+    cost_difference,
     level_for,
-    saved,
     share_limits,
 )
-from smartroute.analytics.insights.stratified import Stratum, compared
+from smartroute.analytics.insights.stratified import Stratum, compare_quality
 from smartroute.analytics.savings import LEAST_SAMPLE, label_error, z_value
 from smartroute.analytics.sums import Paired, TokenSums
 from smartroute.catalog import ModelCard
@@ -64,11 +64,11 @@ def simple_on_expensive_models(evidence: Evidence) -> Iterator[Insight]:
     if n < LEAST_ANSWERS or not group.answered:
         return
     interval = wilson(group.answered, n, level_for(1))
-    if interval.low <= TOO_MANY or _better(evidence.labels(group), evidence.labels(simple[cheap])):
+    if interval.low <= TOO_MANY or _is_better(evidence.labels(group), evidence.labels(simple[cheap])):
         return
     rates = evidence.rates(cheap)
     assert rates is not None  # it has a charge
-    usd, interval_usd = saved(group.tokens.repriced(rates))
+    usd, interval_usd = cost_difference(group.tokens.repriced(rates))
     escalated = group.escalated / group.requests
     yield Insight(
         name="simple tasks on expensive models",
@@ -102,11 +102,11 @@ def model_dominated(evidence: Evidence) -> Iterator[Insight]:
     level = level_for(len(pairs))
     best: dict[str, Insight] = {}
     for expensive, cheap, costs in pairs:
-        comparison = compared(evidence, cheap, expensive, _answers(evidence, expensive), level)
+        comparison = compare_quality(evidence, cheap, expensive, _answers(evidence, expensive), level)
         if comparison is None or comparison.interval.low <= -MARGIN:
             continue
         difference, interval = comparison.difference, comparison.interval
-        usd, interval_usd = saved(costs)
+        usd, interval_usd = cost_difference(costs)
         figures = evidence.by("model")[expensive]
         # Several models may dominate the same one: propose the one that saves most.
         if expensive in best and (best[expensive].saves_usd or 0.0) >= usd:
@@ -192,7 +192,7 @@ def cheaper_worth_trying(evidence: Evidence) -> Iterator[Insight]:
             ):
                 costs = figures.tokens.repriced(other_rates, instead_of=rates)
                 if costs.cost > 0 and 1 - costs.baseline / costs.cost >= TRY_CHEAPER:
-                    candidates[other.name] = (bool(_lacks(other, card)), costs.baseline)
+                    candidates[other.name] = (bool(_missing(other, card)), costs.baseline)
         if candidates:
             name = min(candidates, key=lambda other: candidates[other])
             yield _experiment(evidence, card, catalog.card(name), figures)
@@ -209,7 +209,7 @@ def _too_small(card: ModelCard, tokens: TokenSums) -> bool:
     return any(limit is not None and total > limit * tokens.n for limit, total in limits)
 
 
-def _lacks(card: ModelCard, current: ModelCard) -> list[str]:
+def _missing(card: ModelCard, current: ModelCard) -> list[str]:
     """Return what a model cannot take that the current one can, in words."""
     limits = [f"no {ability}" for ability in sorted(current.abilities - card.abilities)]
     limits += [f"no parameter {name}" for name in sorted(card.refuses - current.refuses)]
@@ -226,13 +226,13 @@ def _experiment(evidence: Evidence, card: ModelCard, other: ModelCard, figures: 
     rates, other_rates = evidence.rates(card.name), evidence.rates(other.name)
     assert rates is not None and other_rates is not None  # both were compared
     costs = figures.tokens.repriced(other_rates, instead_of=rates)
-    usd, interval_usd = saved(costs)
+    usd, interval_usd = cost_difference(costs)
     share = 1 - costs.baseline / costs.cost
     variance = evidence.labels(figures).variance
     # 0.25 is the largest variance: where there are no labels, or all are the same.
     # Labels for each of two arms: Chow, Shao and Wang (2008), section 3.2.2, one-sided 5%, power 80%.
     needed = math.ceil(2 * (1.6449 + 0.8416) ** 2 * (variance or 0.25) / MARGIN**2)
-    limits = _lacks(other, card)
+    limits = _missing(other, card)
     stay = (
         f" It takes {', '.join(limits)}: requests that need more stay with {card.name}, and the sums do not "
         "show how many do."
@@ -276,7 +276,7 @@ def _merged(groups: Iterator[Figures]) -> Figures:
     return total
 
 
-def _better(one: Moments, other: Moments) -> bool:
+def _is_better(one: Moments, other: Moments) -> bool:
     """Return whether the labels show that one model is better than the other."""
     if min(one.n, other.n) < LEAST_SAMPLE:
         return False

@@ -18,7 +18,7 @@ _COVERED = 0.5
 """The strata with labels of both models must have at least this share of the weight."""
 
 
-class Compared(NamedTuple):
+class Comparison(NamedTuple):
     """How much better one model is than another, over at least `labels` of each, in which strata."""
 
     difference: float
@@ -27,9 +27,9 @@ class Compared(NamedTuple):
     strata: frozenset[Stratum]
 
 
-def compared(
+def compare_quality(
     evidence: Evidence, model: str, other: str, weights: Mapping[Stratum, float], level: float
-) -> Compared | None:
+) -> Comparison | None:
     """Return how much better a model's answers are than another's, on tasks in the proportion of the weights.
 
     The result is the mean of the differences within strata, with the same weights for both models, so that
@@ -53,7 +53,7 @@ def compared(
     difference = math.fsum(w * ((a.mean or 0.0) - (b.mean or 0.0)) for _, w, a, b in strata) / covered
     squares = math.fsum((w / covered) ** 2 * (label_error(a) + label_error(b)) for _, w, a, b in strata)
     half = z_value(level) * math.sqrt(squares)
-    return Compared(
+    return Comparison(
         difference,
         Interval(difference - half, difference + half, level),
         n,
