@@ -1,10 +1,10 @@
-"""Hold the three ways of convening a council against one another, on the bundled scripts. All simulated.
+"""Compare the three modes of a council on the bundled scripts: calls, cost, verdicts. All simulated.
 
     python benchmarks/council.py [--seeds N] [--passes N]
 
-Every seed is a world of its own: members and screens err anew. In each, all scripts are judged in full,
-exactly, and behind a screen that starts without an audit and learns on the way; `--passes` says how often it
-sees the scripts, with other errors every time, as new scripts would bring.
+Every seed is a simulated world with its own errors of members and screens. In each, all scripts are judged in
+full, exactly, and behind a screen that starts without an audit and learns on the way. `--passes` is how often
+it sees the scripts, with other errors every time, as new scripts would bring.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class ByCtr:
 
 @dataclass
 class Tally:
-    """What a mode came to over all scripts, passes and seeds."""
+    """The sums of a mode over all scripts, passes and seeds."""
 
     evaluations: int = 0
     calls: int = 0
@@ -108,7 +108,8 @@ def main(arguments: Sequence[str]) -> None:
     full = tallies["full"]
     print(f"simulated: {full.evaluations // asked.seeds} scripts in each of {asked.seeds} worlds\n")
     print(
-        "| mode | calls a script | cost a script | saved | verdicts as in full (95%) | by the screen alone |"
+        "| mode | calls per script | cost per script | saved | verdicts as in full (95%) "
+        "| by the screen alone |"
     )
     print("|---|---|---|---|---|---|")
     for mode, tally in tallies.items():

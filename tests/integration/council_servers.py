@@ -1,4 +1,4 @@
-"""Play the council's three providers and its click-through service on loopback, from one list of scores."""
+"""Fake servers of the council's three providers and its click-through service, on loopback."""
 
 from __future__ import annotations
 
@@ -18,25 +18,25 @@ from smartroute.events.event import AttemptRecord
 MEMBERS = ("gemini_3_pro", "claude_3_5", "gpt_4o")
 BREAKDOWN = (*MEMBERS, "deep_ctr")
 SEATS = {"gemini": "gemini_3_pro", "anthropic": "claude_3_5", "openai": "gpt_4o"}
-"""Who speaks through which provider."""
+"""The member that each provider answers for."""
 
 TOKENS = {"gemini_3_pro": (1000, 30), "claude_3_5": (2000, 40), "gpt_4o": (3000, 50), "screen": (4000, 60)}
-"""Input and output tokens that each answer costs: unlike, so that two mixed-up bills show."""
+"""Input and output tokens of each answer: all different, so that two swapped costs are noticed."""
 
 DOWN = Answer(status=500)
 
 
 def votes(gemini: Any, claude: Any, gpt: Any) -> dict[str, Any]:
-    """Return what the three members say, by key."""
+    """Return the answers of the three members, by key."""
     return dict(zip(MEMBERS, (gemini, claude, gpt), strict=True))
 
 
 @dataclass
 class Desk:
-    """What is said, by whom. A number is wrapped in the JSON asked for; a string is sent as it is.
+    """The answers by member. A number is wrapped in the JSON asked for; a string is sent as it is.
 
     A function is given the request's body. `screen` is "agree" (the members' own numbers, or an
-    HTTP 500 when one of them is no number), or what to answer instead.
+    HTTP 500 when one of them is not a number), or the answer to send instead.
     """
 
     says: dict[str, Any] = field(default_factory=lambda: votes(80, 80, 80))
@@ -45,20 +45,22 @@ class Desk:
     def answer(self, dialect: str, body: Mapping[str, Any]) -> Answer:
         """Return the answer to a request."""
         if is_screen(body):
-            return self._said("screen", self._agreeing() if self.screen == "agree" else self.screen)
-        return self._said(SEATS[dialect], self.says[SEATS[dialect]], body)
+            return self._answered("screen", self._agreeing() if self.screen == "agree" else self.screen)
+        return self._answered(SEATS[dialect], self.says[SEATS[dialect]], body)
 
-    def _said(self, who: str, word: Any, body: Mapping[str, Any] | None = None) -> Answer:
-        if callable(word):
-            word = word(body)
-        if isinstance(word, Answer):
-            return word
+    def _answered(self, who: str, value: Any, body: Mapping[str, Any] | None = None) -> Answer:
+        if callable(value):
+            value = value(body)
+        if isinstance(value, Answer):
+            return value
         given, generated = TOKENS[who]
-        text = word if isinstance(word, str) else json.dumps({"score": word, "reason": "as the rubric says"})
+        text = (
+            value if isinstance(value, str) else json.dumps({"score": value, "reason": "as the rubric says"})
+        )
         return Answer(text, input_tokens=given, output_tokens=generated)
 
     def _agreeing(self) -> Answer | str:
-        numbers = [word for word in self.says.values() if isinstance(word, int | float)]
+        numbers = [value for value in self.says.values() if isinstance(value, int | float)]
         if len(numbers) < len(MEMBERS):
             return DOWN
         return json.dumps({key: {"score": self.says[key]} for key in MEMBERS})
@@ -80,7 +82,7 @@ class _Seated(WireServer):
         self._one_at_a_time = threading.Lock()
 
     def seat(self, desk: Desk | None) -> None:
-        """Begin anew, with nothing recorded and nothing queued."""
+        """Start again, with nothing recorded and nothing queued."""
         self._desk = desk
         self.default = Answer()
         self.received.clear()
@@ -130,7 +132,7 @@ class Panel:
             server.close()
 
     def seat(self, desk: Desk | None) -> None:
-        """Begin anew; without a desk the servers answer from their scripts."""
+        """Start again; without a desk the servers answer from their scripts."""
         for server in self.servers:
             server.seat(desk)
 

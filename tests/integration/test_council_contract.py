@@ -90,7 +90,7 @@ def test_an_answer_has_the_keys_and_types_that_callers_read(evaluate, desk, clic
 
 
 @pytest.mark.parametrize(
-    ("said", "click_rate", "click_score", "final"),
+    ("scores", "click_rate", "click_score", "final"),
     [
         # 36 + 24 + 14 + 6.5
         ((90, 80, 70), 0.02, 65.0, 80.5),
@@ -108,16 +108,16 @@ def test_an_answer_has_the_keys_and_types_that_callers_read(evaluate, desk, clic
     ],
 )
 def test_the_final_score_is_the_weighted_sum(
-    evaluate, desk, clicks, doubt, script, said, click_rate, click_score, final
+    evaluate, desk, clicks, doubt, script, scores, click_rate, click_score, final
 ):
-    desk.says = votes(*said)
+    desk.says = votes(*scores)
     clicks.says = click_rate
-    doubt(final if all(said) else final + 0.01)
+    doubt(final if all(scores) else final + 0.01)
     result = evaluate(script)
-    expected = {**votes(*map(float, said)), "deep_ctr": click_score}
+    expected = {**votes(*map(float, scores)), "deep_ctr": click_score}
     assert result["breakdown"] == pytest.approx(expected, abs=1e-9)
     assert result["final_score"] == pytest.approx(final, abs=1e-9)
-    assert result["verdict"] == ("APPROVED" if all(said) else "NEEDS_REVISION")
+    assert result["verdict"] == ("APPROVED" if all(scores) else "NEEDS_REVISION")
     assert (result["errors"], result["confidence"]) == (None, 1.0)
 
 
@@ -281,7 +281,7 @@ def test_another_niche_script_or_look_is_another_question(
     assert panel.asked.total() + len(panel.screens) > before
 
 
-def test_spoiling_a_returned_answer_does_not_spoil_the_next(council, desk, runner, script):
+def test_changing_a_returned_answer_does_not_change_the_next(council, desk, runner, script):
     desk.says = votes(90, 80, 70)
     for _ in range(3):
         result = runner.run(council.evaluate_script(script))
@@ -334,7 +334,7 @@ def test_a_failed_member_is_neutral_and_named(evaluate, desk, doubt, script, fai
     ],
     ids=["401", "429", "400", "hangs_up", "cut_off", "html", "none", "empty"],
 )
-def test_whatever_goes_wrong_with_a_member_stays_with_it(convene, desk, runner, script, failure):
+def test_the_failure_of_a_member_does_not_affect_the_others(convene, desk, runner, script, failure):
     desk.says = votes(90, failure, 100)
     result = runner.run(convene("full").evaluate_script(script))
     assert result["breakdown"] == {**votes(90.0, 70.0, 100.0), "deep_ctr": 70.0}
@@ -451,7 +451,7 @@ RAW_LIES = {
 
 
 @pytest.mark.parametrize("lie", [*LIES, *RAW_LIES])
-def test_a_click_service_that_lies_is_neutral(evaluate, desk, clicks, doubt, script, lie):
+def test_a_click_service_with_an_invalid_answer_is_neutral(evaluate, desk, clicks, doubt, script, lie):
     doubt(88.0)  # 0.9 * 90 + 7
     desk.says = votes(90, 90, 90)
     clicks.says, clicks.raw = LIES.get(lie, 0.01), RAW_LIES.get(lie)
@@ -459,14 +459,14 @@ def test_a_click_service_that_lies_is_neutral(evaluate, desk, clicks, doubt, scr
     assert len(clicks.posted) == 1
     assert result["breakdown"]["deep_ctr"] == 70.0
     assert result["final_score"] == 88.0
-    # The contract leaves open whether a lie is a failed member. It is told in both places or in none.
+    # The contract leaves open whether this is a failed member. It is counted in both places or in neither.
     named = [error for error in result["errors"] or () if "deep_ctr" in error]
     assert result["confidence"] == (0.8 if named else 1.0)
     json.dumps(result, allow_nan=False)
 
 
 @pytest.mark.slow
-def test_a_click_service_that_hangs_holds_up_neither_the_loop_nor_the_answer(
+def test_a_click_service_that_hangs_delays_neither_the_loop_nor_the_answer(
     council, clicks, doubt, runner, script
 ):
     doubt(79.0)  # 0.9 * 80 + 7
@@ -496,7 +496,7 @@ def test_a_click_service_that_hangs_holds_up_neither_the_loop_nor_the_answer(
 
 
 @pytest.mark.slow
-def test_a_click_service_that_drips_does_not_hold_up_the_answer(evaluate, clicks, doubt, script):
+def test_a_click_service_that_trickles_does_not_delay_the_answer(evaluate, clicks, doubt, script):
     doubt(79.0)  # 0.9 * 80 + 7
     clicks.drip_s = 2.0
     start = time.monotonic()
@@ -518,12 +518,12 @@ def test_the_whole_council_is_asked_at_the_same_time(convene, desk, runner, scri
     assert (result["final_score"], result["errors"]) == (79.0, None)
 
 
-@pytest.mark.parametrize("said", [(10, 15, 20), (60, 99, 30), (97, 98, 99), (84, 85, 86), (100, 40, 95)])
+@pytest.mark.parametrize("scores", [(10, 15, 20), (60, 99, 30), (97, 98, 99), (84, 85, 86), (100, 40, 95)])
 @pytest.mark.parametrize("click_rate", [0.0, 0.03])
-def test_every_mode_has_the_verdict_of_the_whole_council_and_owns_up_to_what_it_left_out(
-    evaluate, desk, panel, clicks, script, said, click_rate
+def test_every_mode_has_the_verdict_of_the_whole_council_and_reports_what_it_left_out(
+    evaluate, desk, panel, clicks, script, scores, click_rate
 ):
-    desk.says = votes(*said)
+    desk.says = votes(*scores)
     clicks.says = click_rate
     result = evaluate(script)
     truth = {**desk.says, "deep_ctr": 35 if click_rate == 0 else 80}
@@ -624,11 +624,11 @@ ALIASES = {
     "gpt_4o": r"gpt|logic",
     "deep_ctr": r"ctr|click",
 }
-"""The words by which feedback may call a member: its key, its name, or what it looks at."""
+"""The names by which feedback may call a member: its key, its model, or what it judges."""
 
 
-def told(result: dict[str, Any]) -> str:
-    """Return the feedback less its numbers."""
+def _without_numbers(result: dict[str, Any]) -> str:
+    """Return the feedback without its numbers."""
     return re.sub(r"\d+(\.\d+)?", "", result["feedback"].replace("3_5", "").replace("4o", ""))
 
 
@@ -645,28 +645,28 @@ def test_feedback_names_the_weakest_member(evaluate, desk, clicks, doubt, script
 
 def test_feedback_has_a_suggestion_under_75_only(evaluate, desk, clicks, doubt, script):
     clicks.says = 0.03
-    said = {}
+    feedback = {}
     for score in (76, 75, 74.99, 74):
         desk.says = votes(80, 80, score)
         doubt(weighted({**desk.says, "deep_ctr": 80}))
-        said[score] = told(evaluate(f"{script} At {score}."))
-    assert said[76] == said[75]
-    assert said[74.99] == said[74]
-    assert said[74] != said[75]
-    assert "suggest" in said[74].lower()
-    assert "suggest" not in said[75].lower()
+        feedback[score] = _without_numbers(evaluate(f"{script} At {score}."))
+    assert feedback[76] == feedback[75]
+    assert feedback[74.99] == feedback[74]
+    assert feedback[74] != feedback[75]
+    assert "suggest" in feedback[74].lower()
+    assert "suggest" not in feedback[75].lower()
 
 
 def test_feedback_says_when_members_differ_by_more_than_20(evaluate, desk, clicks, doubt, script):
     clicks.says = 0.02  # 65
-    said = {}
+    feedback = {}
     for score in (80, 85, 85.01, 90):
         desk.says = votes(score, 75, 75)
         doubt(weighted({**desk.says, "deep_ctr": 65}))
-        said[score] = told(evaluate(f"{script} At {score}."))
-    assert said[80] == said[85]
-    assert said[85.01] == said[90]
-    assert len(said[90]) > len(said[85])
+        feedback[score] = _without_numbers(evaluate(f"{script} At {score}."))
+    assert feedback[80] == feedback[85]
+    assert feedback[85.01] == feedback[90]
+    assert len(feedback[90]) > len(feedback[85])
 
 
 def test_feedback_says_when_members_failed(evaluate, desk, script):
@@ -763,7 +763,7 @@ def test_nothing_of_the_environment_is_read_before_the_first_use(tmp_path: Path)
 
 
 @pytest.mark.parametrize(
-    ("said", "score"),
+    ("text", "score"),
     [
         ("85", 85.0),
         ("85.5", 85.5),
@@ -775,9 +775,9 @@ def test_nothing_of_the_environment_is_read_before_the_first_use(tmp_path: Path)
         ('{"score": 100}', 100.0),
     ],
 )
-def test_a_member_may_say_its_score_in_these_words(evaluate, desk, doubt, script, said, score):
+def test_a_member_may_give_its_score_in_these_forms(evaluate, desk, doubt, script, text, score):
     doubt(round(0.9 * score + 7, 2) if score else 7.01)
-    desk.says, desk.screen = votes(said, said, said), DOWN
+    desk.says, desk.screen = votes(text, text, text), DOWN
     result = evaluate(script)
     assert result["breakdown"] == {**votes(score, score, score), "deep_ctr": 70.0}
     assert result["errors"] is None
@@ -785,7 +785,7 @@ def test_a_member_may_say_its_score_in_these_words(evaluate, desk, doubt, script
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "850",
         "NaN",
@@ -805,9 +805,9 @@ def test_a_member_may_say_its_score_in_these_words(evaluate, desk, doubt, script
         "true",
     ],
 )
-def test_what_is_no_score_from_0_to_100_fails_its_member(evaluate, desk, doubt, script, said):
+def test_an_invalid_score_fails_its_member(evaluate, desk, doubt, script, text):
     doubt(73.0)  # 28 + 24 + 14 + 7
-    desk.says, desk.screen = votes(said, 80, said), DOWN
+    desk.says, desk.screen = votes(text, 80, text), DOWN
     result = evaluate(script)
     assert result["breakdown"] == {**votes(70.0, 80.0, 70.0), "deep_ctr": 70.0}
     assert result["confidence"] == 0.6
@@ -818,10 +818,10 @@ def test_what_is_no_score_from_0_to_100_fails_its_member(evaluate, desk, doubt, 
     json.dumps(result, allow_nan=False)
 
 
-@pytest.mark.parametrize("said", ['{"score": 8', "8", "8."])
-def test_an_answer_cut_short_is_no_score(convene, desk, runner, script, said):
-    # Of 85 only the first digit may have come through: nobody can tell.
-    desk.says = dict.fromkeys(MEMBERS, Answer(said, finish="length"))
+@pytest.mark.parametrize("text", ['{"score": 8', "8", "8."])
+def test_an_answer_cut_short_is_no_score(convene, desk, runner, script, text):
+    # Of 85 only the first digit may have arrived.
+    desk.says = dict.fromkeys(MEMBERS, Answer(text, finish="length"))
     result = runner.run(convene("full").evaluate_script(script))
     assert set(result["breakdown"].values()) == {70.0}
     assert result["confidence"] == 0.4

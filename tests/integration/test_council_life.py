@@ -28,6 +28,8 @@ from smartroute import (
 from smartroute.clock import Clock
 from smartroute.errors import InvalidRequestError, ProviderUnavailableError
 from smartroute.integration import ClickThroughScorer, CouncilMember, SmartEnsembleEvaluator
+from smartroute.integration.council.scorers import ScoringProvider
+from smartroute.records import Call
 from smartroute.routing.retries import RetryPolicy
 from smartroute.routing.strategies import CostOptimized
 from smartroute.sinks import open_log
@@ -141,7 +143,7 @@ def test_equal_requests_share_across_threads_and_loops():
     assert {found["final_score"] for found in answers} == {33.0}
 
 
-def test_who_leads_may_be_cancelled_and_the_others_still_get_their_answer():
+def test_the_leading_request_may_be_cancelled_and_the_others_still_get_their_answer():
     council = council_of("full", provider=Unhurried(seconds=0.05))
 
     async def main():
@@ -161,7 +163,7 @@ def test_who_leads_may_be_cancelled_and_the_others_still_get_their_answer():
     assert cancelled[0].unpriced_attempts == len(cancelled[0].attempts) == len(MEMBERS)
 
 
-def test_who_waits_shares_the_error_too():
+def test_requests_that_wait_share_the_error_too():
     def broken(call):
         raise KeyError
 
@@ -342,14 +344,14 @@ def test_audits_are_a_share_of_the_scripts():
     assert (usual["audit_share"].default, usual["flip_rate"].default) == (0.05, 0.05)
 
 
-@pytest.mark.parametrize("said", ["no JSON", ProviderUnavailableError("503")])
-def test_whether_a_script_is_audited_does_not_hang_on_its_screen(said):
+@pytest.mark.parametrize("outcome", ["no JSON", ProviderUnavailableError("503")])
+def test_whether_a_script_is_audited_does_not_depend_on_its_screen(outcome):
     def half(call):
         if call.purpose != "screen":
             return answer(call)
-        if isinstance(said, Exception):
-            raise said
-        return said
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
 
     council = council_of("smart", half, audit_share=1.0)
     found = asyncio.run(council.evaluate_script("script 20"))
@@ -358,7 +360,7 @@ def test_whether_a_script_is_audited_does_not_hang_on_its_screen(said):
     assert len(council.audits) == 0
 
 
-def test_a_log_on_disk_teaches_the_next_process(tmp_path):
+def test_the_next_process_learns_from_a_log_on_disk(tmp_path):
     """The screen is 0 to 24 points too high: with 25 audits the margin is the 25th smallest error, 24."""
 
     def off(call):
@@ -379,7 +381,7 @@ def test_a_log_on_disk_teaches_the_next_process(tmp_path):
     assert (found["margin"], found["audits"], found["margin_learned"]) == (24.0, 25, True)
 
 
-def test_an_audit_in_which_a_member_failed_teaches_nothing():
+def test_an_audit_in_which_a_member_failed_is_left_out():
     def half(call):
         if call.model == "b":
             raise ProviderUnavailableError("503")
@@ -392,10 +394,12 @@ def test_an_audit_in_which_a_member_failed_teaches_nothing():
     assert council.learn_from(council.router.config.sink) == 0
 
 
-@pytest.mark.parametrize("said", ["", "no JSON", '{"first": {"score": 90}}', '{"first": 90, "second": 900}'])
-def test_a_malformed_screen_is_inconclusive(said):
+@pytest.mark.parametrize(
+    "outcome", ["", "no JSON", '{"first": {"score": 90}}', '{"first": 90, "second": 900}']
+)
+def test_a_malformed_screen_is_inconclusive(outcome):
     council = council_of(
-        "smart", lambda call: said if call.purpose == "screen" else answer(call), audit_share=0.0
+        "smart", lambda call: outcome if call.purpose == "screen" else answer(call), audit_share=0.0
     )
     found = asyncio.run(council.evaluate_script("script 99"))
     metadata = found["_routing_metadata"]
@@ -446,7 +450,7 @@ def test_a_member_without_a_key_fails_by_name_and_the_others_vote(monkeypatch, c
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"members": []}, "needs members"),
         ({"members": None}, "needs members"),
@@ -470,8 +474,8 @@ def test_a_member_without_a_key_fails_by_name_and_the_others_vote(monkeypatch, c
         ({"router": ModelRouter(sink=False), "sink": False}, "not both"),
     ],
 )
-def test_a_wrong_setting_fails_at_construction(arguments, told):
-    with pytest.raises(ConfigError, match=told):
+def test_a_wrong_setting_fails_at_construction(arguments, message):
+    with pytest.raises(ConfigError, match=message):
         SmartEnsembleEvaluator(**{"members": MEMBERS, **arguments})
 
 
@@ -494,7 +498,7 @@ def test_a_threshold_that_is_no_number_names_its_niche(value):
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"key": ""}, "key"),
         ({"weight": 0.0}, "weight"),
@@ -511,8 +515,8 @@ def test_a_threshold_that_is_no_number_names_its_niche(value):
         ({"model": None, "scorer": 5}, "scorer"),
     ],
 )
-def test_a_wrong_field_of_a_member_is_named(fields, told):
-    with pytest.raises(ConfigError, match=told):
+def test_a_wrong_field_of_a_member_is_named(fields, message):
+    with pytest.raises(ConfigError, match=message):
         CouncilMember(**{"key": "k", "weight": 0.5, "rubric": "r", "model": "a", **fields})
 
 
@@ -524,12 +528,12 @@ def test_an_invalid_threshold_in_the_environment_is_refused(monkeypatch, value):
 
 
 @pytest.mark.parametrize("script", [None, "", "  ", 7])
-def test_a_script_that_is_none_is_refused(script):
+def test_an_invalid_script_is_refused(script):
     with pytest.raises(TaskError, match="script"):
         asyncio.run(council_of().evaluate_script(script))
 
 
-def test_no_niche_is_the_usual_one_and_odd_characters_reach_the_members_mended():
+def test_no_niche_means_fitness_and_lone_surrogates_are_replaced_before_members_see_them():
     council = council_of("full", lambda call: '{"score": 90}')
     found = asyncio.run(council.evaluate_script("script \ud800 90", None))
     assert found["_routing_metadata"]["threshold"] == 85.0
@@ -537,7 +541,7 @@ def test_no_niche_is_the_usual_one_and_odd_characters_reach_the_members_mended()
     assert "script \ufffd 90" in council.router.provider.calls[0].messages[1]["content"]
 
 
-def test_odd_characters_beside_the_script_reach_the_members_mended_too():
+def test_lone_surrogates_beside_the_script_are_replaced_too():
     council = council_of("full", lambda call: '{"score": 90}')
     found = asyncio.run(council.evaluate_script("script", "\ud800", visual_features={"note": "\ud801"}))
     assert found["errors"] is None
@@ -545,7 +549,7 @@ def test_odd_characters_beside_the_script_reach_the_members_mended_too():
         assert call.messages[1]["content"].encode().count("\ufffd".encode()) == 2
 
 
-def test_a_user_without_an_id_is_nobody_however_that_is_written():
+def test_an_empty_user_id_is_no_unit_however_it_is_written():
     council = council_of("full", lambda call: '{"score": 90}')
     for n, user_id in enumerate([None, "", "  ", 0]):
         asyncio.run(council.evaluate_script(f"script {n}", user_id=user_id))
@@ -553,7 +557,7 @@ def test_a_user_without_an_id_is_nobody_however_that_is_written():
 
 
 @pytest.mark.parametrize("niche", [None, 5, ["finance"]])
-def test_what_is_no_niche_has_the_threshold_of_any_other(niche):
+def test_a_niche_that_is_not_text_has_the_default_threshold(niche):
     assert council_of().get_approval_threshold(niche) == 85.0
 
 
@@ -599,7 +603,7 @@ def test_two_scripts_are_one_too_many():
         asyncio.run(council_of().evaluate_script("one", script="two"))
 
 
-def test_a_member_of_a_tier_is_answered_for_by_its_cheapest_model():
+def test_a_member_of_a_tier_uses_its_cheapest_model():
     members = (CouncilMember("m", 1.0, rubric="all", tier="standard"),)
     council = council_of("full", members=members)
     found = asyncio.run(council.evaluate_script("script 10"))
@@ -621,7 +625,7 @@ def wordy(call):
     return reply('{"score": 10}', input_tokens=100, output_tokens=10 * (1 + place))
 
 
-def test_a_screen_does_not_stand_in_for_a_member_that_can_never_vote(monkeypatch):
+def test_a_screen_does_not_score_for_a_member_that_can_never_vote(monkeypatch):
     monkeypatch.delenv("ZZ_API_KEY", raising=False)
     cards = [ModelCard(c.name, target=f"ollama/{c.name}", price=c.price) for c in CATALOG if c.name != "b"]
     locked = ModelCard("b", target="zz/b", price=Price(1.0, 1.0), api_key_env="ZZ_API_KEY")
@@ -737,7 +741,7 @@ def test_a_score_may_be_any_real_number_now_or_later(score):
 @pytest.mark.parametrize(
     "error", [SystemExit(3), StopIteration(1), GeneratorExit(), asyncio.CancelledError()]
 )
-def test_a_scorer_that_raises_what_no_scorer_should_is_neutral(error):
+def test_a_scorer_that_raises_an_unusual_error_is_neutral(error):
     async def within_5_s():
         return await asyncio.wait_for(scored_by(raising(error)).evaluate_script("script 90"), 5)
 
@@ -746,7 +750,7 @@ def test_a_scorer_that_raises_what_no_scorer_should_is_neutral(error):
 
 
 @pytest.mark.parametrize("value", [10**400, -1, 100.5, True, "55", None, 1j, float("nan")])
-def test_what_is_no_score_of_a_scorer_is_neutral(value):
+def test_an_invalid_score_of_a_scorer_is_neutral(value):
     found = asyncio.run(scored_by(lambda script, niche: value).evaluate_script("script 90"))
     assert (found["breakdown"]["service"], found["errors"]) == (70.0, None)
     assert "must be a number from 0 to 100" in found["feedback"]
@@ -769,7 +773,7 @@ def test_a_scorer_that_hangs_is_waited_for_once_and_then_neutral(settings):
     assert [a["model"] for a in event.attempts if a.get("failure")] == ["service"]
 
 
-def test_a_scorer_that_blocks_holds_up_neither_the_answer_nor_the_end_of_the_loop():
+def test_a_scorer_that_blocks_delays_neither_the_answer_nor_the_end_of_the_loop():
     release = threading.Event()
     council = scored_by(lambda script, niche: release.wait(30), timeout_s=0.1)
     found = []
@@ -824,7 +828,7 @@ def test_settings_may_come_as_a_config():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this platform")
-def test_a_forked_child_does_not_wait_for_a_leader_it_left_behind():
+def test_a_forked_child_does_not_wait_for_a_leading_request_of_its_parent():
     council = council_of("full", provider=Unhurried(seconds=0.05))
 
     async def main():
@@ -843,6 +847,25 @@ def test_a_forked_child_does_not_wait_for_a_leader_it_left_behind():
         return os.waitpid(child, 0)[1]
 
     assert asyncio.run(main()) == 0
+
+
+@pytest.mark.parametrize("timeout_s", ["5", True, float("nan"), float("inf"), 0, -1, None])
+def test_a_timeout_of_the_click_through_service_that_is_no_number_above_0_is_refused(timeout_s):
+    with pytest.raises(ConfigError, match=rf"timeout_s must .*got {re.escape(repr(timeout_s))}"):
+        ClickThroughScorer(timeout_s=timeout_s)
+
+
+@pytest.mark.parametrize("timeout_s", ["5", True, float("nan"), -1, 10**400])
+def test_a_scorers_own_timeout_that_is_no_number_above_0_is_the_default(timeout_s):
+    class Scorer:
+        def score(self, script, niche):
+            return 64
+
+    scorer = Scorer()
+    scorer.timeout_s = timeout_s
+    call = Call("ease", "scorer/ease", "scorer", (), options={"script": "one", "niche": "fitness"})
+    provider = ScoringProvider(ScriptedProvider([]), {"ease": scorer})
+    assert asyncio.run(provider.asend(call)).text == "64.0"
 
 
 def test_a_click_through_service_is_ready_when_it_has_an_address(monkeypatch):

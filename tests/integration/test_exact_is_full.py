@@ -84,7 +84,7 @@ def judged(drawn, threshold, mode):
 @given(voices, thresholds)
 @example([(0.4, 85.0, 1.0, False), (0.3, 85.0, 1.0, False), (0.3, 85.0, 1.0, False)], 85.0)
 @example([(0.5, 100.0, 1.0, False), (0.5, FAILS, 1.0, False)], 85.0)
-def test_the_verdict_of_exact_is_that_of_full_and_no_dearer(drawn, threshold):
+def test_the_verdict_of_exact_is_that_of_full_and_costs_no_more(drawn, threshold):
     full, calls_of_full, _ = judged(drawn, threshold, "full")
     exact, calls_of_exact, members = judged(drawn, threshold, "exact")
     assert exact["verdict"] == full["verdict"]
@@ -98,7 +98,7 @@ def test_the_verdict_of_exact_is_that_of_full_and_no_dearer(drawn, threshold):
 
 @settings(max_examples=75, deadline=None)
 @given(voices, thresholds)
-def test_behind_a_screen_that_says_nothing_the_verdict_is_that_of_full(drawn, threshold):
+def test_behind_a_screen_without_scores_the_verdict_is_that_of_full(drawn, threshold):
     full, calls_of_full, _ = judged(drawn, threshold, "full")
     smart, calls_of_smart, _ = judged(drawn, threshold, "smart")
     assert smart["verdict"] == full["verdict"]
@@ -111,7 +111,7 @@ def test_behind_a_screen_that_says_nothing_the_verdict_is_that_of_full(drawn, th
     st.lists(st.tuples(st.floats(0.001, 1.0), st.floats(0, 100), st.booleans()), min_size=1, max_size=8),
     thresholds,
 )
-def test_a_settled_verdict_holds_whatever_the_others_say(drawn, threshold):
+def test_a_settled_verdict_holds_whatever_the_other_scores_are(drawn, threshold):
     """The bounds against the missing members' actual votes, with the weights as floats leave them."""
     total = sum(weight for weight, *_ in drawn)
     members = [CouncilMember(f"m{i}", w / total, scorer=Fixed(1)) for i, (w, *_) in enumerate(drawn)]
@@ -138,7 +138,7 @@ def test_a_score_is_the_same_on_every_version_of_python(scores, final):
 
 
 def settled_by_a_narrow_bound(members, votes, threshold):
-    """The usual mistake: nobody scores under 10 or over 90."""
+    """A plausible mistake: the assumption that no member scores under 10 or over 90."""
     low = verdict_of(final_score(members, votes, 10.0), threshold)
     high = verdict_of(final_score(members, votes, 90.0), threshold)
     return low if low == high else None

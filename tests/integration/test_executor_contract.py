@@ -162,12 +162,14 @@ def test_the_text_alone_is_the_prompt(execute, panel):
         ("Say: {text}", r"back\slash \1 \g<0> $1", r"Say: back\slash \1 \g<0> $1"),
     ],
 )
-def test_a_template_has_one_place_and_leaves_every_other_brace_alone(execute, panel, template, text, prompt):
+def test_a_template_has_one_placeholder_and_other_braces_are_left_alone(
+    execute, panel, template, text, prompt
+):
     execute(text, prompt_template=template)
     assert prompts(panel) == [prompt]
 
 
-def test_a_template_without_its_place_never_loses_the_text(execute, panel):
+def test_a_template_without_its_placeholder_never_loses_the_text(execute, panel):
     try:
         execute("the text of 4711", prompt_template="Sum this up.")
     except (SmartRouteError, ValueError) as error:
@@ -209,7 +211,7 @@ INVALID = [
 
 @pytest.mark.parametrize("response_format", FORMATS, ids=["dict", "pydantic"])
 @pytest.mark.parametrize("invalid", INVALID)
-def test_invalid_json_is_mended_once_by_the_same_model(climb, panel, sink, invalid, response_format):
+def test_invalid_json_is_repaired_once_by_the_same_model(climb, panel, sink, invalid, response_format):
     panel.openai.script(
         Answer(invalid, input_tokens=1000, output_tokens=100),
         Answer(GOOD, input_tokens=2000, output_tokens=50),
@@ -225,7 +227,7 @@ def test_invalid_json_is_mended_once_by_the_same_model(climb, panel, sink, inval
     assert [attempt["purpose"] for attempt in event.attempts] == ["answer", "repair"]
 
 
-def test_the_request_to_mend_shows_what_was_said_and_asked(climb, panel):
+def test_the_repair_request_shows_the_answer_and_the_question(climb, panel):
     panel.openai.script("I feel glad 4711.", GOOD)
     climb("What a day 1147!", response_format=FORMATS[0])
     first, repair = (json.dumps(request.body) for _, request in panel.received)
@@ -235,7 +237,7 @@ def test_the_request_to_mend_shows_what_was_said_and_asked(climb, panel):
 
 
 @pytest.mark.parametrize("response_format", FORMATS, ids=["dict", "pydantic"])
-def test_what_could_not_be_mended_goes_to_the_next_model(climb, panel, sink, response_format):
+def test_an_answer_that_could_not_be_repaired_goes_to_the_next_model(climb, panel, sink, response_format):
     panel.openai.script(
         Answer("no JSON", input_tokens=1000, output_tokens=100),
         Answer('{"mood": 1}', input_tokens=2000, output_tokens=50),
@@ -293,12 +295,12 @@ def test_a_complexity_hint_wins(execute, panel, hint, complexity, model):
 
 
 @pytest.mark.parametrize("hint", ["huge", "", 3, ["complex"]])
-def test_a_hint_that_is_none_is_refused_before_any_call(execute, panel, hint):
+def test_an_invalid_hint_is_refused_before_any_call(execute, panel, hint):
     with pytest.raises((SmartRouteError, ValueError, TypeError)) as caught:
         execute("hi", complexity_hint=hint)
-    said = str(caught.value)
-    assert all(word in said for word in ("simple", "medium", "complex"))
-    assert repr(hint) in said or str(hint) in said
+    message = str(caught.value)
+    assert all(word in message for word in ("simple", "medium", "complex"))
+    assert repr(hint) in message or str(hint) in message
     assert panel.received == []
 
 
@@ -323,7 +325,7 @@ def test_the_length_that_counts_is_the_texts_and_not_the_templates(execute):
     assert result["complexity"] == "simple"
 
 
-def test_arguments_may_be_given_by_place(climb, panel):
+def test_arguments_may_be_positional(climb, panel):
     panel.openai.script(GOOD)
     result = climb("glad", "score", "Mood of {text}?", FORMATS[0], "complex")
     assert prompts(panel) == ["Mood of glad?"]
@@ -331,7 +333,7 @@ def test_arguments_may_be_given_by_place(climb, panel):
 
 
 @pytest.mark.parametrize("text", [None, 7, b"bytes", {"text": "hi"}])
-def test_a_text_that_is_no_text_is_refused_before_any_call(execute, panel, text):
+def test_an_invalid_text_is_refused_before_any_call(execute, panel, text):
     with pytest.raises((SmartRouteError, ValueError, TypeError), match="text"):
         execute(text)
     assert panel.received == []
@@ -358,7 +360,7 @@ def test_the_synchronous_twin_works_inside_a_running_loop(build, panel, runner):
     assert runner.run(inside()) == ["Paris", "Rome"]
 
 
-def test_the_synchronous_twin_works_in_threads_and_mends(build, panel):
+def test_the_synchronous_twin_works_in_threads_and_repairs(build, panel):
     executor = build(strategy=FixedLadder("gpt-4o-mini", "claude-haiku-4-5"))
     panel.openai.script(*["no JSON"] * 12)
     panel.anthropic.script(*[GOOD] * 6)

@@ -1,4 +1,4 @@
-"""The executor in the small: what a template means, and how a violated schema is mended."""
+"""The executor with scripted models: what a template means, and how a violated schema is repaired."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ def purposes(executor):
 
 
 @pytest.mark.parametrize("shape", [SHAPE, Age])
-def test_a_violated_schema_is_mended_by_its_own_model(shape):
+def test_a_violated_schema_is_repaired_by_its_own_model(shape):
     executor = executor_of({"mini": ['{"age": "forty"}', '{"age": 40}']})
     found = executor.execute_sync("How old?", "extract", response_format=shape)
     assert json.loads(found["result"]) == {"age": 40}
@@ -67,16 +67,16 @@ def test_a_violated_schema_is_mended_by_its_own_model(shape):
     assert found["cost"] == pytest.approx(2 * (10 * 1.0 + 5 * 2.0) / 1e6)
 
 
-def test_the_model_is_told_what_was_wrong_and_sees_its_own_answer():
+def test_the_model_sees_what_was_wrong_and_its_own_answer():
     executor = executor_of({"mini": ["not JSON", '{"age": 40}']})
     executor.execute_sync("How old?", "extract", response_format=SHAPE)
-    asked, mended = executor.router.provider.calls
-    assert mended.messages[: len(asked.messages)] == asked.messages
-    assert mended.messages[-2] == {"role": "assistant", "content": "not JSON"}
-    assert "is not the JSON that was asked for" in mended.messages[-1]["content"]
+    asked, repaired = executor.router.provider.calls
+    assert repaired.messages[: len(asked.messages)] == asked.messages
+    assert repaired.messages[-2] == {"role": "assistant", "content": "not JSON"}
+    assert "is not the JSON that was asked for" in repaired.messages[-1]["content"]
 
 
-def test_there_is_one_attempt_at_mending_and_then_the_next_rung():
+def test_there_is_one_repair_and_then_the_next_rung():
     executor = executor_of({"mini": ["no", "no again"], "top": ['{"age": 40}']})
     found = executor.execute_sync("How old?", "extract", response_format=SHAPE)
     assert json.loads(found["result"]) == {"age": 40}
@@ -84,14 +84,14 @@ def test_there_is_one_attempt_at_mending_and_then_the_next_rung():
     assert purposes(executor) == [("mini", "answer"), ("mini", "repair"), ("top", "answer")]
 
 
-def test_an_answer_cut_short_is_not_mended_but_asked_of_the_next_rung():
+def test_an_answer_cut_short_is_not_repaired_but_asked_of_the_next_rung():
     cut = reply('{"age": 4', finish_reason="length")
     executor = executor_of({"mini": [cut], "top": ['{"age": 40}']})
     executor.execute_sync("How old?", "extract", response_format=SHAPE)
     assert purposes(executor) == [("mini", "answer"), ("top", "answer")]
 
 
-def test_nothing_is_mended_without_a_format_or_with_a_right_answer():
+def test_nothing_is_repaired_without_a_format_or_with_a_valid_answer():
     executor = executor_of({"mini": ["forty"]})
     executor.execute_sync("How old?", "extract")
     assert purposes(executor) == [("mini", "answer")]
@@ -100,7 +100,7 @@ def test_nothing_is_mended_without_a_format_or_with_a_right_answer():
     assert purposes(executor) == [("mini", "answer")]
 
 
-def test_a_mending_call_that_fails_is_in_the_ledger_and_the_next_rung_answers():
+def test_a_repair_that_fails_is_in_the_ledger_and_the_next_rung_answers():
     from smartroute.errors import InvalidRequestError
 
     executor = executor_of({"mini": ["no", InvalidRequestError("400")], "top": ['{"age": 40}']})
@@ -108,7 +108,7 @@ def test_a_mending_call_that_fails_is_in_the_ledger_and_the_next_rung_answers():
     assert purposes(executor) == [("mini", "answer"), ("mini", "repair"), ("top", "answer")]
 
 
-def test_a_router_mends_when_it_is_asked_to():
+def test_a_router_repairs_when_it_is_asked_to():
     for repair, calls in ((True, 2), (False, 2)):
         provider = ScriptedProvider({"mini": ["no", '{"age": 40}'], "top": ['{"age": 41}']})
         router = ModelRouter(catalog=CATALOG, provider=provider, sink=False)
@@ -128,13 +128,13 @@ def test_a_router_mends_when_it_is_asked_to():
         '```{"age": 40}```',
     ],
 )
-def test_a_fence_around_the_json_is_taken_off_and_costs_no_second_call(shape, fenced):
+def test_a_fence_around_the_json_is_removed_and_costs_no_second_call(shape, fenced):
     executor = executor_of({"mini": [fenced]})
     assert executor.execute_sync("How old?", response_format=shape)["result"] == '{"age": 40}'
     assert purposes(executor) == [("mini", "answer")]
 
 
-def test_a_router_takes_the_fence_off_as_well_and_only_where_json_was_asked_for():
+def test_a_router_removes_the_fence_too_and_only_where_json_was_asked_for():
     fenced = '```json\n{"age": 40}\n```'
     router = ModelRouter(catalog=CATALOG, provider=ScriptedProvider(lambda call: fenced), sink=False)
     outcome = router.run("How old?", kind="extract", response_format={"type": "json_object"})
@@ -153,7 +153,7 @@ def test_a_router_takes_the_fence_off_as_well_and_only_where_json_was_asked_for(
         ('{"a": {text}}', '{"b": 1}', '{"a": {"b": 1}}'),
     ],
 )
-def test_a_template_holds_one_place_and_nothing_else_means_anything(template, text, prompt):
+def test_only_the_placeholder_of_a_template_is_replaced(template, text, prompt):
     executor = executor_of(lambda call: "ok")
     found = executor.execute_sync(text, prompt_template=template)
     assert set(found) == ANSWER_KEYS
@@ -161,18 +161,18 @@ def test_a_template_holds_one_place_and_nothing_else_means_anything(template, te
 
 
 @pytest.mark.parametrize("template", ["no place", "", 7, "{ text }"])
-def test_a_template_without_its_place_is_refused(template):
+def test_a_template_without_its_placeholder_is_refused(template):
     with pytest.raises(TaskError, match="prompt_template"):
         executor_of(lambda call: "ok").execute_sync("hi", prompt_template=template)
 
 
 @pytest.mark.parametrize("hint", [TaskComplexity.COMPLEX, "complex", "COMPLEX "])
-def test_a_hint_wins_over_the_routers_judgement(hint):
+def test_a_hint_wins_over_the_routers_judgment(hint):
     found = executor_of(lambda call: "ok").execute_sync("hi", complexity_hint=hint)
     assert (found["complexity"], found["model_used"]) == ("complex", "top")
 
 
-def test_a_hint_that_is_none_is_told():
+def test_an_invalid_hint_is_named():
     with pytest.raises(TaskError, match="hard"):
         executor_of(lambda call: "ok").execute_sync("hi", complexity_hint="hard")
 
@@ -201,7 +201,7 @@ def test_the_user_reaches_the_log_and_parameters_the_provider():
     assert executor.router.provider.calls[0].params["temperature"] == 0.5
 
 
-def test_a_user_without_an_id_is_nobody():
+def test_an_empty_user_id_is_no_unit():
     executor = executor_of(lambda call: "ok")
     executor.execute_sync("hi", user_id="")
     assert executor.router.config.sink.captured[0].unit is None
@@ -215,7 +215,7 @@ def test_a_failed_call_is_an_error_and_never_a_result():
         executor_of(fail).execute_sync("hi")
 
 
-def test_a_router_and_its_settings_are_not_both_taken():
+def test_a_router_and_its_settings_exclude_each_other():
     with pytest.raises(ConfigError, match="not both"):
         SmartSingleModelExecutor(ModelRouter(sink=False), sink=False)
 
@@ -227,6 +227,6 @@ def test_a_given_router_is_not_closed_by_the_executor():
     assert executor.router is router
 
 
-def test_a_task_says_whether_it_wants_mending():
+def test_a_task_holds_whether_to_repair():
     assert Task.of("hi").repair is False
     assert Task.of("hi", repair=True).repair is True

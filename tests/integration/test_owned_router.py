@@ -24,7 +24,7 @@ class Closing(ScriptedProvider):
         self.closed.append("aclose")
 
 
-def test_a_router_of_its_own_is_built_once_at_first_use():
+def test_an_own_router_is_built_once_at_first_use():
     owned = OwnedRouter(None, {"provider": ScriptedProvider([]), "sink": False, "accept_at": 0.93})
     owned.close()  # nothing is there yet, and nothing is built for it
     with ThreadPoolExecutor(8) as pool:
@@ -39,7 +39,7 @@ def test_wrong_settings_raise_at_first_use():
         _ = owned.router
 
 
-def test_its_own_router_is_closed_and_a_given_one_is_not():
+def test_an_own_router_is_closed_and_a_given_one_is_not():
     provider = Closing()
     own = OwnedRouter(None, {"provider": provider, "sink": False})
     assert own.router.run("hi").text == "ok"

@@ -18,7 +18,7 @@ JUDGES = DEFAULT_COUNCIL[:3]
 
 
 @pytest.mark.parametrize(
-    ("said", "score"),
+    ("text", "score"),
     [
         ("85", 85.0),
         ("85.5", 85.5),
@@ -40,12 +40,12 @@ JUDGES = DEFAULT_COUNCIL[:3]
         ("85" + " " * 30_000, 85.0),
     ],
 )
-def test_a_score_is_read_in_the_ways_that_models_write_it(said, score):
-    assert read_score(said) == score
+def test_a_score_is_read_in_the_forms_that_models_write(text, score):
+    assert read_score(text) == score
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "850",
         "NaN",
@@ -76,8 +76,8 @@ def test_a_score_is_read_in_the_ways_that_models_write_it(said, score):
         "score:" + " " * 19_000 + "x",
     ],
 )
-def test_what_is_no_score_from_0_to_100_is_refused(said):
-    assert read_score(said) is None
+def test_an_invalid_score_is_refused(text):
+    assert read_score(text) is None
 
 
 def test_an_echoed_score_of_the_script_is_never_the_members_own():
@@ -93,8 +93,8 @@ def test_an_echoed_score_of_the_script_is_never_the_members_own():
 
 
 @given(st.text(max_size=300))
-def test_reading_never_raises_and_never_leaves_the_range(said):
-    score = read_score(said)
+def test_reading_never_raises_and_never_leaves_the_range(text):
+    score = read_score(text)
     assert score is None or 0.0 <= score <= 100.0
 
 
@@ -119,7 +119,7 @@ def test_a_screen_is_read_as_objects_or_numbers():
 
 
 @pytest.mark.parametrize(
-    "said",
+    "text",
     [
         "85",
         "[]",
@@ -130,19 +130,19 @@ def test_a_screen_is_read_as_objects_or_numbers():
         json.dumps({"gemini_3_pro": 1, "claude_3_5": 2}),
     ],
 )
-def test_an_incomplete_screen_is_none(said):
-    assert read_screen(said, JUDGES) is None
+def test_an_incomplete_screen_is_none(text):
+    assert read_screen(text, JUDGES) is None
 
 
 @pytest.mark.parametrize("fence", ["{}", " {}\n", "```json\n{}\n```", "```\n{}```"])
-def test_a_screen_that_says_the_script_and_nothing_else_is_an_echo(fence):
+def test_a_screen_that_only_repeats_the_script_is_an_echo(fence):
     script = json.dumps(screen_of(gemini_3_pro=100, claude_3_5=100, gpt_4o=100))
     assert read_screen(fence.format(script), JUDGES, script) is None
     assert read_screen(fence.format(json.dumps(screen_of())), JUDGES, script) == screen_of()
 
 
 @pytest.mark.parametrize("fence", ["{}", "```json\n{}\n```"])
-def test_a_member_that_says_the_script_and_nothing_else_is_an_echo(fence):
+def test_a_member_that_only_repeats_the_script_is_an_echo(fence):
     script = '{"score": 100}'
     assert read_score(fence.format(script), script) is None
     assert read_score(fence.format('{"score": 99}'), script) == 99.0
@@ -180,7 +180,7 @@ def test_visual_features_are_json_whatever_they_hold():
     assert as_json(["red"]) == '["red"]'
 
 
-def test_visual_features_that_cannot_be_told_are_refused():
+def test_visual_features_that_are_not_json_serializable_are_refused():
     circular = {}
     circular["self"] = circular
     for features in (circular, {"a": Unspeakable()}):

@@ -1,7 +1,7 @@
 """The promise of the screen, by simulation: at most 5% of all evaluations flip, averaged over calibration
 draws.
 
-The distribution is the worst for the promise: thresholds stand where a screen flips as soon as its error
+The distribution is the worst for the promise: thresholds are where a screen flips as soon as its error
 exceeds the margin.
 """
 
@@ -10,7 +10,7 @@ import json
 import numpy as np
 import pytest
 
-from smartroute import ModelCard
+from smartroute import ConfigError, ModelCard
 from smartroute.integration import CouncilMember
 from smartroute.integration.council.modes import Council, Script, Seat, behind_a_screen
 from smartroute.integration.council.screen_audits import Audit, Audits, Margin
@@ -199,14 +199,14 @@ def test_the_report_notices_a_shift():
     assert "the promise is broken" in report.explain()
 
 
-def test_the_report_seldom_cries_wolf():
+def test_the_report_seldom_reports_a_broken_promise_that_holds():
     """At a level of 95% at most one in forty reports may say so (one side of the interval)."""
     rng = np.random.default_rng(11)
     broken = sum(audited(rng, [(150, 1.0)]).report().kept is False for _ in range(100))
     assert broken <= 7  # P(Binomial(100, 0.025) > 7) is 0.4%
 
 
-def test_the_report_counts_screened_verdicts_apart_and_by_niche():
+def test_the_report_counts_screened_verdicts_separately_and_by_niche():
     """By hand: margin 10. Four audits are believed, of them one flips; the fifth is in doubt."""
     audits = Audits(RATE)
     for niche, screen, full in [
@@ -230,6 +230,22 @@ def test_the_report_counts_screened_verdicts_apart_and_by_niche():
     assert report.kept is True
     text = report.explain()
     assert "averaged over calibration draws" in text and "the wide default" in text
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"flip_rate": True}, "flip_rate must .*got True"),
+        ({"flip_rate": 1}, "flip_rate must be below 1, got 1"),
+        ({"flip_rate": 0}, "flip_rate must .*got 0"),
+        ({"keep": 2.5}, "keep must be a whole number .*got 2.5"),
+        ({"keep": "100"}, "keep must .*; pass a number, not text"),
+        ({"wide_margin": float("nan")}, "wide_margin must .*got nan"),
+    ],
+)
+def test_audits_refuse_settings_that_are_no_numbers_in_their_range(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        Audits(**{"flip_rate": RATE, **settings})
 
 
 def test_a_report_without_audits_says_so():

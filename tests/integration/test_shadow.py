@@ -69,18 +69,18 @@ def test_agreement_is_counted_with_its_interval():
     assert "3 of 4" in text and "old unknown for 4 of 4" in text
 
 
-def test_a_log_tells_the_same_to_another_process():
+def test_another_process_reads_the_same_from_the_log():
     old = Old([("APPROVED", 88.0), ("NEEDS_REVISION", 80.0), ("APPROVED", 94.0)])
     council = council_of(old)
     run_all(council, ["one", "two", "three"])
-    told, read = council.comparison(), comparison_in(council.router.config.sink)
+    live, read = council.comparison(), comparison_in(council.router.config.sink)
     assert (
-        (read.n, read.agreed, read.interval) == (told.n, told.agreed, told.interval) == (3, 2, told.interval)
+        (read.n, read.agreed, read.interval) == (live.n, live.agreed, live.interval) == (3, 2, live.interval)
     )
-    assert read.mean_difference == pytest.approx(told.mean_difference)
-    assert read.standard_error == pytest.approx(told.standard_error)
-    assert read.new_cost_usd == pytest.approx(told.new_cost_usd)
-    assert (read.unpriced, told.unpriced) == (3, 3)
+    assert read.mean_difference == pytest.approx(live.mean_difference)
+    assert read.standard_error == pytest.approx(live.standard_error)
+    assert read.new_cost_usd == pytest.approx(live.new_cost_usd)
+    assert (read.unpriced, live.unpriced) == (3, 3)
 
 
 def test_each_comparison_is_an_event_and_no_request():
@@ -117,7 +117,7 @@ def test_the_answer_does_not_wait_for_the_old_council():
     assert (council.comparison().n, council.comparison().abandoned) == (1, 0)
 
 
-def test_a_loop_that_closes_in_the_middle_cuts_the_old_council_off_and_asks_it_no_second_time():
+def test_a_loop_that_closes_in_the_middle_cuts_the_old_council_off_and_does_not_call_it_again():
     async def main():
         await council.evaluate_script("one")
         await asyncio.sleep(0.2)
@@ -142,7 +142,7 @@ class Blocking:
 
 
 @pytest.mark.parametrize("old", [Slow([("APPROVED", 90.0)] * 3), Blocking()], ids=["async", "blocking"])
-def test_an_application_with_a_loop_for_every_call_is_not_slowed_and_learns_as_much(old):
+def test_an_application_with_a_loop_for_every_call_is_not_slowed_and_compares_as_much(old):
     council = council_of(old)
     asyncio.run(council_of(None).evaluate_script("warm up"))
     started = time.perf_counter()
@@ -157,7 +157,7 @@ def test_an_application_with_a_loop_for_every_call_is_not_slowed_and_learns_as_m
     assert (kinds.count("council"), kinds.count("council_comparison")) == (3, 3)
 
 
-def test_old_councils_that_hang_are_so_many_and_no_more():
+def test_at_most_100_old_councils_hang():
     release = threading.Event()
 
     def hangs(script_content, niche):
@@ -178,7 +178,7 @@ def test_old_councils_that_hang_are_so_many_and_no_more():
     assert council.comparison().abandoned == 30
 
 
-def test_without_room_for_a_thread_there_is_an_answer_and_no_comparison(monkeypatch):
+def test_when_no_thread_can_be_started_there_is_an_answer_and_no_comparison(monkeypatch):
     def full(thread):
         raise RuntimeError("can't start new thread")
 
@@ -192,7 +192,7 @@ def test_without_room_for_a_thread_there_is_an_answer_and_no_comparison(monkeypa
     assert (council.comparison().n, council.comparison().abandoned) == (0, 1)
 
 
-def test_an_old_council_that_is_called_itself_runs_in_the_loop_of_the_request():
+def test_an_old_council_that_is_an_object_with_an_async_call_runs_in_the_loop_of_the_request():
     class Callable:
         async def __call__(self, script_content, niche):
             loops.append(asyncio.get_running_loop())
@@ -270,14 +270,14 @@ def test_only_the_share_is_compared_and_never_a_cached_answer():
     assert len(old.asked) == before
 
 
-def test_what_the_old_council_says_of_its_cost_is_counted():
+def test_the_cost_that_the_old_council_reports_is_counted():
     council = council_of(lambda script_content, niche: {"verdict": "APPROVED", "cost": 0.01})
     run_all(council, ["one"])
     report = council.comparison()
     assert (report.cost_usd, report.unpriced, report.mean_difference) == (0.01, 0, None)
 
 
-def test_an_old_council_that_looks_at_pictures_is_shown_them():
+def test_an_old_council_that_takes_visual_features_gets_them():
     seen = []
 
     def looking(script_content, niche, visual_features=None):
