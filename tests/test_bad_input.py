@@ -18,7 +18,7 @@ from smartroute import (
 )
 from smartroute.errors import NoEligibleModelError
 from smartroute.records import Task
-from smartroute.routing.eligibility import required_abilities
+from smartroute.routing.abilities import required_abilities
 from smartroute.routing.strategies import CostOptimized
 from smartroute.testing import CapturingSink, ScriptedProvider
 
@@ -264,7 +264,7 @@ def test_parts_in_a_sequence_of_the_callers_own_are_read_like_a_list():
     picture = {"type": "image_url", "image_url": {"url": "https://example.com/a.png"}}
     task = Task.of([{"role": "user", "content": UserList([picture])}])
     assert task.messages[0]["content"] == [picture]
-    assert required_abilities(task) == {"images"}
+    assert required_abilities(task.params, task.messages) == {"images"}
 
 
 def test_a_message_that_is_nested_too_deeply_is_refused_by_its_place(router):

@@ -12,9 +12,9 @@ from smartroute.demo.report import DemoReport
 from smartroute.errors import BudgetExceededError, SmartRouteError
 from smartroute.evaluation.checks import passes
 from smartroute.evaluation.scores import FixedModel, Score, TaskResult
-from smartroute.ledger import input_ceiling_tokens
 from smartroute.records import Attempt, Outcome
 from smartroute.router import ModelRouter
+from smartroute.routing.ceilings import input_ceiling_tokens
 from smartroute.routing.strategies import FixedLadder
 
 if TYPE_CHECKING:

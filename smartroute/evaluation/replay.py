@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from smartroute.clock import Clock
-from smartroute.records import Call, Calls, Outcome, Task, Timed
-from smartroute.routing.escalation import Replies, Steps
+from smartroute.records import Call, Calls, Outcome, Task, Timed, Wait
+from smartroute.routing.drivers import in_process
+from smartroute.routing.run import Steps
 
 if TYPE_CHECKING:
     from smartroute.router import ModelRouter
@@ -44,19 +45,21 @@ def replay(steps: Steps, lookup: Callable[[Call], Timed], clock: Clock | None = 
     be the one that the steps were made with. Exceptions of `lookup` are not caught.
     """
     clock = clock or ReplayClock()
-    replies: Replies | None = None
+    result: object = None
     while True:
         try:
-            step = next(steps) if replies is None else steps.send(replies)
+            step = steps.send(result)
         except StopIteration as end:
             outcome: Outcome = end.value
             return outcome
         if isinstance(step, Calls):
-            replies = tuple(lookup(call) for call in step.calls)
+            result = replies = tuple(lookup(call) for call in step.calls)
             clock.sleep(max(timed.latency_s for timed in replies))
-        else:
-            replies = ()
+        elif isinstance(step, Wait):
+            result = ()
             clock.sleep(step.seconds)
+        else:
+            result = in_process(step)
 
 
 def replay_task(router: ModelRouter, task: Task, lookup: Callable[[Call], Timed]) -> Outcome:

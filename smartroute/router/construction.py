@@ -8,19 +8,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from smartroute.budgets import Budget
 from smartroute.catalog import Catalog
 from smartroute.classify import RuleClassifier, as_classifier
 from smartroute.clock import Clock
 from smartroute.config import RouterConfig
 from smartroute.errors import ConfigError, UnknownModelError, shown
-from smartroute.ledger import Budget
 from smartroute.pricing import PriceTable
 from smartroute.protocols import Classifier, Provider, Strategy
 from smartroute.router.ids import new_id
 from smartroute.routing.breaker import Breaker
 from smartroute.routing.decider import Decider
 from smartroute.routing.eligibility import Eligibility
-from smartroute.routing.escalation import Handles
+from smartroute.routing.run import Handles
 from smartroute.routing.strategies import CostOptimized, QualityFirst
 
 _FAMILIAR = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -12,13 +12,14 @@ from smartroute.compat import result_as_dict, task_from_dict
 from smartroute.config import RouterConfig, RouterSettings
 from smartroute.errors import TaskError, shown
 from smartroute.events.feedback import FeedbackSource, feedback_about
-from smartroute.records import Calls, Decision, Menu, Outcome, Task, TaskComplexity, Wait
+from smartroute.records import Decision, Menu, Outcome, Task, TaskComplexity
 from smartroute.router.bookkeeping import Bookkeeping
 from smartroute.router.construction import config_of, parts_of, separate
 from smartroute.router.familiar import first_model
 from smartroute.router.requests import Parsed, answering, answering_later, taking_the_options_of, task_of
 from smartroute.routing.drivers import Conducted, LiveDriver
-from smartroute.routing.escalation import Replies, Run, Steps, classify_without_calls, route
+from smartroute.routing.escalation import classify_without_calls, route
+from smartroute.routing.run import Run, Steps, Stepwise
 
 if TYPE_CHECKING:
     from smartroute.pricing import PriceTable
@@ -119,7 +120,7 @@ class ModelRouter:
     async def aconduct(
         self,
         task: Task,
-        plan: Callable[[Run], Generator[Calls | Wait, Replies, Conducted[_R]]],
+        plan: Callable[[Run], Stepwise[Conducted[_R]]],
         *,
         provider: Provider | None = None,
         prices: PriceTable | None = None,

@@ -1,24 +1,25 @@
-"""Perform the steps of a task for real, in a thread or in a coroutine: the two live drivers.
+"""Perform the steps of a task, in a thread or in a coroutine: the two live drivers.
 
 asyncio and concurrent.futures are imported where they are used: with them, importing the library would
-take a fifth longer. The third driver, which performs them from a recording, is in `evaluation/replay.py`.
+take a fifth longer. The third driver, which replays a recording, is in `evaluation/replay.py`.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Generic, NamedTuple, TypeAlias, TypeVar
 
+from smartroute.budgets import Reserve, Settle
 from smartroute.clock import Clock
 from smartroute.concurrency.threads import run_in_thread
 from smartroute.errors import MalformedReplyError, ProviderTimeoutError
 from smartroute.records import Call, Calls, Failure, Outcome, Reply, Timed, Wait
-from smartroute.routing.escalation import Replies, Steps
+from smartroute.routing.run import Replies, Steps, Stepwise
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -29,7 +30,6 @@ _Sent: TypeAlias = tuple[Timed, BaseException | None]
 _Result = TypeVar("_Result")
 _Ended = TypeVar("_Ended")
 _Finished = TypeVar("_Finished")
-_CUT_SHORT: Replies = (Timed(Failure.cancelled(), 0.0),)
 _GRACE_S = 0.1
 
 
@@ -51,8 +51,8 @@ class Conducted(Generic[_Result]):
 class LiveDriver:
     """Drives tasks with a provider. Serves any number of threads and event loops, also after a fork.
 
-    Whatever a provider raises becomes a Failure; what interrupts a call from outside (a cancellation,
-    Ctrl-C) becomes a cancelled one, so that the generator can end with a whole ledger.
+    Whatever a provider raises becomes a Failure. What interrupts a call from outside (a cancellation,
+    Ctrl-C) becomes a Failure of kind "cancelled", so that the generator can end with a whole ledger.
     """
 
     def __init__(self, provider: Provider, clock: Clock) -> None:
@@ -61,53 +61,59 @@ class LiveDriver:
 
     def drive(self, steps: Steps) -> Driven:
         """Perform the steps in this thread."""
-        replies: Replies | None = None
+        result: object = None
         interruption: BaseException | None = None
         while True:
             try:
-                step = next(steps) if replies is None else steps.send(replies)
-            except StopIteration as done:
-                return Driven(done.value, interruption)
-            if isinstance(step, Wait):
-                try:
-                    self._clock.sleep(step.seconds)
-                    replies = ()
-                except BaseException as error:  # noqa: BLE001  raised again when the ledger is whole
-                    interruption, replies = error, _CUT_SHORT
-            else:
-                replies, cut = self._send_all(step)
+                step = steps.send(result)
+            except StopIteration as end:
+                return Driven(end.value, interruption)
+            if isinstance(step, Calls):
+                result, cut = self._send_all(step)
                 interruption = cut or interruption
+                continue
+            try:
+                if isinstance(step, Wait):
+                    self._clock.sleep(step.seconds)
+                    result = ()
+                else:
+                    result = in_process(step)
+            except BaseException as error:  # noqa: BLE001  raised again when the ledger is whole
+                interruption, result = error, None
 
     async def adrive(
         self,
-        steps: Generator[Calls | Wait, Replies, _Ended],
+        steps: Stepwise[_Ended],
         finish: Callable[[_Ended, BaseException | None], _Finished],
     ) -> _Finished:
         """Perform the steps in this coroutine, and return what `finish` makes of their return value.
 
-        A coroutine whose event loop was let go is closed, and what it returns then reaches nobody: so the
-        end is called from here.
+        A coroutine whose event loop is discarded is closed, and its return value is lost: so `finish` is
+        called here, not by the caller.
         """
-        replies: Replies | None = None
+        result: object = None
         interruption: BaseException | None = None
         while True:
             try:
-                step = next(steps) if replies is None else steps.send(replies)
-            except StopIteration as done:
-                ended: _Ended = done.value
+                step = steps.send(result)
+            except StopIteration as end:
+                ended: _Ended = end.value
                 break
-            if isinstance(step, Wait):
+            if isinstance(step, Calls):
                 try:
-                    await self._clock.asleep(step.seconds)
-                    replies = ()
-                except BaseException as error:  # noqa: BLE001  raised again when the ledger is whole
-                    interruption, replies = error, _CUT_SHORT
-            else:
-                try:
-                    replies, cut = await self._asend_all(step.calls)
+                    result, cut = await self._asend_all(step.calls)
                 except GeneratorExit as closed:
-                    replies, cut = tuple(_CUT_OFF[0] for _ in step.calls), closed
+                    result, cut = tuple(_CUT_OFF[0] for _ in step.calls), closed
                 interruption = cut or interruption
+                continue
+            try:
+                if isinstance(step, Wait):
+                    await self._clock.asleep(step.seconds)
+                    result = ()
+                else:
+                    result = in_process(step)
+            except BaseException as error:  # noqa: BLE001  raised again when the ledger is whole
+                interruption, result = error, None
         # Out here, so that an error raised at the end has no StopIteration for its context.
         return finish(ended, interruption)
 
@@ -150,8 +156,16 @@ class LiveDriver:
 _CUT_OFF: _Sent = (Timed(Failure.cancelled(), 0.0), None)
 
 
+def in_process(step: Reserve | Settle) -> object:
+    """Perform a budget's step, for budgets of this process, and return what is sent back."""
+    if isinstance(step, Reserve):
+        return step.perform()
+    step.perform()
+    return ()
+
+
 def _send_in_threads(provider: Provider, step: Calls) -> tuple[Replies, BaseException | None]:
-    """Make the calls in a thread each, and give up on those that are not back in time.
+    """Make each call in a thread, and give up on those that are not back in time.
 
     The threads are daemons: nothing can stop a server that trickles, and it must not keep the process alive.
     """
@@ -162,7 +176,7 @@ def _send_in_threads(provider: Provider, step: Calls) -> tuple[Replies, BaseExce
     interruption: BaseException | None = None
     try:
         for call in step.calls:
-            pending.append(_begun(provider, call))
+            pending.append(_started(provider, call))
         wait(pending, None if step.within_s is None else step.within_s + _GRACE_S)
     except BaseException as error:  # noqa: BLE001  a Ctrl-C; it is raised again when the ledger is whole
         interruption = error
@@ -182,13 +196,13 @@ def _send_in_threads(provider: Provider, step: Calls) -> tuple[Replies, BaseExce
     )
 
 
-def _begun(provider: Provider, call: Call) -> Future[_Sent]:
+def _started(provider: Provider, call: Call) -> Future[_Sent]:
     from concurrent.futures import Future
 
     try:
         return run_in_thread(partial(_send, provider, call), "smartroute-call")
     except RuntimeError as error:  # no more threads, or the interpreter is ending
-        not_made = Failure("unknown", "no thread could be begun for the call", generated=False, error=error)
+        not_made = Failure("unknown", "no thread could be started for the call", generated=False, error=error)
         future: Future[_Sent] = Future()
         future.set_result((Timed(not_made, 0.0), None))
         return future
@@ -217,7 +231,7 @@ async def _asend(provider: Provider, call: Call) -> _Sent:
     except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001  a provider may raise anything
         latency_s = time.perf_counter() - started
         # What counts is who cancelled: a provider may turn a cancellation into an error of its own, or
-        # raise one that nobody asked for.
+        # raise one without any request to cancel.
         if task is not None and task.cancelling() > cancelled_before:
             cut = error if isinstance(error, asyncio.CancelledError) else asyncio.CancelledError()
             return Timed(Failure.cancelled(), latency_s), cut

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 from smartroute.catalog import Catalog, ModelCard, provider_name
 from smartroute.classify import estimate_tokens
 from smartroute.errors import ConfigError, MissingKeyError
-from smartroute.ledger import beyond_ceiling
-from smartroute.parameters import LENGTHS, asked_choices
+from smartroute.parameters import asked_choices
 from smartroute.pricing import Price, PriceTable
 from smartroute.records import Candidate, Menu, RuledOut, Task, Tier
+from smartroute.routing.abilities import asked_effort, asked_output, required_abilities
+from smartroute.routing.ceilings import limits_output, open_cost, unknown_because
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
 
 EXPECTED_OUTPUT_TOKENS: Mapping[str, int] = {
@@ -42,55 +43,13 @@ EFFORT_OUTPUT_FACTOR: Mapping[str, float] = {
 }
 """How much more output an effort is assumed to cause, reasoning included. A prior like the one above."""
 
-AUDIBLE = frozenset({"audio", "video", "audio_output"})
-"""What brings audio tokens into a request or its answer."""
-
-_PART_ABILITY = {
-    "image_url": "images",
-    "image": "images",
-    "input_image": "images",
-    "input_audio": "audio",
-    "audio_url": "audio",
-    "file": "files",
-    "input_file": "files",
-    "document": "files",
-    "video_url": "video",
-    "video": "video",
-    "input_video": "video",
-}
 THINKING_TOKENS: Mapping[str, int] = {"minimal": 1_024, "low": 1_024, "medium": 2_048, "high": 4_096}
 """What litellm sets aside of max_tokens for an Anthropic model's thinking, by effort."""
-
-_TEXT_PARTS = frozenset(
-    {
-        None,
-        "text",
-        "input_text",
-        "output_text",
-        "refusal",
-        "thinking",
-        "redacted_thinking",
-        "reasoning",
-        "tool_use",
-        "tool_result",
-        "server_tool_use",
-        "search_result",
-    }
-)
-_PARAM_ABILITY = {
-    "tools": "tools",
-    "functions": "tools",
-    "tool_choice": "tools",
-    "logprobs": "logprobs",
-    "top_logprobs": "logprobs",
-    "reasoning_effort": "effort",
-}
-
 
 _KEYS_READ_EVERY_S = 1.0
 _UNPRICED = float("inf")
 _MENUS_KEPT = 1_000
-_NOTHING: frozenset[str] = frozenset()
+_NO_NAMES: frozenset[str] = frozenset()
 
 
 class _Entry(NamedTuple):
@@ -237,14 +196,14 @@ class Eligibility:
         choices = asked_choices(params) if params else 1
         tokens_out *= choices
         request = _Request(
-            needs=required_abilities(task),
-            names=frozenset(params) if params else _NOTHING,
+            needs=required_abilities(params, task.messages),
+            names=frozenset(params) if params else _NO_NAMES,
             effort=effort,
             asked_out=asked_out,
             most_out=None if asked_out is None else asked_out * choices,
             tied_to=tied_to,
             under_budget=under_budget,
-            beyond=beyond_ceiling(params, task.messages) if under_budget else None,
+            open_cost=open_cost(params, task.messages) if under_budget else None,
         )
         room = tokens_in + (asked_out or 0)
         tokens_in = _rounded(tokens_in)
@@ -383,7 +342,7 @@ class _Request(NamedTuple):
     most_out: int | None
     tied_to: str | None
     under_budget: bool
-    beyond: str | None = None
+    open_cost: str | None = None
 
     def reason_against(self, entry: _Entry, room: int) -> str | None:
         """Return why a model cannot take this request, in a context of so many tokens; None when it can."""
@@ -405,18 +364,21 @@ class _Request(NamedTuple):
             )
         if self.tied_to is not None and self.tied_to not in (UNKNOWN_PROVIDER, entry.provider):
             return f"the conversation has open tool calls or signed thinking of {self.tied_to}"
-        if self.beyond is not None:
-            return f"{self.beyond} leaves open what a call can cost, so a budget cannot be kept"
-        if self.under_budget and card.options and (beyond := beyond_ceiling(card.options, ())) is not None:
-            return f"{beyond} in its options leaves open what a call can cost, so a budget cannot be kept"
-        if self.under_budget and entry.price is None:
-            return "its price is unknown, so a budget cannot be kept"
-        apart = entry.price is not None and entry.price.audio_apart
-        if self.under_budget and apart and not AUDIBLE.isdisjoint(self.needs):
-            return "its price of audio is unknown, so a budget cannot be kept"
-        if self.under_budget and self.asked_out is None and cap is None:
-            return "the length of its answer has no limit, so a budget cannot be kept; pass max_tokens"
-        return None
+        return self._no_ceiling(entry) if self.under_budget else None
+
+    def _no_ceiling(self, entry: _Entry) -> str | None:
+        """Return why the most that a call can cost is unknown; None when it is known."""
+        card = entry.card
+        open_by = self.open_cost
+        if open_by is None and card.options and (reason := open_cost(card.options, ())) is not None:
+            open_by = f"{reason} in its options"
+        return unknown_because(
+            card,
+            entry.price,
+            needs=self.needs,
+            has_limit=limits_output(card.options, self.asked_out, card.max_output_tokens),
+            open_cost=open_by,
+        )
 
 
 def effort_factor(effort: str | None) -> float:
@@ -438,42 +400,3 @@ def _rounded(tokens: int) -> int:
     """
     shift = max(0, tokens.bit_length() - 5)
     return -(-tokens >> shift) << shift
-
-
-def required_abilities(task: Task) -> frozenset[str]:
-    """Return the abilities that a request needs: from its parameters and from the parts of its messages."""
-    needs: set[str] = set()
-    params = task.params
-    if params:
-        needs.update(
-            _PARAM_ABILITY[name] for name, value in params.items() if value and name in _PARAM_ABILITY
-        )
-        if (spoken := params.get("modalities")) and any(kind != "text" for kind in spoken):
-            needs.update(f"{kind}_output" for kind in spoken if kind != "text")
-        wanted = params.get("response_format")
-        if wanted is not None and not (isinstance(wanted, Mapping) and wanted.get("type") != "json_schema"):
-            needs.add("json_schema")
-    for message in task.messages:
-        content = message.get("content")
-        if isinstance(content, list):
-            types = {part.get("type") for part in content}
-            needs.update(_part_ability(kind) for kind in types - _TEXT_PARTS)
-        if message.get("role") == "tool" or message.get("tool_calls"):
-            needs.add("tools")
-    return frozenset(needs) if needs else _NOTHING
-
-
-def _part_ability(kind: str) -> str:
-    """Return the ability that a part of a message needs; one of an unknown type counts as a file."""
-    return "tools" if kind.endswith("_tool_result") else _PART_ABILITY.get(kind, "files")
-
-
-def asked_effort(params: Mapping[str, Any]) -> str | None:
-    """Return the effort that the caller asks for; None when that is left open."""
-    return str(params["reasoning_effort"]) if "reasoning_effort" in params else None
-
-
-def asked_output(params: Mapping[str, Any]) -> int | None:
-    """Return the most tokens that the caller lets an answer have; None when that is left open."""
-    asked = [params[name] for name in LENGTHS if params.get(name)]
-    return int(max(asked)) if asked else None

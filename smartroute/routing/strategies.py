@@ -20,7 +20,8 @@ from smartroute.records import (
     TaskComplexity,
     Tier,
 )
-from smartroute.routing.eligibility import asked_output, effort_factor, has_room_to_think
+from smartroute.routing.abilities import asked_output
+from smartroute.routing.eligibility import effort_factor, has_room_to_think
 
 _TIERS = (Tier.MINI, Tier.STANDARD, Tier.PREMIUM)
 _START = {

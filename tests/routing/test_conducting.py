@@ -6,8 +6,9 @@ import pytest
 
 from smartroute import ModelRouter
 from smartroute.records import Reply, Rung, Task
+from smartroute.routing.conclusion import conclude
 from smartroute.routing.drivers import Conducted
-from smartroute.routing.escalation import Ask, Stop
+from smartroute.routing.run import Ask, Stop
 from smartroute.testing import CapturingSink, ScriptedProvider
 
 TASK = Task.of("Rate this.")
@@ -22,9 +23,9 @@ def asking(router, *models):
         try:
             answers = yield from run.ask_each(asks)
         except Stop as stop:
-            return Conducted(run.conclude(decision, None, None, stopped_by=stop.stopped_by), [])
+            return Conducted(conclude(run, decision, None, None, stopped_by=stop.stopped_by), [])
         texts = [answer.text for answer in answers]
-        return Conducted(run.conclude(decision, answers[0], Rung("+".join(models))), texts)
+        return Conducted(conclude(run, decision, answers[0], Rung("+".join(models))), texts)
 
     return plan
 
@@ -70,7 +71,7 @@ def test_an_outcome_without_a_call_is_logged_and_counted():
     provider, sink = ScriptedProvider([]), CapturingSink()
     router = ModelRouter(provider=provider, sink=sink)
     decision = router.decide_task(TASK)
-    outcome = router.log_outcome(TASK, lambda run: run.conclude(decision, Reply("7"), Rung("cache")))
+    outcome = router.log_outcome(TASK, lambda run: conclude(run, decision, Reply("7"), Rung("cache")))
     assert (outcome.text, outcome.model, outcome.cost_usd) == ("7", "cache", 0.0)
     assert [event.outcome_id for event in sink.captured] == [outcome.id]
     assert router.get_stats()["total_requests"] == 1
@@ -82,7 +83,7 @@ def test_an_outcome_that_is_not_counted_is_logged_all_the_same():
     router = ModelRouter(provider=ScriptedProvider([]), sink=sink)
     decision = router.decide_task(TASK)
     router.log_outcome(
-        TASK, lambda run: run.conclude(decision, Reply("7"), Rung("other council")), counted=False
+        TASK, lambda run: conclude(run, decision, Reply("7"), Rung("other council")), counted=False
     )
     assert len(sink.captured) == 1
     assert router.get_stats()["total_requests"] == 0

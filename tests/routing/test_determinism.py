@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from smartroute import Catalog, ModelCard, ModelRouter, Price
+from smartroute.budgets import Budget
 from smartroute.errors import BudgetExceededError
-from smartroute.ledger import Budget
 from smartroute.records import Usage
 from smartroute.testing import ScriptedProvider, reply
 

@@ -10,6 +10,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from smartroute import Catalog, Confidence, ModelCard, ModelRouter, Price, SmartRouteError
+from smartroute.budgets import Budget
 from smartroute.classify import LLMClassifier
 from smartroute.clock import Clock
 from smartroute.errors import (
@@ -23,7 +24,7 @@ from smartroute.errors import (
 )
 from smartroute.evaluation.replay import ReplayClock, replay
 from smartroute.ledger import Ledger
-from smartroute.records import Call, Calls, Failure, Probe, Task, Timed, Usage, Wait
+from smartroute.records import Call, Calls, Failure, Limits, Probe, Task, Timed, Usage, Wait
 from smartroute.routing import drivers
 from smartroute.routing.drivers import Driven, LiveDriver
 from smartroute.routing.retries import RetryPolicy
@@ -129,7 +130,7 @@ def _reversing(steps):
     while True:
         replies = yield step
         try:
-            step = steps.send(replies[::-1])
+            step = steps.send(replies[::-1] if isinstance(step, Calls) else replies)
         except StopIteration as done:
             return done.value
 
@@ -254,7 +255,7 @@ class UnknownIsFree(Ledger):
 
 @pytest.mark.parametrize("broken", [LastCallOnly, AnswersOnly, UnknownIsFree])
 def test_a_ledger_that_leaves_something_out_is_caught_by_that_property(broken, monkeypatch):
-    monkeypatch.setattr("smartroute.routing.escalation.Ledger", broken)
+    monkeypatch.setattr("smartroute.routing.run.Ledger", broken)
 
     @settings(max_examples=150, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
     @given(scripts)
@@ -375,8 +376,10 @@ class LettingGo(LiveDriver):
             if isinstance(step, Wait):
                 self._clock.sleep(step.seconds)
                 replies = ()
-            else:
+            elif isinstance(step, Calls):
                 replies = tuple(Timed(self._provider.send(call), 0.0) for call in step.calls)
+            else:
+                replies = drivers.in_process(step)
 
 
 def test_a_driver_that_lets_the_ledger_go_is_caught_by_that_check():
@@ -583,7 +586,7 @@ def test_a_call_in_a_thread_that_ends_outside_of_all_records_is_a_failure(monkey
     assert cut is None
 
 
-def test_a_call_for_which_no_thread_can_be_begun_costs_nothing_and_ends_no_task(monkeypatch):
+def test_a_call_for_which_no_thread_can_be_started_costs_nothing_and_ends_no_task(monkeypatch):
     def full(thread):
         raise RuntimeError("can't start new thread")
 
@@ -593,13 +596,13 @@ def test_a_call_for_which_no_thread_can_be_begun_costs_nothing_and_ends_no_task(
     assert outcome.text == "good"
     probing = [attempt for attempt in outcome.attempts if attempt.purpose != "answer"]
     assert [(a.cost_usd, a.failure.message) for a in probing] == [
-        (0.0, "no thread could be begun for the call")
+        (0.0, "no thread could be started for the call")
     ] * 2
     assert len(router.provider.calls) == 1
 
     with pytest.raises(SmartRouteError) as told:
         router.run("What is 2+2?", complexity_override="simple", timeout_s=5.0)
-    assert {a.failure.message for a in told.value.attempts} == {"no thread could be begun for the call"}
+    assert {a.failure.message for a in told.value.attempts} == {"no thread could be started for the call"}
     assert told.value.outcome.cost_usd == 0.0
     assert len(router.provider.calls) == 1
 
@@ -620,3 +623,52 @@ def test_an_interruption_while_threads_are_begun_leaves_a_whole_ledger(monkeypat
     (event,) = router.config.sink.captured
     assert [a["purpose"] for a in event.attempts] == ["answer", "sample", "judge"]
     assert (event.attempts[2]["failure"], event.attempts[2]["cost_usd"]) == ("cancelled", None)
+
+
+class CutBudget(Budget):
+    """Is interrupted in its nth piece of work, reserving and settling alike."""
+
+    def __init__(self, limit_usd, cut):
+        super().__init__(limit_usd)
+        self._cut = cut
+
+    def reserve(self, usd):
+        if self._cut.due():
+            raise KeyboardInterrupt
+        return super().reserve(usd)
+
+    def settle(self, reserved_usd, cost_usd):
+        if self._cut.due():
+            raise KeyboardInterrupt
+        super().settle(reserved_usd, cost_usd)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scripts, st.integers(1, 9), st.booleans())
+def test_an_interruption_of_a_budget_leaves_a_whole_ledger_and_an_event_too(results, at, asynchronous):
+    cut = Cut(at)
+    router = router_of(results, FrozenClock(), max_usd=1.0)
+    router._handles = replace(router._handles, budget=CutBudget(1.0, cut))
+    caught = None
+    try:
+        if asynchronous:
+            asyncio.run(router.arun("What is 2+2?", complexity_override="simple"))
+        else:
+            router.run("What is 2+2?", complexity_override="simple")
+    except SmartRouteError:
+        pass
+    except KeyboardInterrupt as error:
+        caught = error
+    assert (caught is not None) == cut.done
+    assert accounted(router)
+
+
+@settings(max_examples=60, deadline=None)
+@given(scripts, st.floats(0.0, 0.02))
+def test_sync_async_and_replay_give_equal_outcomes_under_a_budget(results, max_usd):
+    task = replace(TASK, limits=Limits(max_usd=max_usd))
+    sync = live(router_of(results, FrozenClock()), task, asynchronous=False)
+    assert without_clock(sync) == without_clock(
+        live(router_of(results, FrozenClock()), task, asynchronous=True)
+    )
+    assert without_clock(sync) == without_clock(replayed(results, task))

@@ -13,7 +13,8 @@ from smartroute import (
 )
 from smartroute.errors import NoEligibleModelError
 from smartroute.records import Task
-from smartroute.routing.eligibility import _rounded, required_abilities
+from smartroute.routing.abilities import required_abilities
+from smartroute.routing.eligibility import _rounded
 from smartroute.testing import ScriptedProvider
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -63,7 +64,7 @@ def test_a_model_that_cannot_take_the_request_is_ruled_out_with_the_reason(promp
 
 def test_json_mode_without_a_schema_needs_no_ability():
     task = Task.of("hi", params={"response_format": {"type": "json_object"}})
-    assert required_abilities(task) == frozenset()
+    assert required_abilities(task.params, task.messages) == frozenset()
 
 
 def test_too_long_a_prompt_rules_out_small_contexts():

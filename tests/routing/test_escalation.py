@@ -31,8 +31,8 @@ from smartroute.errors import (
     RefusedError,
 )
 from smartroute.records import Probe, Rung
-from smartroute.routing.escalation import _tell_barred
 from smartroute.routing.retries import RetryPolicy
+from smartroute.routing.run import _warn_barred
 from smartroute.routing.strategies import FixedLadder
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
 
@@ -482,7 +482,7 @@ def test_the_baseline_is_priced_on_the_answers_own_tokens():
 
 
 def test_a_probe_obeys_the_allow_list_and_is_no_attempt_when_barred(caplog):
-    _tell_barred.cache_clear()
+    _warn_barred.cache_clear()
     catalog = LADDER.with_cards(card("judge", "mini", provider="elsewhere"))
     provider = ScriptedProvider(lambda call: "4")
     router = ModelRouter(

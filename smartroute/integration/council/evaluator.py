@@ -6,7 +6,7 @@ import copy
 import hashlib
 import json
 import random
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
@@ -53,11 +53,12 @@ from smartroute.integration.council.verdict import evaluation_as_dict
 from smartroute.integration.owned_router import OwnedRouter
 from smartroute.number_checks import checked_number, checked_share, checked_whole
 from smartroute.pricing import Price, PriceTable
-from smartroute.records import Calls, Decision, Outcome, Rung, Task, Wait
+from smartroute.records import Decision, Outcome, Rung, Task
 from smartroute.request_checks import checked_text
 from smartroute.router import ModelRouter
+from smartroute.routing.conclusion import conclude
 from smartroute.routing.drivers import Conducted
-from smartroute.routing.escalation import Replies, Run, Stop
+from smartroute.routing.run import Run, Stepwise, Stop
 
 if TYPE_CHECKING:
     from smartroute.protocols import EventSource
@@ -65,7 +66,7 @@ if TYPE_CHECKING:
 FULL_COUNCIL = "full council"
 """The baseline of an evaluation in the log: the same script before every member."""
 
-_Evaluated: TypeAlias = Generator[Calls | Wait, Replies, Conducted[dict[str, Any]]]
+_Evaluated: TypeAlias = Stepwise[Conducted[dict[str, Any]]]
 
 
 class SmartEnsembleEvaluator:
@@ -208,10 +209,10 @@ class SmartEnsembleEvaluator:
     def _hit(self, answer: dict[str, Any], task: Task, decision: Decision, how: str) -> dict[str, Any]:
         """Return a copy of a kept answer, and log the request that it answers."""
 
-        def conclude(run: Run) -> Outcome:
-            return run.conclude(decision, answer_reply(answer), Rung("cache"), labels={"council_cache": how})
+        def concluded(run: Run) -> Outcome:
+            return conclude(run, decision, answer_reply(answer), Rung("cache"), labels={"council_cache": how})
 
-        outcome = self.router.log_outcome(task, conclude)
+        outcome = self.router.log_outcome(task, concluded)
         hit = copy.deepcopy(answer)
         hit["_routing_metadata"] = cached_metadata(hit["_routing_metadata"], outcome)
         return hit
@@ -236,12 +237,13 @@ class SmartEnsembleEvaluator:
             convening = yield from MODES[mode](council, run, script)
         except Stop as stop:
             # No caller sees this empty answer: the router raises what stopped the run.
-            return Conducted(run.conclude(decision, None, None, stopped_by=stop.stopped_by), {})
+            return Conducted(conclude(run, decision, None, None, stopped_by=stop.stopped_by), {})
         attempts = run.ledger.attempts
         self._seating.learn(attempts)
         started_at = datetime.fromtimestamp(run.started_at, UTC).isoformat()
         answer = evaluation_as_dict(self.members, convening.ballot, script.threshold, started_at)
-        outcome = run.conclude(
+        outcome = conclude(
+            run,
             council_decision(decision, council, mode),
             answer_reply(answer),
             Rung(model_used(convening, council)),
@@ -267,11 +269,11 @@ class SmartEnsembleEvaluator:
             task = Task.of(script.text, kind="council_comparison", labels=comparison_labels(compared, script))
             decision = self.router.decide_task(task)
 
-            def conclude(run: Run) -> Outcome:
-                outcome = run.conclude(decision, answer_reply(answer), Rung(OLD_COUNCIL))
+            def concluded(run: Run) -> Outcome:
+                outcome = conclude(run, decision, answer_reply(answer), Rung(OLD_COUNCIL))
                 return replace(outcome, attempts=(shadow_attempt(compared, run.started_at),))
 
-            self.router.log_outcome(task, conclude, counted=False)
+            self.router.log_outcome(task, concluded, counted=False)
 
         question: dict[str, Any] = {"script_content": script.text, "niche": script.niche}
         if script.visual_features:

@@ -6,7 +6,7 @@ the ledger are those of every other request.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -25,12 +25,12 @@ from smartroute.integration.council.scorers import is_ready
 from smartroute.integration.council.screen_audits import Audit, Audits, Margin
 from smartroute.integration.council.verdict import Ballot, final_score, imputed_score, settled
 from smartroute.pricing import Price
-from smartroute.records import Calls, Failure, Message, Purpose, Reply, Wait
-from smartroute.routing.escalation import SCORER, Ask, Replies, Run
+from smartroute.records import Failure, Message, Purpose, Reply
+from smartroute.routing.run import SCORER, Ask, Run, Stepwise
 
 Mode: TypeAlias = Literal["smart", "exact", "full"]
 DecidedBy: TypeAlias = Literal["screen", "exact", "full", "audit"]
-Convened: TypeAlias = Generator[Calls | Wait, Replies, "Convening"]
+Convened: TypeAlias = Stepwise["Convening"]
 
 MAX_TOKENS = 4_096
 """The longest answer of a member, its thinking included."""
@@ -98,7 +98,7 @@ class _Votes:
 
     def ask(
         self, seats: Sequence[Seat], purpose: Purpose, rung: int, *also: Ask
-    ) -> Generator[Calls | Wait, Replies, tuple[Reply | Failure, ...]]:
+    ) -> Stepwise[tuple[Reply | Failure, ...]]:
         """Have members vote, all at the same time, and return the answers to the other questions.
 
         A member without a model, or whose scorer has no service, counts as neutral without a call.
@@ -255,9 +255,7 @@ def checked_modes(mode: object) -> Mapping[str | None, str]:
     return modes
 
 
-def _until_settled(
-    council: Council, votes: _Votes, script: Script, rung: int
-) -> Generator[Calls | Wait, Replies, None]:
+def _until_settled(council: Council, votes: _Votes, script: Script, rung: int) -> Stepwise[None]:
     for seat in soonest_per_dollar(council.seats):
         if settled(council.members, votes.scores, script.threshold) is not None:
             return

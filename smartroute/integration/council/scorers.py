@@ -20,7 +20,7 @@ from smartroute.errors import (
 )
 from smartroute.number_checks import checked_number, is_number
 from smartroute.records import Call, Reply, Usage
-from smartroute.routing.escalation import SCORER
+from smartroute.routing.run import SCORER
 
 if TYPE_CHECKING:
     from smartroute.protocols import Provider
