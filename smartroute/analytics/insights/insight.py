@@ -15,7 +15,7 @@ from smartroute.stats.intervals import Interval
 from smartroute.stats.moments import Moments
 
 RATE = 0.05
-"""The most likely that a false alarm of one insight may be, over all its subjects together."""
+"""The highest probability of a false alarm of one insight, over all its subjects together."""
 
 GROUPINGS: tuple[tuple[str, ...], ...] = (
     (),

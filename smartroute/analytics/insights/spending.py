@@ -92,11 +92,12 @@ def simple_on_expensive_models(evidence: Evidence) -> Iterator[Insight]:
 
 
 def model_dominated(evidence: Evidence) -> Iterator[Insight]:
-    """Yield the models in whose place a cheaper one of the log is certainly not worse by MARGIN.
+    """Yield each model that a cheaper one of the log could replace: its quality is not worse by MARGIN.
 
-    Quality is compared within kinds and complexities that both models have answered, weighted by the answers
-    of the more expensive one, so that easy tasks of one are not compared with hard tasks of the other. What
-    routing looks at within these is not seen: try it on a share of the requests first.
+    The interval of the difference decides. Quality is compared within kinds and complexities that both models
+    have answered, weighted by the answers of the more expensive one, so that easy tasks of one are not
+    compared with hard tasks of the other. What routing looks at within these is not seen: try the cheaper
+    model on a share of the requests first.
     """
     pairs = _cheaper_pairs(evidence)
     level = level_for(len(pairs))
@@ -210,7 +211,7 @@ def _too_small(card: ModelCard, tokens: TokenSums) -> bool:
 
 
 def _missing(card: ModelCard, current: ModelCard) -> list[str]:
-    """Return what a model cannot take that the current one can, in words."""
+    """Return in words what the current model can take and this one cannot."""
     limits = [f"no {ability}" for ability in sorted(current.abilities - card.abilities)]
     limits += [f"no parameter {name}" for name in sorted(card.refuses - current.refuses)]
     for what, limit, current_limit in (
