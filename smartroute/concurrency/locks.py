@@ -1,26 +1,27 @@
-"""Make locks that a forked child finds open, whoever held them in the parent when it forked."""
+"""Locks that are released in a forked child."""
 
 from __future__ import annotations
 
-import os
 import threading
 import weakref
+
+from smartroute.concurrency.forks import after_fork
 
 _locks: weakref.WeakSet[threading.Lock] = weakref.WeakSet()
 
 
 def fork_safe_lock() -> threading.Lock:
-    """Return a lock that is released in every forked child."""
+    """Return a lock that is released in every forked child, whichever thread held it in the parent."""
     lock = threading.Lock()
     _locks.add(lock)
     return lock
 
 
-def _release_in_child() -> None:
-    for lock in list(_locks):
+def _release(locks: weakref.WeakSet[threading.Lock]) -> None:
+    for lock in list(locks):
         # What the standard library does to its own locks; there is no public way.
         lock._at_fork_reinit()  # type: ignore[attr-defined]
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_release_in_child)
+# Registered before any object that uses such a lock, so that its own reset finds the lock released.
+after_fork(_locks, _release)

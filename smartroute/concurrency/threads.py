@@ -1,4 +1,4 @@
-"""Begin threads for which nobody has to wait: neither a request, nor a loop, nor the end of the process."""
+"""Start daemon threads that never block a request, an event loop or interpreter exit."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_BIRTHS = 20
-_LOOK_EVERY_S = 0.05
+_MOST_STARTS = 20
+_CHECK_EVERY_S = 0.05
 
 
 def start_thread(work: Callable[[], object], name: str) -> threading.Thread:
-    """Start a daemon thread, and return it when `work` has begun in it.
+    """Start a daemon thread, and return it once `work` runs in it. Raises RuntimeError if none can start.
 
     A thread that started may die before its first line: where a tracer watches (coverage, a debugger), Python
     3.11 refuses to set it in two threads at the same time, which happens as soon as the process has an audit
-    hook. Then another one is started. Raises RuntimeError when no thread can be begun.
+    hook. Then another one is started.
     """
-    begun = threading.Event()
+    running = threading.Event()
 
     def run() -> None:
-        begun.set()
+        running.set()
         work()
 
-    for _ in range(_BIRTHS):
+    for _ in range(_MOST_STARTS):
         thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()
-        while not begun.wait(_LOOK_EVERY_S) and thread.is_alive():
+        while not running.wait(_CHECK_EVERY_S) and thread.is_alive():
             pass
-        if begun.is_set():
+        if running.is_set():
             return thread
-    raise RuntimeError(f"{_BIRTHS} threads in a row ended before they could begin")
+    raise RuntimeError(f"{_MOST_STARTS} threads in a row ended before they could run")
 
 
-def run_in_thread(work: Callable[[], T], name: str = "smartroute-apart") -> Future[T]:
-    """Begin some work in a thread of its own, in this context. The future is never cancelled.
+def run_in_thread(work: Callable[[], T], name: str = "smartroute-separate") -> Future[T]:
+    """Run work in a thread of its own, with a copy of this context. The future is never cancelled.
 
-    asyncio's own threads will not do: closing a loop waits for them, and so does the end of the process.
-    What is no error of the work's own (SystemExit, StopIteration, ...) comes as a RuntimeError: in a future
-    it would end the loop, or be lost. Raises RuntimeError when no thread can be begun.
+    asyncio's own threads will not do: closing a loop waits for them, and so does interpreter exit.
+    An exception that is no plain error (SystemExit, StopIteration, ...) arrives as a RuntimeError: in a
+    future it would end the loop, or be lost. Raises RuntimeError when no thread can start.
     """
     from concurrent.futures import Future
     from contextvars import copy_context
@@ -55,7 +55,7 @@ def run_in_thread(work: Callable[[], T], name: str = "smartroute-apart") -> Futu
     def run() -> None:
         try:
             result = context.run(work)
-        except BaseException as error:  # noqa: BLE001  whatever it is, somebody waits for it elsewhere
+        except BaseException as error:  # noqa: BLE001  whatever it is, a caller waits for it elsewhere
             future.set_exception(_portable(error))
         else:
             future.set_result(result)

@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 
+from smartroute.confidence.code_fences import unfenced
 from smartroute.number_checks import is_number
 from smartroute.records import Confidence, Probe, Reply, Task
 
@@ -18,8 +19,6 @@ _LAST_LINE = re.compile(
 _TAIL_CHARS = 200
 _NUMERAL = re.compile(r"([-+]?\d*\.?\d*(?:[eE][-+]?\d{1,3})?)\s*(%?)")
 _LONGEST_NUMERAL = 40
-_FENCE = "```"
-_JSON = "json"
 _INSTRUCTION = (
     "After your answer, state how confident you are that it is right, as a number from 0 to 1. "
     'If the answer is a JSON object, put the number into its field "confidence"; '
@@ -80,22 +79,6 @@ def json_object(text: str) -> Mapping[str, object] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def unfenced(text: str) -> str:
-    """Return what stands in the fence that is all of the text, else the text. Takes linear time.
-
-    The first line may name a language, or be the content's own, behind the word "json" or without it.
-    """
-    if not text.startswith(_FENCE) or not text.endswith(_FENCE) or len(text) < 2 * len(_FENCE):
-        return text
-    inside = text[len(_FENCE) : -len(_FENCE)]
-    opening, newline, rest = inside.partition("\n")
-    language = opening.strip()
-    if newline and (not language or (language.isascii() and language.isalpha())):
-        return rest.strip()
-    bare = inside.strip()
-    return bare[len(_JSON) :].strip() if bare[: len(_JSON)].lower() == _JSON else bare
 
 
 def _read(value: object) -> Confidence:

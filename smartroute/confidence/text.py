@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from typing import Any
 
+from smartroute.confidence.code_fences import unfenced
 from smartroute.confidence.phrases import (
     DOUBT_CUES,
     DOUBT_CUES_ABROAD,
@@ -21,7 +22,6 @@ from smartroute.confidence.phrases import (
     REFUSAL_CUES_ABROAD,
     REFUSALS,
 )
-from smartroute.confidence.reported import unfenced
 from smartroute.records import Confidence, Probe, Reply, Task
 from smartroute.unicode import well_formed
 
@@ -206,7 +206,7 @@ def bare_json(text: str, wanted: Any) -> str:
 
     Many models put one there, and it is no reason to pay for another answer. Anything else stays as it is.
     """
-    if wanted is None or not text.lstrip().startswith("```"):
+    if wanted is None or not text.lstrip().startswith(("```", "~~~")):
         return text
     if isinstance(wanted, Mapping) and wanted.get("type") not in ("json_object", "json_schema"):
         return text

@@ -20,6 +20,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+from smartroute.concurrency.forks import after_fork
 from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.errors import SmartRouteError
 from smartroute.records import Call, Failure, Reply, Timed, Usage
@@ -89,9 +90,14 @@ class RecordingProvider:
         self._lock = fork_safe_lock()
         self._file: IO[bytes] | None = None
         self._torn = False
-        self._pid = 0
-        self._run = ""
+        self._run = secrets.token_hex(8)
         self._counts: Counter[str] = Counter()
+        after_fork(self, RecordingProvider._reset)
+
+    def _reset(self) -> None:
+        """Start a run of a forked child: it opens the file and counts its calls for itself."""
+        self._run, self._file = secrets.token_hex(8), None
+        self._counts.clear()
 
     def send(self, call: Call) -> Reply:
         """Return what the inner provider returns, or raise what it raises, and write it down."""
@@ -146,10 +152,6 @@ class RecordingProvider:
     def _begin(self, call: Call) -> _Begun:
         key = call_key(call)
         with self._lock:
-            if self._pid != os.getpid():
-                # A run is one process: after a fork the child counts for itself.
-                self._pid, self._run, self._file = os.getpid(), secrets.token_hex(8), None
-                self._counts.clear()
             self._counts[key] += 1
             return _Begun(key, self._run, self._counts[key], time.perf_counter())
 

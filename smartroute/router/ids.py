@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import random
 import time
+
+from smartroute.concurrency.forks import after_fork
 
 
 def new_id() -> str:
@@ -17,5 +18,4 @@ def new_id() -> str:
 
 
 _ids = random.Random()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_ids.seed)
+after_fork(_ids, random.Random.seed)

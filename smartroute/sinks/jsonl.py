@@ -15,13 +15,13 @@ import secrets
 import socket
 import stat
 import threading
-import weakref
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from typing import Self
 
 from smartroute.clock import Clock
+from smartroute.concurrency.forks import after_fork
 from smartroute.errors import ConfigError
 from smartroute.events.event import Event
 from smartroute.sinks.jsonl_source import MARKER, first_traffic, marked_traffic, traffic_at
@@ -80,7 +80,7 @@ class JsonlSink:
         self._torn = False
         self._holds: bool | None = None
         self._glanced = self._glance_due = 0.0
-        _sinks.add(self)
+        after_fork(self, JsonlSink._after_fork)
 
     def emit(self, event: Event) -> None:
         """Append the event to the log."""
@@ -258,18 +258,6 @@ class JsonlSink:
         self._losses = Losses()
         self._let_go()
         self._day = None
-
-
-_sinks: weakref.WeakSet[JsonlSink] = weakref.WeakSet()
-
-
-def _after_fork_in_child() -> None:
-    for sink in list(_sinks):
-        sink._after_fork()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def _segment_name(day: int) -> str:

@@ -1,4 +1,4 @@
-"""A queue that a thread works off: nobody waits, nothing is silently lost, a child begins anew."""
+"""A queue with its thread: callers never wait, no loss is silent, a forked child starts empty."""
 
 import os
 import subprocess
@@ -9,15 +9,16 @@ from unittest.mock import Mock
 
 import pytest
 
-from smartroute.concurrency.background import Background
+from smartroute.concurrency.background import Background, Retry, one_by_one
 from smartroute.errors import ConfigError, SinkError
 
 
 def made(act, *, pending=100, lost=None):
-    return Background(
-        act, lambda item, why: lost.append((item, why)) if lost is not None else None, name="a test",
-        pending=pending,
-    )  # fmt: skip
+    def on_loss(item, why):
+        if lost is not None:
+            lost.append((item, why))
+
+    return Background(one_by_one(act), on_loss, name="a test", pending=pending)
 
 
 def test_items_are_done_in_order_and_waited_for():
@@ -220,10 +221,11 @@ def test_a_child_begins_with_an_empty_queue_even_if_it_was_locked():
 def test_what_waits_at_exit_is_done_first():
     code = (
         "import time\n"
-        "from smartroute.concurrency.background import Background\n"
+        "from smartroute.concurrency.background import Background, one_by_one\n"
         "show = lambda item: (time.sleep(0.2), print(item, flush=True))\n"
-        "second = Background(show, None, name='2', pending=9)\n"
-        "first = Background(lambda item: (time.sleep(0.2), second.put(item)), None, name='1', pending=9)\n"
+        "second = Background(one_by_one(show), None, name='2', pending=9)\n"
+        "fill = one_by_one(lambda item: (time.sleep(0.2), second.put(item)))\n"
+        "first = Background(fill, None, name='1', pending=9)\n"
         "first.put('told'); first.put('again')\n"
     )
     done = subprocess.run(
@@ -248,3 +250,174 @@ def test_many_threads_lose_nothing():
         thread.join()
     queue.flush()
     assert sorted(done) == sorted(list(range(500)) * 8)
+
+
+def batches_of(act, **settings):
+    return Background(act, lambda item, why: None, name="a test", **{"pending": 100, **settings})
+
+
+def test_items_that_wait_come_in_batches_as_soon_as_one_is_full():
+    """With a linger of an hour only a full batch, or a flush, is due."""
+    batches = []
+    queue = batches_of(batches.append, batch=3, linger_s=3_600.0)
+    for number in range(7):
+        queue.put(number)
+    with queue._changed:
+        assert queue._changed.wait_for(lambda: len(queue._waiting) == 1, timeout=30)
+    assert batches == [[0, 1, 2], [3, 4, 5]]
+    queue.flush()
+    assert batches[2:] == [[6]]
+
+
+def test_a_batch_that_is_not_full_is_due_after_its_linger():
+    batches = []
+    queue = batches_of(batches.append, batch=100, linger_s=0.01)
+    queue.put(1)
+    with queue._changed:
+        assert queue._changed.wait_for(lambda: queue.idle, timeout=30)
+    assert batches == [[1]]
+
+
+class Outage:
+    """An act that fails until it is repaired."""
+
+    def __init__(self):
+        self.away = True
+        self.tries = 0
+        self.done = []
+
+    def __call__(self, batch):
+        self.tries += 1
+        if self.away:
+            raise ConnectionError("with a password")
+        self.done += batch
+
+
+def test_with_retry_what_fails_is_kept_in_order_and_tried_again():
+    outage = Outage()
+    queue = batches_of(outage, batch=2, retry=Retry(0.001, 0.002))
+    for number in range(5):
+        queue.put(number)
+    with pytest.raises(SinkError, match=r"^5 still wait for a test: ConnectionError$"):
+        queue.flush(0.1)
+    assert outage.tries > 1
+    outage.away = False
+    queue.flush()
+    assert (outage.done, queue.lost) == ([0, 1, 2, 3, 4], 0)
+
+
+def test_a_flush_does_not_wait_for_the_end_of_a_pause():
+    outage = Outage()
+    queue = batches_of(outage, retry=Retry(3_600.0, 3_600.0))
+    queue.put(1)
+    with queue._changed:
+        assert queue._changed.wait_for(lambda: outage.tries == 1 and not queue._busy, timeout=30)
+    outage.away = False
+    queue.flush(30)
+    assert outage.done == [1]
+
+
+def test_pauses_double_up_to_the_longest_and_start_again_after_a_success():
+    outage = Outage()
+    queue = batches_of(outage, retry=Retry(0.2, 1.0))
+    pauses = []
+    for _ in range(4):
+        queue._do(queue._take())
+        pauses.append(queue._pause_s)
+    outage.away = False
+    queue._do(queue._take())
+    assert (pauses, queue._pause_s) == ([0.2, 0.4, 0.8, 1.0], 0.0)
+
+
+def test_new_items_do_not_cut_a_pause_short():
+    outage = Outage()
+    queue = batches_of(outage, batch=2, retry=Retry(3_600.0, 3_600.0))
+    for number in range(20):
+        queue.put(number)
+    with queue._changed:
+        assert queue._changed.wait_for(lambda: outage.tries >= 1 and not queue._busy, timeout=30)
+    for number in range(20, 40):
+        queue.put(number)
+    assert outage.tries == 1
+    outage.away = False
+    queue.flush()
+
+
+def test_with_retry_what_is_being_tried_counts_as_waiting():
+    outage, lost = Outage(), []
+    queue = Background(
+        outage,
+        lambda item, why: lost.append((item, why)),
+        name="a test",
+        pending=3,
+        retry=Retry(3_600.0, 3_600.0),
+    )
+    for number in range(5):
+        queue.put(number)
+    assert lost == [(3, "3 others are waiting"), (4, "3 others are waiting")]
+    outage.away = False
+    queue.flush()
+    assert outage.done == [0, 1, 2]
+
+
+def test_a_stop_leaves_what_waits_for_the_next_thread():
+    outage = Outage()
+    queue = batches_of(outage, retry=Retry(3_600.0, 3_600.0))
+    queue.put(1)
+    with queue._changed:
+        assert queue._changed.wait_for(lambda: outage.tries == 1 and not queue._busy, timeout=30)
+    queue.stop(30)
+    assert not queue._thread.is_alive()
+    outage.away = False
+    queue.put(2)
+    queue.flush()
+    assert outage.done == [1, 2]
+
+
+def test_a_thread_that_takes_over_waits_for_the_batch_of_the_one_that_leaves():
+    go, running, done = threading.Event(), threading.Event(), []
+
+    def act(batch):
+        running.set()
+        go.wait(10)
+        done.extend(batch)
+
+    queue = batches_of(act)
+    queue.put(1)
+    assert running.wait(10)
+    queue.stop()
+    queue.put(2)  # a second thread starts
+    go.set()
+    queue.flush()
+    assert done == [1, 2]
+
+
+@pytest.mark.usefixtures("no_threads")
+def test_without_a_thread_a_batch_that_fails_and_is_kept_is_an_error_at_once():
+    queue = batches_of(Outage(), retry=Retry(0.1, 1.0))
+    queue.put(1)
+    with pytest.raises(SinkError, match="1 still wait for a test: ConnectionError"):
+        queue.flush(600)
+
+
+def test_a_queue_that_fails_at_exit_is_tried_once_and_reported_once():
+    code = (
+        "import threading\n"
+        "from smartroute.concurrency.background import Background, Retry\n"
+        "def act(batch): raise ConnectionError\n"
+        "def refuse(thread): raise RuntimeError('no more threads')\n"
+        "threading.Thread.start = refuse\n"
+        "queue = Background(act, None, name='1', pending=9, retry=Retry(0.1, 1.0), wording='events wait')\n"
+        "queue.put(1)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stderr.count("at exit: 1 events wait: ConnectionError") == 1
+
+
+@pytest.mark.parametrize("setting", [{"batch": 0}, {"batch": "5"}, {"linger_s": float("nan")}])
+def test_a_batch_or_linger_that_cannot_be_is_refused(setting):
+    (name,) = setting
+    with pytest.raises(ConfigError, match=name):
+        batches_of(print, **setting)

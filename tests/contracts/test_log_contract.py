@@ -43,8 +43,8 @@ class Committed(SqlSink):
 
     def emit(self, event: Event) -> None:
         super().emit(event)
-        with self._changed:
-            assert self._changed.wait_for(lambda: not self._pending, timeout=30)
+        with self._queue._changed:
+            assert self._queue._changed.wait_for(lambda: self._queue.idle, timeout=30)
 
 
 def in_sqlite(tmp_path: Path) -> Log:

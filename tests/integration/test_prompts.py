@@ -134,6 +134,25 @@ def test_an_incomplete_screen_is_none(text):
     assert read_screen(text, JUDGES) is None
 
 
+_FENCES = ["```JSON\n{}\n```", "```javascript\n{}\n```", "~~~json\n{}\n~~~", "```json\n{}"]
+
+
+@pytest.mark.parametrize("fence", [*_FENCES, "The scores:\n```json\n{}\n```\nDone."])
+def test_a_screen_in_any_fence_is_read(fence):
+    assert read_screen(fence.format(json.dumps(screen_of())), JUDGES) == screen_of()
+
+
+@pytest.mark.parametrize("fence", _FENCES)
+def test_a_member_in_any_fence_is_read(fence):
+    assert read_score(fence.format('{"score": 80}')) == 80.0
+
+
+def test_a_fenced_screen_that_an_answer_quotes_from_the_script_is_not_its_own():
+    script = f"Buy!\n```json\n{json.dumps(screen_of())}\n```"
+    assert read_screen(f"The script says:\n```json\n{json.dumps(screen_of())}\n```", JUDGES, script) is None
+    assert read_screen(f"```\n1\n```\n```json\n{json.dumps(screen_of())}\n```", JUDGES) is None
+
+
 @pytest.mark.parametrize("fence", ["{}", " {}\n", "```json\n{}\n```", "```\n{}```"])
 def test_a_screen_that_only_repeats_the_script_is_an_echo(fence):
     script = json.dumps(screen_of(gemini_3_pro=100, claude_3_5=100, gpt_4o=100))

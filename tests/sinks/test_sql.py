@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import random
 import re
@@ -302,7 +303,7 @@ def test_emitting_never_waits_for_a_database_that_is_away():
         sink.emit(an_event(str(number)))
     with pytest.raises(SinkError, match="200 events still wait"):
         sink.flush(0.2)
-    sink._pending.clear()
+    sink._queue._waiting.clear()
     sink.close()
 
 
@@ -313,10 +314,9 @@ class Telling(SqlSink):
         self.acknowledged = []
         super().__init__(*arguments, **settings)
 
-    def _settle(self, n, strangers):
-        names = [self._pending[place].id for place in range(n)]
-        super()._settle(n, strangers)
-        self.acknowledged += names
+    def _write(self, events):
+        super()._write(events)
+        self.acknowledged += [event.id for event in events]
 
 
 def outages(postgres, mode, times):
@@ -427,10 +427,9 @@ from smartroute.events.event import Event
 from smartroute.sinks import SqlSink
 
 class Telling(SqlSink):
-    def _settle(self, n, strangers):
-        names = [self._pending[place].id for place in range(n)]
-        super()._settle(n, strangers)
-        print(*names, sep="\\n", flush=True)
+    def _write(self, events):
+        super()._write(events)
+        print(*(event.id for event in events), sep="\\n", flush=True)
 
 sink = Telling(sys.argv[1], batch=7, linger_s=0.0)
 number = 0
@@ -554,8 +553,9 @@ for name in "abc":
 def test_what_still_waits_when_the_process_ends_is_said():
     program = f"""
 import smartroute.sinks.sql as sql
+from smartroute.concurrency import background
 from smartroute.events.event import Event
-sql._AT_EXIT_S = 0.5
+background._AT_EXIT_S = 0.5
 sink = sql.SqlSink("postgresql://nobody@127.0.0.1:9/nothing")
 for name in "abc":
     sink.emit(Event(2, "outcome", name, name, {_NOON!r}, False))
@@ -574,7 +574,12 @@ def test_what_comes_when_no_thread_can_begin_is_written_by_a_flush(url, monkeypa
         patch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
         for name in "abc":
             sink.emit(an_event(name))
-        assert caplog.text.count("events wait for a flush or the exit: can't start new thread") == 1
+        assert (
+            caplog.text.count(
+                "smartroute-sql has no thread, and works at a flush or at exit: can't start new thread"
+            )
+            == 1
+        )
         sink.flush()
     assert ids(url) == ["a", "b", "c"]
     sink.emit(an_event("d"))
@@ -609,8 +614,9 @@ def test_emitting_never_waits_for_a_server_that_says_nothing():
         port = silent.getsockname()[1]
         program = f"""
 import smartroute.sinks.sql as sql
+from smartroute.concurrency import background
 from smartroute.events.event import Event
-sql._AT_EXIT_S = 0.5
+background._AT_EXIT_S = 0.5
 sink = sql.SqlSink("postgresql://nobody@127.0.0.1:{port}/nothing", most_pending=5)
 for number in range(9):
     sink.emit(Event(2, "outcome", str(number), str(number), {_NOON!r}, False))
@@ -687,7 +693,7 @@ def test_a_password_is_nowhere(caplog):
     said += [str(waiting.value), str(away.value)]
     assert all("nobody" in text for text in said if "RouterConfig" not in text)
     assert not any("s3cret" in text for text in said)
-    sink._pending.clear()
+    sink._queue._waiting.clear()
     sink.close()
 
 
@@ -733,11 +739,19 @@ def test_a_file_that_is_no_database_is_said(tmp_path):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"batch": 0}, {"most_pending": 0}, {"linger_s": -1.0}],
-    ids=lambda settings: next(iter(settings)),
+    [
+        {"batch": 0},
+        {"batch": "500"},
+        {"batch": 2.5},
+        {"most_pending": 0},
+        {"linger_s": -1.0},
+        {"linger_s": math.nan},
+    ],
+    ids=str,
 )
 def test_settings_that_cannot_be_are_refused(tmp_path, settings):
-    with pytest.raises(ConfigError, match="batch and most_pending must be at least 1"):
+    (name,) = settings
+    with pytest.raises(ConfigError, match=rf"^{name} must be a (whole|finite) number of at least [01], got "):
         SqlSink(f"sqlite:///{tmp_path / 'x.sqlite'}", **settings)
 
 
@@ -761,5 +775,5 @@ def test_events_that_wait_are_said_once_for_a_spell(caplog):
         with pytest.raises(SinkError):
             sink.flush(1.5)  # several tries
     assert sum("events wait" in record.message for record in caplog.records) == 1
-    sink._pending.clear()
+    sink._queue._waiting.clear()
     sink.close()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -12,7 +11,8 @@ from smartroute.analytics.alerts.hours import Hours
 from smartroute.analytics.alerts.watch import Alert, Watch
 from smartroute.analytics.figures import Figures
 from smartroute.clock import Clock
-from smartroute.concurrency.background import Background
+from smartroute.concurrency.background import Background, one_by_one
+from smartroute.concurrency.forks import after_fork
 from smartroute.errors import ConfigError, SinkError, shown
 from smartroute.number_checks import checked_number
 
@@ -69,14 +69,16 @@ class AlertSink:
         self._minutes: dict[int, Figures] = {}
         self._hours = Hours() if hours is None else hours  # an empty Hours counts as False
         self._due_s = 0.0
-        self._process = os.getpid()
         self._simulated: bool | None = None
         self._other_traffic = 0
         self._loss_logged = False
-        self._events = Background(self._handle, self._lose, name="smartroute-alerts", pending=pending)
-        self._alerts = Background(
-            watch.notify, self._lose_alert, name="smartroute-alert-delivery", pending=pending
+        self._events = Background(
+            one_by_one(self._handle), self._lose, name="smartroute-alerts", pending=pending
         )
+        self._alerts = Background(
+            one_by_one(watch.notify), self._lose_alert, name="smartroute-alert-delivery", pending=pending
+        )
+        after_fork(self, AlertSink._reset_in_child)
 
     def emit(self, event: Event) -> None:
         """Queue an outcome. Returns at once."""
@@ -130,7 +132,6 @@ class AlertSink:
                     queue.close(0.0)
 
     def _handle(self, item: _Item) -> None:
-        self._reset_in_child()
         if item.event is not None:
             self._count(item.event, item.at_s)
         if item.due:
@@ -161,10 +162,8 @@ class AlertSink:
 
     def _reset_in_child(self) -> None:
         """Drop, in a forked child, the parent's events and active alerts, which the parent keeps."""
-        if self._process != os.getpid():
-            self._process = os.getpid()
-            self._minutes.clear()
-            self.watch.restore({})
+        self._minutes = {}
+        self.watch.restore({})
 
     def _lose(self, item: _Item, why: str) -> None:
         if not self._loss_logged:

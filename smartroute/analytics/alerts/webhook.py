@@ -19,7 +19,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 
 from smartroute.clock import Clock
-from smartroute.concurrency.background import Background
+from smartroute.concurrency.background import Background, one_by_one
 from smartroute.errors import ConfigError, SinkError
 from smartroute.number_checks import checked_number, checked_whole
 
@@ -79,7 +79,9 @@ class Webhook:
         self._timeout_s = timeout_s
         self._clock = clock or Clock()
         self._opener: urllib.request.OpenerDirector | None = None
-        self._queue = Background(self.post, self._lose, name="smartroute-webhook", pending=pending)
+        self._queue = Background(
+            one_by_one(self.post), self._lose, name="smartroute-webhook", pending=pending
+        )
 
     def __call__(self, alert: Alert) -> None:
         """Queue an alert. Returns at once."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections import OrderedDict
 from collections.abc import Hashable
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from smartroute.concurrency.forks import after_fork
 from smartroute.concurrency.locks import fork_safe_lock
 
 if TYPE_CHECKING:
@@ -49,16 +49,16 @@ class SharedAnswers(Generic[T]):
         self._kept: OrderedDict[Hashable, tuple[float, T]] = OrderedDict()
         self._under_way: dict[Hashable, Future[T | None]] = {}
         self._lock = fork_safe_lock()
-        self._pid = os.getpid()
+        after_fork(self, SharedAnswers._reset)
+
+    def _reset(self) -> None:
+        self._under_way.clear()  # in a forked child: who was leading is in the other process
 
     def claim(self, key: Hashable, now_s: float) -> Claim[T]:
         """Return what there is for a request. When there is nothing, the caller leads."""
         from concurrent.futures import Future
 
         with self._lock:
-            if self._pid != os.getpid():  # who was leading stayed behind in the other process
-                self._under_way.clear()
-                self._pid = os.getpid()
             kept = self._kept.get(key)
             if kept is not None and now_s - kept[0] < self._keep_s:
                 return Claim(answer=kept[1])

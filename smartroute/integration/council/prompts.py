@@ -9,6 +9,7 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from smartroute.confidence.code_fences import only_fenced, unfenced
 from smartroute.errors import TaskError
 from smartroute.integration.council.members import CouncilMember
 from smartroute.number_checks import is_number
@@ -171,7 +172,11 @@ def read_score(text: str, script: str = "", *, cut: bool = False) -> float | Non
 
 
 def _is_echo(text: str, script: str) -> bool:
-    return _squeezed(_bare(text)) == _squeezed(_bare(script))
+    return _squeezed(unfenced(text.strip())) == _squeezed(unfenced(script.strip()))
+
+
+def _quotes(text: str, script: str) -> bool:
+    return _squeezed(text) in _squeezed(script)
 
 
 def _squeezed(text: str) -> str:
@@ -189,6 +194,8 @@ def read_screen(text: str, members: Sequence[CouncilMember], script: str = "") -
     """
     text = text[:_MOST_CHARACTERS]
     answer = _json(text)
+    if answer is None and (fenced := only_fenced(text)) is not None and not _quotes(fenced, script):
+        answer = _json(fenced)  # other text surrounds the fence
     if not isinstance(answer, Mapping) or _is_echo(text, script):
         return None
     scores: dict[str, float] = {}
@@ -201,17 +208,9 @@ def read_screen(text: str, members: Sequence[CouncilMember], script: str = "") -
     return scores
 
 
-def _bare(text: str) -> str:
-    """Return a text without the code fence that some models put around all of it."""
-    bare = text.strip()
-    if bare.startswith("```") and bare.endswith("```") and len(bare) > 6:
-        bare = bare[3:-3].strip().removeprefix("json").strip()
-    return bare
-
-
 def _json(text: str) -> Any:
     try:
-        return json.loads(_bare(text))
+        return json.loads(unfenced(text.strip()))
     except (ValueError, RecursionError):
         return None
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import inspect
 import logging
 import math
-import os
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from smartroute.concurrency.forks import after_fork
 from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.concurrency.threads import run_in_thread
 from smartroute.number_checks import is_number
@@ -152,8 +152,11 @@ class ShadowCouncil:
         self._lock = fork_safe_lock()
         self._tasks: set[Any] = set()
         self._in_threads: set[Future[None]] = set()
-        self._pid = os.getpid()
+        after_fork(self, ShadowCouncil._reset)
         self._tally = Tally()
+
+    def _reset(self) -> None:
+        self._tasks, self._in_threads = set(), set()  # in a forked child: they are in the other process
 
     def start(
         self, new: Mapping[str, Any], question: Mapping[str, Any], log: Callable[[Compared], None]
@@ -164,8 +167,6 @@ class ShadowCouncil:
         with self._lock:
             if self._rng.random() >= self.share:
                 return
-            if self._pid != os.getpid():  # threads and loops stayed behind in the other process
-                self._tasks, self._in_threads, self._pid = set(), set(), os.getpid()
             if len(self._tasks) + len(self._in_threads) >= _MOST_UNDER_WAY:
                 self._tally.abandoned += 1
                 return
