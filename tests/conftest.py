@@ -48,12 +48,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run more than one file on all cores, unless -n says otherwise or pytest-xdist is missing."""
+    """Run more than one file on all cores (8 at most), unless -n says otherwise or xdist is missing."""
     if hasattr(config, "workerinput") or not config.pluginmanager.has_plugin("xdist"):
         return
     one_file = len(config.args) == 1 and ".py" in config.args[0]
     if config.option.numprocesses is None and not one_file:
         config.option.numprocesses = "auto"
+        config.option.maxprocesses = config.option.maxprocesses or 8
     if config.option.dist == "no":
         config.option.dist = "worksteal"  # a worker with nothing left takes tests from the other
 
