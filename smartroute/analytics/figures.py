@@ -150,7 +150,7 @@ def confidence_bin(confidence: float) -> int:
     return min(CONFIDENCE_BINS - 1, int(max(0.0, min(1.0, confidence)) * CONFIDENCE_BINS))
 
 
-def beside_judge(qualities: Mapping[str, float | None]) -> Iterator[tuple[str, float, float]]:
+def pairs_with_judge(qualities: Mapping[str, float | None]) -> Iterator[tuple[str, float, float]]:
     """Yield each source other than a judge, its quality and the judge's, where both gave a quality."""
     judged = qualities.get(JUDGE)
     if judged is not None:
@@ -293,7 +293,7 @@ class Figures:
         for source, (quality, label) in ratings.items():
             self.labels.setdefault(source, Labels()).add(quality, label, confidence, holdback)
         qualities = {source: quality for source, (quality, _) in ratings.items()}
-        for source, quality, judged in beside_judge(qualities):
+        for source, quality, judged in pairs_with_judge(qualities):
             self.labels[source].with_judge.add(quality, judged)
 
     def merge(self, other: Figures) -> None:

@@ -121,7 +121,7 @@ def holdback_coverage(interval_of, true, seed, repetitions=1_000):
 @pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_measured_share_lies_in_its_interval_as_often_as_it_says(seed):
+def test_the_measured_share_is_in_its_interval_as_often_as_it_claims(seed):
     """Nominal 95%, 1,000 repetitions: their standard error is 0.7 points."""
     assert holdback_coverage(lambda f: measured(f).saving.interval, 0.6, seed) >= 0.94
 
@@ -129,7 +129,7 @@ def test_the_measured_share_lies_in_its_interval_as_often_as_it_says(seed):
 @pytest.mark.slow
 @pytest.mark.no_cover
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_the_measured_difference_in_cost_lies_in_its_interval_as_often_as_it_says(seed):
+def test_the_measured_difference_in_cost_is_in_its_interval_as_often_as_it_claims(seed):
     """The mean of a lognormal(0, 1) is e^0.5."""
     true = -0.6 * math.exp(0.5)
     assert holdback_coverage(lambda f: measured(f).cost_usd.interval, true, seed) >= 0.94
@@ -205,7 +205,7 @@ FEW_HELD = ((3_000, 0.9), (60, 0.95))
 @pytest.mark.parametrize(
     "labels", [FEW_HELD, ((1_000, 0.7), (30, 0.9)), ((1_000, 0.98), (30, 0.99)), ((100, 0.5), (100, 0.6))]
 )
-def test_the_measured_difference_in_quality_lies_in_its_interval_as_often_as_it_says(labels, seed):
+def test_the_measured_difference_in_quality_is_in_its_interval_as_often_as_it_claims(labels, seed):
     """Nominal 95%, 4,000 repetitions: their standard error is 0.35 points."""
     assert quality_coverage(of_quality, labels, seed) >= 0.935
 
@@ -306,7 +306,7 @@ def a_fixed(name, baseline, right, n, paid=3.0):
     return FixedModel(name, Saving(name, "repriced", None, None, paid, baseline, 100), labels)
 
 
-def test_a_mix_of_the_same_cost_lies_between_its_neighbours():
+def test_a_mix_of_the_same_cost_is_between_its_neighbors():
     """A quarter of the way from 1 to 9: quality 0.75 * 0.6 + 0.25 * 0.9."""
     fixed = [a_fixed("mini", 1.0, 30, 50), a_fixed("top", 9.0, 45, 50), a_fixed("dark", None, 9, 9)]
     mix = against_mix(fixed, moments_of([1.0] * 70 + [0.0] * 30))

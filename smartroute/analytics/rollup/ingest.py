@@ -8,7 +8,7 @@ from itertools import groupby
 from operator import add, itemgetter
 from typing import Any, TypeVar
 
-from smartroute.analytics.figures import beside_judge, confidence_bin
+from smartroute.analytics.figures import confidence_bin, pairs_with_judge
 from smartroute.analytics.rollup.batch import Batch
 from smartroute.analytics.rollup.cells import DAY, HOUR, MONTH, NO_KEY, TOTAL_HOUR, YEAR
 from smartroute.analytics.rollup.lines import compact
@@ -162,7 +162,7 @@ class _LabelChange:
                 side = HELD if outcome.holdback == OUTCOME_HELD else ROUTED
                 self._add(outcome, source, side, sign, _pair(quality, 0.0))
         qualities = {source: quality for source, (quality, _) in ratings.items()}
-        for source, quality, judged in beside_judge(qualities):
+        for source, quality, judged in pairs_with_judge(qualities):
             self._add(outcome, source, WITH_JUDGE, sign, _pair(quality, judged))
 
     def _add(self, outcome: StoredOutcome, source: str, label_bin: int, sign: int, sums: LabelSums) -> None:

@@ -115,7 +115,7 @@ class JsonlLog:
         return f"the log at {self.path}"
 
     def exists(self) -> bool:
-        """Return whether there is a log. No rollup is written beside anything else."""
+        """Return whether there is a log. No rollup is written where there is none."""
         try:
             return no_log_because(self.path) is None
         except FileNotFoundError:

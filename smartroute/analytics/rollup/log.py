@@ -69,7 +69,7 @@ class Segment(Protocol):
 
 
 class SegmentedLog(Log, Protocol):
-    """A log of files, which its rollup is stored beside."""
+    """A log of files, with its rollup in a file next to them."""
 
     def segments(self) -> list[Segment]:
         """Return the present segments."""

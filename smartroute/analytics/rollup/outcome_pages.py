@@ -33,7 +33,7 @@ _TYPES = {"instants": "<i8", "keys": "<i4", "confidences": "<f8", "holdbacks": "
 
 
 class StoredOutcome(NamedTuple):
-    """Where an outcome counts: in the cell of its hour and its key, and with what beside its labels."""
+    """What is stored of an outcome: the hour and key of its cell, and what counting its feedback needs."""
 
     time: str
     key: int

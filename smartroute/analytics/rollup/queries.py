@@ -42,7 +42,7 @@ _YEARS = ("0001", "9999")
 def can_answer(groupings: Iterable[Sequence[str]], where: Filter) -> bool:
     """Return whether the tables can answer this: not by single users, and only times on the full hour."""
     names = {name for grouping in groupings for name in grouping}
-    return "unit" not in names and all(_on_the_hour(moment) for moment in (where.since, where.until))
+    return "unit" not in names and all(_on_the_hour(time) for time in (where.since, where.until))
 
 
 def can_answer_users(where: Filter) -> bool:
@@ -161,7 +161,7 @@ def _put_labels(labels: Labels, label_bin: int, sums: LabelSums) -> None:
 
 def users(log: Log, where: Filter) -> dict[str, UserSums]:
     """Return the sums over each user's requests, over whole days."""
-    low, high = (None if moment is None else str(moment)[:DAY] for moment in (where.since, where.until))
+    low, high = (None if time is None else str(time)[:DAY] for time in (where.since, where.until))
     with closing(log.connect()) as tables, tables.transaction(write=False):
         return {name: UserSums(*values) for name, *values in tables.users(low, high)}
 
@@ -194,9 +194,9 @@ def _cover(low: datetime | None, high: datetime | None, grain: int) -> Iterator[
         yield from _cover(last, high, finer)
 
 
-def _start(moment: datetime, grain: int, later: int) -> datetime:
-    """Return the start of a moment's day, month or year, or with `later` 1 of the next."""
-    start = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+def _start(time: datetime, grain: int, later: int) -> datetime:
+    """Return the start of the day, month or year, or with `later` 1 of the next."""
+    start = time.replace(hour=0, minute=0, second=0, microsecond=0)
     if grain == DAY:
         return start + timedelta(days=later)
     start = start.replace(day=1)
@@ -205,20 +205,18 @@ def _start(moment: datetime, grain: int, later: int) -> datetime:
     return (start + timedelta(days=31 * later)).replace(day=1)
 
 
-def _bucket(moment: datetime | None, grain: int) -> str | None:
-    return None if moment is None else moment.strftime("%Y-%m-%dT%H").zfill(HOUR)[:grain]
+def _bucket(time: datetime | None, grain: int) -> str | None:
+    return None if time is None else time.strftime("%Y-%m-%dT%H").zfill(HOUR)[:grain]
 
 
-def _datetime(moment: object) -> datetime | None:
-    return None if moment is None else datetime.fromisoformat(str(moment).replace("Z", "+00:00"))
+def _datetime(time: object) -> datetime | None:
+    return None if time is None else datetime.fromisoformat(str(time).replace("Z", "+00:00"))
 
 
-def _on_the_hour(moment: object) -> bool:
-    return moment is None or (
-        str(moment).endswith(":00:00.000000Z") and _YEARS[0] < str(moment)[:4] < _YEARS[1]
-    )
+def _on_the_hour(time: object) -> bool:
+    return time is None or (str(time).endswith(":00:00.000000Z") and _YEARS[0] < str(time)[:4] < _YEARS[1])
 
 
-def _hour(moment: object) -> int:
-    parsed = _datetime(moment)
+def _hour(time: object) -> int:
+    parsed = _datetime(time)
     return 0 if parsed is None else parsed.astimezone(UTC).hour

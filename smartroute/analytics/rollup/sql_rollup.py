@@ -165,7 +165,7 @@ class SqlRollup:
     ) -> None:
         """Read until a pass has ended that started after this call did."""
         whole = read = 0
-        ours = False  # whether the open pass was started here: another reader may have left one unfinished
+        started_here = False  # another reader may have left a pass unfinished, which started earlier
         while True:
             with tables.transaction(write=True):
                 facts = self._facts(log_table, traffic)
@@ -177,7 +177,7 @@ class SqlRollup:
                     continue
                 position = _position(stored)
                 if not position.target:
-                    ours = True
+                    started_here = True
                     position = position._replace(target=log_table.target())
                 if progress is not None and not whole:
                     whole = log_table.left(position)
@@ -189,8 +189,8 @@ class SqlRollup:
                 tables.note(position=json.dumps(position), complete=str(complete))
             read += len(rows)
             if progress is not None and whole:
-                progress(whole if ended and ours else min(read, whole), whole)
-            if ended and ours:
+                progress(whole if ended and started_here else min(read, whole), whole)
+            if ended and started_here:
                 return
 
     @staticmethod
