@@ -27,6 +27,7 @@ from rounds import interleave, paired
 
 from smartroute.analytics import Analytics, Filter
 from smartroute.events.event import Event
+from smartroute.events.writing import event_of
 from smartroute.sinks import SqlSink, SqlSource
 from smartroute.sinks.sql import _row
 from smartroute.sinks.sql_schema import COLUMNS
@@ -37,7 +38,7 @@ _AN_HOUR = 400
 
 def events(n: int, first: int = 0) -> list[Event]:
     """Return events one after another, of ten combinations of fields, with ids of their own."""
-    base = [Event.of(an_outcome(rungs), hash_key=KEY) for rungs in (1, 2)]
+    base = [event_of(an_outcome(rungs), hash_key=KEY) for rungs in (1, 2)]
     found = []
     for number in range(first, first + n):
         name = uuid.uuid4().hex

@@ -21,7 +21,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from smartroute.events.event import Event, encode_json, encoder
+from smartroute.events.event import encode_json, encoder
+from smartroute.events.writing import event_of
 from smartroute.records import (
     Attempt,
     Classification,
@@ -113,15 +114,15 @@ def per_event_us(work: Callable[[], object], events: int) -> float:
 def measure(outcome: Outcome, folder: Path, rounds: int, events: int) -> dict[str, float]:
     """Return the median microseconds per event of each way."""
     sink = JsonlSink(folder / "log")
-    size = len(Event.of(outcome, hash_key=KEY).to_line())
+    size = len(event_of(outcome, hash_key=KEY).to_line())
     handle = os.open(folder / "bare", os.O_APPEND | os.O_CREAT | os.O_WRONLY, 0o600)
     data = b"x" * size
 
     def build_write() -> None:
-        sink.emit(Event.of(outcome, hash_key=KEY))
+        sink.emit(event_of(outcome, hash_key=KEY))
 
     def build() -> None:
-        Event.of(outcome, hash_key=KEY)
+        event_of(outcome, hash_key=KEY)
 
     times: dict[str, list[float]] = {}
     for _ in range(rounds):

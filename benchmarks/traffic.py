@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from event_write import KEY, an_outcome
 
-from smartroute.events.event import Event, encode_json
+from smartroute.events.event import encode_json
+from smartroute.events.writing import event_of, event_of_feedback
 from smartroute.sinks.jsonl_source import MARKER
 
 START_S = int(datetime(2026, 1, 1, tzinfo=UTC).timestamp())
@@ -62,7 +63,7 @@ def template_of(record: dict[str, Any]) -> Template:
 
 def outcome_template(shape: str, talk: bool, holdback: str | None) -> Template:
     """Return the line of an outcome."""
-    event = Event.of(an_outcome(1 if shape == "answered" else 2), hash_key=KEY)
+    event = event_of(an_outcome(1 if shape == "answered" else 2), hash_key=KEY)
     record = {name: value for name, value in event.__dict__.items() if name != "extra"}
     for name in ("id", "time", "kind", "complexity", "strategy", "tenant", "unit", "model"):
         record[name] = f"@{name}@"
@@ -96,7 +97,7 @@ def outcome_template(shape: str, talk: bool, holdback: str | None) -> Template:
 
 def feedback_template(source: str, about_talk: bool) -> Template:
     """Return the line of a word of feedback."""
-    event = Event.of_feedback(
+    event = event_of_feedback(
         event_id="@id@",
         at_s=float(START_S),
         simulated=True,

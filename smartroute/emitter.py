@@ -1,4 +1,4 @@
-"""Hand events to the sink, so that whatever goes wrong there ends there."""
+"""Emit events to the sink; sink failures never reach the caller."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _log = logging.getLogger("smartroute")
 
 
 class Emitter:
-    """Opens the log at the first event, and never raises: what is lost is logged once and counted."""
+    """Opens the log at the first event, and never raises: the first lost event is logged, all are counted."""
 
     def __init__(self, config: RouterConfig, *, simulated: bool) -> None:
         self._config = config
@@ -31,15 +31,15 @@ class Emitter:
         self._sink: Sink | None = None
         self._ready = False
         self._hash_key: bytes | None = None
-        self._event_class: type[Event] | None = None
+        self._event_of: Callable[..., Event] | None = None
         self._lost = 0
 
     def emit(self, outcome: Outcome, features: Features) -> None:
-        """Hand the event to the sink. Whatever goes wrong is logged once, counted, and ends here."""
-        self.emit_event(lambda: self._event_of(outcome, features))
+        """Emit the event of an outcome. A failure is logged once, counted, and never raised."""
+        self.emit_event(lambda: self._made(outcome, features))
 
     def emit_event(self, make: Callable[[], Event]) -> None:
-        """Hand an event to the sink that `make` builds, where there is a sink; go on whatever goes wrong."""
+        """Emit the event that `make` returns, where there is a sink. Raises KeyboardInterrupt only."""
         try:
             sink = self.open()
             if sink is not None:
@@ -57,12 +57,12 @@ class Emitter:
                     shown(error),
                 )
 
-    def _event_of(self, outcome: Outcome, features: Features) -> Event:
-        if self._event_class is None:
-            from smartroute.events.event import Event
+    def _made(self, outcome: Outcome, features: Features) -> Event:
+        if self._event_of is None:
+            from smartroute.events.writing import event_of
 
-            self._event_class = Event
-        return self._event_class.of(
+            self._event_of = event_of
+        return self._event_of(
             outcome,
             hash_key=self._hash_key,
             features=_surface(features),
@@ -71,7 +71,7 @@ class Emitter:
         )
 
     def open(self) -> Sink | None:
-        """Return the sink, made ready; None when events go nowhere."""
+        """Return the sink, opened; None when events are not logged."""
         if self._ready:
             return self._sink
         with self._lock:
@@ -79,19 +79,19 @@ class Emitter:
                 return self._sink
             from smartroute.sinks.locations import default_log, default_log_path, hash_key, is_database
 
-            place = self._config.log_path or default_log(self._simulated)
+            path = self._config.log_path or default_log(self._simulated)
             if self._config.sink is False:
                 self._sink = None
             else:
-                self._sink = self._config.sink or self._opened(place)
-                self._hash_key = hash_key(default_log_path(self._simulated) if is_database(place) else place)
+                self._sink = self._config.sink or self._opened(path)
+                self._hash_key = hash_key(default_log_path(self._simulated) if is_database(path) else path)
             self._ready = True
             return self._sink
 
-    def _opened(self, place: str | Path) -> Sink:
+    def _opened(self, path: str | Path) -> Sink:
         from smartroute.sinks.opening import open_sink
 
-        return open_sink(place, simulated=self._simulated, clock=self._config.clock)
+        return open_sink(path, simulated=self._simulated, clock=self._config.clock)
 
     @property
     def lost(self) -> int:
@@ -105,7 +105,7 @@ class Emitter:
             flush()
 
     def close(self) -> None:
-        """Close the log, unless the sink is the user's own. The next event opens it again."""
+        """Close the log, unless the user passed the sink. The next event opens it again."""
         with self._lock:
             sink, self._sink, self._ready = self._sink, None, False
             if self._config.sink is not None:
@@ -119,6 +119,6 @@ class Emitter:
 def _surface(features: Features) -> dict[str, Any]:
     """Return the surface features that are not 0, with their version."""
     named = zip(Features._fields, features, strict=True)
-    found: dict[str, Any] = dict(itertools.compress(named, features))
-    found["features_version"] = FEATURES_VERSION
-    return found
+    surface: dict[str, Any] = dict(itertools.compress(named, features))
+    surface["features_version"] = FEATURES_VERSION
+    return surface

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from smartroute.errors import ConfigError, shown
+from smartroute.events.event import current_value
 from smartroute.records import TaskComplexity
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Filter:
             value = getattr(self, name)
             if value is not None and not isinstance(value, str):
                 raise ConfigError(f"{name} must be text, got {shown(value)}")
+        # Events of older versions are read under today's names; so is a filter that names an old one.
+        object.__setattr__(self, "strategy", current_value("strategy", self.strategy))
         levels = [level.value for level in TaskComplexity]
         if self.complexity is not None and self.complexity not in levels:
             raise ConfigError(f"complexity must be one of {', '.join(levels)}, got {shown(self.complexity)}")

@@ -49,14 +49,14 @@ class Bookkeeping:
 
     def record_feedback(self, feedback: Mapping[str, Any]) -> str:
         """Log feedback, its comment redacted first, and return the id of the event."""
-        from smartroute.events.event import Event
         from smartroute.events.prompts import redacted
+        from smartroute.events.writing import event_of_feedback
 
         event_id = new_id()
         now_s = self._config.clock.now()
         comment = feedback["comment"]
         fields = {**feedback, "comment": None if comment is None else redacted(comment, self._config.redact)}
         self.emitter.emit_event(
-            lambda: Event.of_feedback(event_id=event_id, at_s=now_s, simulated=self._simulated, **fields)
+            lambda: event_of_feedback(event_id=event_id, at_s=now_s, simulated=self._simulated, **fields)
         )
         return event_id

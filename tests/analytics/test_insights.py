@@ -20,6 +20,7 @@ from smartroute.analytics.insights.spending import (
 from smartroute.analytics.sums import Joint
 from smartroute.dashboard.report_formats import markdown
 from smartroute.events.event import Event
+from smartroute.events.writing import event_of_feedback
 from smartroute.pricing import PriceTable
 from smartroute.sinks import MemorySink
 from smartroute.stats.intervals import clopper_pearson
@@ -525,7 +526,7 @@ def traffic(rng, n=900):
             attempts=(*calls, {**calls[0], "rung": 1})[: 1 + escalated],
         )  # fmt: skip
         if rng.random() < 1 / 3:
-            yield Event.of_feedback(
+            yield event_of_feedback(
                 event_id=f"f{number}",
                 at_s=1_800_000_000,
                 simulated=False,

@@ -20,6 +20,7 @@ from smartroute.dashboard.report_formats import comma_separated, html, markdown,
 from smartroute.dashboard.terminal import console_on
 from smartroute.errors import ConfigError
 from smartroute.events.event import Event
+from smartroute.events.writing import event_of_feedback
 from smartroute.pricing import Price, PriceTable
 from smartroute.sinks import JsonlSink, MemorySink
 from smartroute.stats.prediction_powered import prediction_powered_mean
@@ -114,7 +115,7 @@ def test_a_councils_verdict_is_no_model_to_send_everything_to():
 def test_baselines_stand_side_by_side_and_the_best_fixed_model_needs_labels():
     answers = [an_outcome(n) for n in range(40)] + [an_outcome(n, "top") for n in range(40, 80)]
     feedback = [
-        Event.of_feedback(
+        event_of_feedback(
             event_id=f"f{n}",
             at_s=1_800_000_000,
             simulated=False,
@@ -161,7 +162,7 @@ def test_a_holdback_is_reported_with_the_difference_in_cost_and_in_quality():
     answers = [an_outcome(n, holdback="routed") for n in range(50)]
     answers += [an_outcome(n, "top", holdback="held") for n in range(50, 100)]
     feedback = [
-        Event.of_feedback(
+        event_of_feedback(
             event_id=f"f{n}",
             at_s=1_800_000_000,
             simulated=False,
@@ -189,7 +190,7 @@ def judged_log(seed, correlation):
         judged = correlation * mark + (1 - correlation) * float(rng.random())
         for source, quality in (("judge", judged), *([("user", mark)] if n < 40 else [])):
             events.append(
-                Event.of_feedback(
+                event_of_feedback(
                     event_id=f"{source}{n}",
                     at_s=1_800_000_000,
                     simulated=False,
@@ -231,7 +232,7 @@ def test_the_cheapest_model_that_is_as_good_is_shown_beside_the_best_one():
             event = an_outcome(40 * index + n, "mini")
             events.append(Event(**{**event.__dict__, "model": model}))
             events.append(
-                Event.of_feedback(
+                event_of_feedback(
                     event_id=f"f{40 * index + n}",
                     at_s=1_800_000_000,
                     simulated=False,
@@ -299,7 +300,7 @@ def test_groups_may_be_joined_and_those_of_time_come_in_order():
 def test_a_groups_quality_has_an_interval_once_there_are_labels_enough():
     """Half of 40 right: 0.5, and half a width of 1.96 sqrt(0.25 * 40 / 39 / 40) = 0.157."""
     feedback = [
-        Event.of_feedback(
+        event_of_feedback(
             event_id=f"f{n}", at_s=1_800_000_000, simulated=False, outcome_id=f"o{n}", quality=float(n % 2)
         )
         for n in range(40)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from smartroute.errors import AllModelsFailedError, SinkError
 from smartroute.events.event import SCHEMA, Event, encode_json, encoder
+from smartroute.events.writing import event_of, event_of_feedback
 from smartroute.records import (
     Attempt,
     Classification,
@@ -129,7 +130,7 @@ def each_encoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_field_says_what_the_outcome_said() -> None:
-    event = Event.of(an_outcome(), hash_key=KEY, features={"words": 4, "features_version": 1})
+    event = event_of(an_outcome(), hash_key=KEY, features={"words": 4, "features_version": 1})
     assert dataclasses.asdict(event) == {
         "schema": 3,
         "type": "outcome",
@@ -248,7 +249,7 @@ def test_every_field_says_what_the_outcome_said() -> None:
 
 def test_totals_are_the_outcomes_own() -> None:
     outcome = an_outcome()
-    event = Event.of(outcome, hash_key=None)
+    event = event_of(outcome, hash_key=None)
     assert (event.cost_usd, event.unpriced_attempts, event.escalated) == (
         outcome.cost_usd,
         outcome.unpriced_attempts,
@@ -260,7 +261,7 @@ def test_totals_are_the_outcomes_own() -> None:
 def test_the_tokens_are_the_answers_own_whatever_its_model_was_asked_afterwards(purpose: Purpose) -> None:
     outcome = an_outcome()
     later = dataclasses.replace(outcome.attempts[-1], purpose=purpose, usage=Usage(1, 2, 1, 1, 1), number=1)
-    event = Event.of(dataclasses.replace(outcome, attempts=(*outcome.attempts, later)), hash_key=None)
+    event = event_of(dataclasses.replace(outcome, attempts=(*outcome.attempts, later)), hash_key=None)
     assert (event.model, event.provider) == ("big", "globex")
     assert (event.input_tokens, event.output_tokens) == (120, 40)
     assert (event.cached_tokens, event.cache_write_tokens, event.reasoning_tokens) == (100, 7, 9)
@@ -268,21 +269,21 @@ def test_the_tokens_are_the_answers_own_whatever_its_model_was_asked_afterwards(
 
 @pytest.mark.parametrize("usage", [None, Usage(7, 5)])
 def test_an_answer_that_no_attempt_gave_has_its_own_tokens_and_no_provider(usage: Usage | None) -> None:
-    event = Event.of(an_outcome(attempts=(), answer=Reply("87", usage)), hash_key=None)
+    event = event_of(an_outcome(attempts=(), answer=Reply("87", usage)), hash_key=None)
     assert (event.model, event.provider) == ("big", None)
     assert (event.input_tokens, event.output_tokens) == ((7, 5) if usage else (None, None))
 
 
 def test_an_outcome_without_an_answer_knows_no_model_and_names_the_error_class_only() -> None:
     error = AllModelsFailedError("the provider said: secret words of the prompt")
-    event = Event.of(an_outcome(answer=None, answered_by=None, attempts=(), error=error), hash_key=KEY)
+    event = event_of(an_outcome(answer=None, answered_by=None, attempts=(), error=error), hash_key=KEY)
     assert (event.model, event.provider, event.tier, event.input_tokens) == (None, None, None, None)
     assert (event.error, event.cost_usd, event.escalated) == ("AllModelsFailedError", 0.0, False)
     assert b"secret" not in event.to_line()
 
 
 def test_an_event_cannot_be_changed() -> None:
-    event = Event.of(an_outcome(), hash_key=None)
+    event = event_of(an_outcome(), hash_key=None)
     with pytest.raises(dataclasses.FrozenInstanceError):
         event.model = "other"  # type: ignore[misc]
     assert dataclasses.replace(event, model="other").model == "other"
@@ -290,12 +291,12 @@ def test_an_event_cannot_be_changed() -> None:
 
 def test_no_text_of_prompt_answer_or_failure_reaches_the_line_unasked() -> None:
     outcome = an_outcome("a prompt with a secret", answer=Reply("a secret answer"))
-    assert b"secret" not in Event.of(outcome, hash_key=KEY).to_line()
+    assert b"secret" not in event_of(outcome, hash_key=KEY).to_line()
 
 
 def test_text_is_stored_when_asked_for_and_after_redaction() -> None:
     outcome = an_outcome("call me at 555-1234", answer=Reply("dialling 555-1234"))
-    event = Event.of(
+    event = event_of(
         outcome, hash_key=KEY, log_text=True, redact=lambda text: text.replace("555-1234", "[number]")
     )
     assert (event.prompt_text, event.answer_text) == ("call me at [number]", "dialling [number]")
@@ -305,7 +306,7 @@ def test_a_failing_redaction_keeps_the_text_out_and_the_event_in(caplog: pytest.
     def redact(text: str) -> str:
         raise ValueError(text)
 
-    event = Event.of(an_outcome("a secret"), hash_key=KEY, log_text=True, redact=redact)
+    event = event_of(an_outcome("a secret"), hash_key=KEY, log_text=True, redact=redact)
     assert event.prompt_text is None
     assert event.cost_usd == 0.021
     assert "ValueError" in caplog.text
@@ -320,18 +321,18 @@ def test_several_messages_are_stored_with_their_roles() -> None:
             "content": [{"type": "text", "text": "What is it?"}, {"type": "image_url", "image_url": {}}],
         },
     ]
-    event = Event.of(an_outcome(messages), hash_key=None, log_text=True)
+    event = event_of(an_outcome(messages), hash_key=None, log_text=True)
     assert event.prompt_text == "system: Be brief.\n\nuser: What is it?\n[image_url]"
     assert event.prompt_chars == 9 + 11
 
 
 def test_without_a_key_nothing_is_hashed() -> None:
-    assert Event.of(an_outcome(), hash_key=None).prompt_hash is None
+    assert event_of(an_outcome(), hash_key=None).prompt_hash is None
 
 
 def test_the_hash_depends_on_key_role_content_and_where_messages_end() -> None:
     def digest(messages: object, key: bytes = KEY) -> str | None:
-        return Event.of(an_outcome(messages), hash_key=key).prompt_hash
+        return event_of(an_outcome(messages), hash_key=key).prompt_hash
 
     one = digest("ab")
     assert one == digest([{"role": "user", "content": "ab"}])
@@ -350,7 +351,7 @@ def test_names_of_ruled_out_models_are_capped_and_their_count_is_not() -> None:
     outcome = an_outcome()
     many = tuple(RuledOut(f"m{n}", "no key") for n in range(50))
     outcome = dataclasses.replace(outcome, decision=dataclasses.replace(outcome.decision, ruled_out=many))
-    event = Event.of(outcome, hash_key=None)
+    event = event_of(outcome, hash_key=None)
     assert (len(event.ruled_out), event.ruled_out_count) == (20, 50)
 
 
@@ -364,12 +365,12 @@ def test_names_of_ruled_out_models_are_capped_and_their_count_is_not() -> None:
     ],
 )
 def test_time_is_iso_8601_in_utc_with_microseconds(seconds: float, time: str) -> None:
-    assert Event.of(an_outcome(started_at=seconds, latency_s=0.0), hash_key=None).time == time
+    assert event_of(an_outcome(started_at=seconds, latency_s=0.0), hash_key=None).time == time
 
 
 @pytest.mark.usefixtures("each_encoder")
 def test_a_line_is_one_line_and_begins_with_its_schema() -> None:
-    event = Event.of(an_outcome("two\nlines\r\u2028\x00"), hash_key=None, log_text=True)
+    event = event_of(an_outcome("two\nlines\r\u2028\x00"), hash_key=None, log_text=True)
     line = event.to_line()
     assert line.startswith(b'{"schema":3,"type":"outcome",')
     assert line.endswith(b"}\n")
@@ -379,7 +380,7 @@ def test_a_line_is_one_line_and_begins_with_its_schema() -> None:
 
 @pytest.mark.usefixtures("each_encoder")
 def test_a_line_that_is_read_and_written_again_begins_with_its_schema_too() -> None:
-    line = Event.of(an_outcome(), hash_key=KEY).to_line()
+    line = event_of(an_outcome(), hash_key=KEY).to_line()
     again = Event.from_line(line).to_line()
     assert again.startswith(b'{"schema":3,')
     assert list(json.loads(again)) == [name for name in Event.__annotations__ if name in json.loads(line)]
@@ -389,7 +390,7 @@ def test_a_line_that_is_read_and_written_again_begins_with_its_schema_too() -> N
 
 def test_not_a_number_and_infinity_become_null() -> None:
     event = dataclasses.replace(
-        Event.of(an_outcome(), hash_key=None, features={"ratio": math.inf}),
+        event_of(an_outcome(), hash_key=None, features={"ratio": math.inf}),
         cost_usd=math.nan,
         latency_s=-math.inf,
     )
@@ -404,7 +405,7 @@ def test_odd_values_reach_the_line_as_their_nearest_json() -> None:
             return "odd \ud800"
 
     extra = {"odd": Odd(), "set": {1}, "huge": 10**30, 5: b"x", "pair": "\ud83d\ude00", "lone": "a\udfffb"}
-    event = dataclasses.replace(Event.of(an_outcome(), hash_key=None), extra=extra, model="lone \ud800")
+    event = dataclasses.replace(event_of(an_outcome(), hash_key=None), extra=extra, model="lone \ud800")
     found = json.loads(event.to_line())
     assert found["model"] == "lone \ufffd"
     assert found["odd"] == "odd \ufffd"
@@ -419,14 +420,14 @@ def test_odd_values_reach_the_line_as_their_nearest_json() -> None:
 def test_numpy_numbers_are_numbers() -> None:
     numpy = pytest.importorskip("numpy")
     event = dataclasses.replace(
-        Event.of(an_outcome(), hash_key=None), cost_usd=numpy.float32(0.5), confidence=numpy.float64(0.25)
+        event_of(an_outcome(), hash_key=None), cost_usd=numpy.float32(0.5), confidence=numpy.float64(0.25)
     )
     read = Event.from_line(event.to_line())
     assert (read.cost_usd, read.confidence) == (0.5, 0.25)
 
 
 def test_unknown_fields_of_a_newer_schema_are_kept_and_written_back() -> None:
-    record = json.loads(Event.of(an_outcome(), hash_key=KEY).to_line())
+    record = json.loads(event_of(an_outcome(), hash_key=KEY).to_line())
     record["schema"] = SCHEMA + 1
     record["grades"] = {"score": 0.5, "by": ["judge"]}
     record["attempts"][0]["region"] = "eu"
@@ -469,7 +470,7 @@ def test_fields_that_an_older_line_lacks_are_unknown() -> None:
     ],
 )
 def test_a_line_of_wrong_types_is_refused_by_field(change: dict[str, object], field: str) -> None:
-    record = json.loads(Event.of(an_outcome(), hash_key=KEY).to_line())
+    record = json.loads(event_of(an_outcome(), hash_key=KEY).to_line())
     for name, value in change.items():
         if value is ...:
             del record[name]
@@ -514,7 +515,7 @@ def test_what_is_no_event_is_a_sink_error(line: bytes) -> None:
 
 
 def test_a_refusal_does_not_quote_the_line() -> None:
-    record = json.loads(Event.of(an_outcome(), hash_key=KEY).to_line())
+    record = json.loads(event_of(an_outcome(), hash_key=KEY).to_line())
     record["prompt_text"] = ["a secret"]
     with pytest.raises(SinkError) as caught:
         Event.from_line(json.dumps(record))
@@ -522,7 +523,7 @@ def test_a_refusal_does_not_quote_the_line() -> None:
 
 
 def test_orjson_is_used_only_where_it_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    event = Event.of(an_outcome(), hash_key=KEY)
+    event = event_of(an_outcome(), hash_key=KEY)
     pytest.importorskip("orjson")
     try:
         encoder.cache_clear()
@@ -629,13 +630,13 @@ def test_the_round_trip_property_catches_a_writer_that_rounds() -> None:
 @given(st.text(st.characters(categories=["Cs", "L", "Cc"]), max_size=20))
 def test_any_text_at_all_makes_a_readable_line(text: str) -> None:
     outcome = an_outcome(answered_by=Rung(text), answer=Reply(text))
-    event = Event.from_line(Event.of(outcome, hash_key=KEY, log_text=True).to_line())
+    event = Event.from_line(event_of(outcome, hash_key=KEY, log_text=True).to_line())
     assert event.cost_usd == 0.021
     assert event.answer_text is not None
 
 
 def test_feedback_is_an_event_of_its_own() -> None:
-    event = Event.of_feedback(
+    event = event_of_feedback(
         event_id="f1",
         at_s=1_800_000_000.5,
         simulated=False,

@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tiers import examples
 
-from smartroute.events.event import _KINDS, Event
+from smartroute.events.event import Event
 from smartroute.events.values import NEAREST
+from smartroute.events.writing import _KINDS, event_of
 from smartroute.records import (
     Attempt,
     Classification,
@@ -177,7 +178,7 @@ def an_outcome(content: Any = "Rate it.", **changes: Any) -> Outcome:
 
 
 def read_back(outcome: Outcome, **options: Any) -> Event:
-    event = Event.of(outcome, **{"hash_key": KEY, **options})
+    event = event_of(outcome, **{"hash_key": KEY, **options})
     found = Event.from_line(event.to_line())
     assert found == event
     return found
@@ -199,7 +200,7 @@ def test_the_event_of_any_reply_comes_back_equal(usage: Usage | None, finish_rea
 
 def test_the_odd_values_are_caught_by_the_property() -> None:
     """Without its mending, an event of a float token count is written and cannot be read."""
-    event = Event.of(an_outcome(), hash_key=None)
+    event = event_of(an_outcome(), hash_key=None)
     with pytest.raises(Exception, match="output_tokens"):
         Event.from_line(dataclasses.replace(event, output_tokens=12.5).to_line())  # type: ignore[arg-type]
 

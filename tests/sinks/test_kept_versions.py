@@ -84,9 +84,11 @@ def test_schema_3_with_every_field_gives_the_figures_it_gave(tmp_path: Path, bot
 
 
 def comes_back_as_it_was(name: str) -> None:
+    """Every field and value is kept, but for a strategy whose name has changed since."""
     lines = (DATA / name).read_bytes().splitlines()
     for event, line in zip(JsonlSource(DATA / name).events(), lines, strict=True):
         written = json.loads(event.to_line())
-        assert {n: v for n, v in written.items() if v is not None} == {
-            n: v for n, v in json.loads(line).items() if v is not None
-        }
+        expected = {n: v for n, v in json.loads(line).items() if v is not None}
+        if expected.get("strategy") == "cost_optimised":
+            expected["strategy"] = "cost_optimized"
+        assert {n: v for n, v in written.items() if v is not None} == expected

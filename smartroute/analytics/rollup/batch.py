@@ -20,6 +20,7 @@ from smartroute.analytics.rollup.instants import LENGTHS, instants_of, texts_of
 from smartroute.analytics.rollup.lines import compact_all
 from smartroute.analytics.rollup.outcome_pages import HELD, ROUTED, Outcomes
 from smartroute.analytics.sums import GROWTH, TOKEN_SUMS
+from smartroute.events.event import names_for
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,11 +33,7 @@ _LOG_GROWTH = math.log(GROWTH)
 _UNKNOWN = math.nan
 _PACK = 4_096  # values take several times as much memory as objects than in arrays
 
-_NUMBERS = (
-    *("unpriced_attempts", "cost_usd", "baseline_cost_usd", "latency_s", "confidence"),
-    *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
-    "escalated",
-)
+_NUMBERS = names_for("number")
 _key_of = itemgetter(*FIELDS)
 _rest_of = itemgetter("time", "model", "attempts", *_NUMBERS)
 _HOLDBACKS = {None: 0, "held": HELD}  # any other is ROUTED
@@ -192,21 +189,19 @@ class Batch:
         """Return what `figures.measure` returns of each outcome, in columns."""
         import numpy as np
 
-        columns = [self._column(name) for name in _NUMBERS]
-        unpriced, usd, baseline, latency_s, confidence, *columns = columns
-        read, written, cached, stored, reasoned, escalated = columns
         changed = self._column("answer_changed")
         unanswered = self._column("unanswered")
-        unpriced = np.nan_to_num(unpriced) != 0
-        cached = np.minimum(np.nan_to_num(cached), read)
-        stored = np.minimum(np.nan_to_num(stored), read - cached)
-        reasoned = np.minimum(np.nan_to_num(reasoned), written)
+        unpriced = np.nan_to_num(self._column("unpriced_attempts")) != 0
+        read, written = self._column("input_tokens"), self._column("output_tokens")
+        cached = np.minimum(np.nan_to_num(self._column("cached_tokens")), read)
+        stored = np.minimum(np.nan_to_num(self._column("cache_write_tokens")), read - cached)
+        reasoned = np.minimum(np.nan_to_num(self._column("reasoning_tokens")), written)
         tokens = np.stack((read - cached - stored, cached, stored, written - reasoned, reasoned))
         tokens[:, np.isnan(read) | np.isnan(written) | unpriced] = _UNKNOWN
         tokens[:, unanswered] = 0.0
         return _Measures(
             answered=~unanswered & ~self._column("error"),
-            escalated=np.nan_to_num(escalated) != 0,
+            escalated=np.nan_to_num(self._column("escalated")) != 0,
             attempts=self._column("attempts"),
             failed_attempts=self._column("failed"),
             unpriced=unpriced,
@@ -215,11 +210,11 @@ class Batch:
             changed=changed == 1,
             rejected_usd=self._column("rejected_usd"),
             climb_usd=self._column("climb_usd"),
-            usd=np.nan_to_num(usd),
-            latency_s=latency_s,
-            confidence=confidence,
+            usd=np.nan_to_num(self._column("cost_usd")),
+            latency_s=self._column("latency_s"),
+            confidence=self._column("confidence"),
             unanswered=unanswered,
-            baseline_usd=np.where(unanswered | unpriced, _UNKNOWN, baseline),
+            baseline_usd=np.where(unanswered | unpriced, _UNKNOWN, self._column("baseline_cost_usd")),
             holdback=np.where(unpriced, 0, self._column("holdback")),
             tokens=tokens,
         )

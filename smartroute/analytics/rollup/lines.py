@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from smartroute.analytics.rollup.outcome_pages import ID_BYTES
-from smartroute.events.event import line_reader
+from smartroute.events.event import attempt_names_for, line_reader, names_for, rename_values
 from smartroute.sinks.jsonl_source import recover
 
 _ID_CHARACTERS = 2 * ID_BYTES
 
 
-def records(lines: Iterable[bytes]) -> tuple[list[Mapping[str, Any]], int]:
+def records(lines: Iterable[bytes]) -> tuple[list[dict[str, Any]], int]:
     """Return the records of lines, and how many lines are not whole events.
 
     Each record has all of the fields that figures need, where unknown values are None, but those in RARE.
@@ -25,10 +25,12 @@ def records(lines: Iterable[bytes]) -> tuple[list[Mapping[str, Any]], int]:
     validate = line_reader(_NAMES, _ATTEMPT_NAMES, RARE).validator.validate_json
     lines = list(lines)
     try:
-        return list(map(validate, lines)), 0
+        valid: list[dict[str, Any]] = list(map(validate, lines))
+        rename_values(valid)
+        return valid, 0
     except ValidationError:
         pass  # some line is damaged, which is rare: validate them one by one
-    valid: list[Mapping[str, Any]] = []
+    valid = []
     bad = 0
     for line in lines:
         try:
@@ -37,28 +39,15 @@ def records(lines: Iterable[bytes]) -> tuple[list[Mapping[str, Any]], int]:
             if line.strip():
                 bad += 1
                 valid += [_UNKNOWN | event.__dict__ for event in recover(line)]
+    rename_values(valid)
     return valid, bad
 
 
-_NAMES = frozenset(
-    (
-        *("schema", "type", "id", "outcome_id", "time", "simulated"),
-        *("kind", "complexity", "strategy", "arm", "model", "baseline_model", "tenant", "unit"),
-        *("conversation_id", "error", "holdback", "label", "source", "quality"),
-        *("escalated", "answer_changed"),
-        *("cost_usd", "baseline_cost_usd", "latency_s", "confidence", "unpriced_attempts", "attempts"),
-        *("input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens"),
-    )
-)
-RARE = frozenset(
-    (
-        *("unit", "conversation_id", "error", "holdback", "answer_changed"),
-        *("label", "source", "quality"),
-    )
-)
+_NAMES = frozenset(names_for("figures"))
+RARE = frozenset(names_for("rare"))
 """The fields that a record has only where the line has them."""
 
-_ATTEMPT_NAMES = frozenset(("purpose", "rung", "cost_usd", "failure"))
+_ATTEMPT_NAMES = frozenset(attempt_names_for("figures"))
 _UNKNOWN: dict[str, Any] = dict.fromkeys(_NAMES)
 
 

@@ -11,7 +11,7 @@ from smartroute.analytics.rollup.cells import FIELDS, SHOWN, CellId, Key, Stored
 from smartroute.analytics.rollup.connection import AT_ONCE, Connection, marks
 from smartroute.analytics.rollup.outcome_pages import COLUMNS, Outcomes, StoredOutcome, sorted_ids
 
-VERSION = 6
+VERSION = 7
 """Rises when the tables' layout or the meaning of figures changes. A rollup of another version is rebuilt."""
 
 _P = f"rollup{VERSION}_"

@@ -18,7 +18,7 @@ from smartroute.errors import SinkError
 from smartroute.sinks import JsonlSink, JsonlSource
 
 OTHER = "2026-11-11-b-1-00.jsonl"
-ROLLUP = "rollup-6.sqlite"
+ROLLUP = "rollup-7.sqlite"
 
 
 class KilledError(Exception):
@@ -154,13 +154,13 @@ def test_a_locked_rollup_costs_time_and_no_answer(tmp_path, monkeypatch, caplog)
 @pytest.mark.parametrize(
     "sql",
     [
-        "UPDATE rollup6_cells SET overhead_usd = 'rubbish'",
-        "UPDATE rollup6_cells SET overhead_usd = CAST(x'80' AS TEXT)",
-        "UPDATE rollup6_facts SET value = CAST(x'dd' AS TEXT)",
-        "UPDATE rollup6_outcomes SET ids = x'00'",
-        "UPDATE rollup6_outcomes SET conversations = '7'",
-        "DROP TABLE rollup6_cells",
-        "ALTER TABLE rollup6_cells RENAME COLUMN cost_usd TO cost",
+        "UPDATE rollup7_cells SET overhead_usd = 'rubbish'",
+        "UPDATE rollup7_cells SET overhead_usd = CAST(x'80' AS TEXT)",
+        "UPDATE rollup7_facts SET value = CAST(x'dd' AS TEXT)",
+        "UPDATE rollup7_outcomes SET ids = x'00'",
+        "UPDATE rollup7_outcomes SET conversations = '7'",
+        "DROP TABLE rollup7_cells",
+        "ALTER TABLE rollup7_cells RENAME COLUMN cost_usd TO cost",
     ],
 )
 def test_damaged_values_in_sound_tables_lead_to_a_rebuild(tmp_path, sql, caplog):
@@ -207,7 +207,7 @@ def test_no_damage_to_a_rollup_raises_an_exception_and_a_rebuild_repairs_all(tmp
         reader = Analytics(JsonlSource(log))
         reader.figures()
         with closing(sqlite3.connect(log / ROLLUP)) as holder:  # keeps the -wal from being folded in
-            holder.execute("SELECT COUNT(*) FROM rollup6_cells").fetchone()
+            holder.execute("SELECT COUNT(*) FROM rollup7_cells").fetchone()
             append(log / SEGMENT, an_outcome(n))
             n += 1
             reader.figures()

@@ -346,7 +346,7 @@ def test_what_the_rollup_does_not_hold_is_read_from_the_log(tmp_path):
 def test_a_rollup_that_cannot_be_kept_costs_time_and_nothing_else(tmp_path, caplog):
     log = tmp_path / "log"
     append(log / SEGMENT, an_outcome(1), an_outcome(2))
-    (log / "rollup-6.sqlite").mkdir()
+    (log / "rollup-7.sqlite").mkdir()
     analytics = Analytics(JsonlSource(log))
     assert not analytics.catch_up()
     assert [analytics.figures().requests for _ in range(3)] == [2, 2, 2]
@@ -359,7 +359,7 @@ def test_a_damaged_rollup_is_rebuilt(tmp_path, damage):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n, unit=f"u{n}") for n in range(200)))
     check(log)
-    file = log / "rollup-6.sqlite"
+    file = log / "rollup-7.sqlite"
     content = bytearray(file.read_bytes())
     if damage == "middle":
         content[4096:] = os.urandom(len(content) - 4096)
@@ -376,8 +376,8 @@ def test_the_rollup_is_rebuilt_on_request_and_reports_its_progress(tmp_path):
     append(log / SEGMENT, *(an_outcome(n) for n in range(30)))
     append(log / "2026-11-11-b-1-00.jsonl", an_outcome(50))
     analytics = check(log)
-    with sqlite3.connect(log / "rollup-6.sqlite") as database:
-        database.execute("UPDATE rollup6_cells SET requests = requests + 1")
+    with sqlite3.connect(log / "rollup-7.sqlite") as database:
+        database.execute("UPDATE rollup7_cells SET requests = requests + 1")
     assert analytics.figures().requests == 32  # nothing new: the stored sums are used
     steps = []
     assert analytics.catch_up(lambda done, whole: steps.append((done, whole)), rebuild=True)
@@ -391,7 +391,7 @@ def test_a_rollup_is_as_private_as_the_log_and_no_event_source(tmp_path):
     file = tmp_path / "events.jsonl"
     append(file, an_outcome(1))
     assert check(file).figures().requests == 1
-    rollup = tmp_path / "events.jsonl.rollup-6.sqlite"
+    rollup = tmp_path / "events.jsonl.rollup-7.sqlite"
     assert stat.S_IMODE(rollup.stat().st_mode) == 0o600
     assert not Analytics(JsonlSource(tmp_path / "none")).catch_up()
     assert not (tmp_path / "none").exists()
@@ -477,10 +477,10 @@ def test_the_tables_can_be_read_with_any_tool(tmp_path):
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n, tenant="acme", unit="ann", latency_s=2.0) for n in range(4)))
     Analytics(JsonlSource(log)).figures()
-    with sqlite3.connect(log / "rollup-6.sqlite") as database:
+    with sqlite3.connect(log / "rollup-7.sqlite") as database:
         [row] = database.execute(
-            "SELECT bucket, kind, tenant, requests, cost_usd, numbers FROM rollup6_cells c "
-            "JOIN rollup6_keys k ON k.id = c.key WHERE grain = 13"
+            "SELECT bucket, kind, tenant, requests, cost_usd, numbers FROM rollup7_cells c "
+            "JOIN rollup7_keys k ON k.id = c.key WHERE grain = 13"
         )
         *shown, numbers = row
         assert shown == ["2026-11-10T05", "score", "acme", 4, 2.0]
@@ -488,7 +488,7 @@ def test_the_tables_can_be_read_with_any_tool(tmp_path):
         names = [name for bit, name in enumerate(PACKED) if mask >> bit & 1]
         known = dict(zip(names, struct.unpack(f"<{len(names)}d", numbers[8:]), strict=True))
         assert (known["answered"], known["latency_total"], known["latency_squares"]) == (4, 8.0, 16.0)
-        assert database.execute("SELECT day, name, requests, cost_usd FROM rollup6_users").fetchall() == [
+        assert database.execute("SELECT day, name, requests, cost_usd FROM rollup7_users").fetchall() == [
             ("2026-11-10", "ann", 4, 2.0)
         ]
-        assert json.loads(database.execute("SELECT name FROM rollup6_keys").fetchone()[0])[0] == "score"
+        assert json.loads(database.execute("SELECT name FROM rollup7_keys").fetchone()[0])[0] == "score"

@@ -73,7 +73,7 @@ def test_pages_hold_what_a_dictionary_would(database, most, loads, asked):
     assert {name: {*ids} for name, ids in tables.outcomes_of(conversations).items()} == {
         name: {key for key, outcome in held.items() if outcome.conversation == name} for name in conversations
     }
-    rows = database.execute("SELECT start_id, ids FROM rollup6_outcomes ORDER BY start_id").fetchall()
+    rows = database.execute("SELECT start_id, ids FROM rollup7_outcomes ORDER BY start_id").fetchall()
     assert b"".join(ids for _, ids in rows) == b"".join(sorted(held))
     assert all(len(ids) <= 16 * most and ids[:16] >= start_id for start_id, ids in rows)
 
@@ -87,7 +87,7 @@ def test_ids_in_no_order_fill_pages_by_halves_at_least(database):
         tables.add_outcomes(columns(load))
     full = [
         len(ids) // 16
-        for (ids,) in database.execute("SELECT ids FROM rollup6_outcomes ORDER BY start_id").fetchall()
+        for (ids,) in database.execute("SELECT ids FROM rollup7_outcomes ORDER BY start_id").fetchall()
     ]
     assert sum(full) == 4_000
     assert min(full) >= outcome_pages.PAGE_OUTCOMES // 2
