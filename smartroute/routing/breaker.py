@@ -1,4 +1,4 @@
-"""Remember which models keep failing, so that a request need not find out again."""
+"""Circuit breaker per model: stop calling a model that keeps failing, and try it again after a pause."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from smartroute.clock import Clock
 from smartroute.concurrency.locks import fork_safe_lock
-from smartroute.errors import ConfigError
+from smartroute.number_checks import checked_number, checked_whole
 from smartroute.records import Failure
 
 _BLAMELESS = frozenset({"invalid_request", "context_too_long", "refused", "cancelled", "empty"})
@@ -21,20 +21,18 @@ class _Circuit:
 
 
 class Breaker:
-    """A circuit breaker per model.
+    """A circuit breaker per model. Thread-safe.
 
-    After `failures` failures in a row a model's circuit opens and it is passed over; after
-    `cooldown_s` seconds one trial call is let through, and its result closes or reopens the circuit.
-    A trial whose end is never reported gives its place free after another `cooldown_s`. Thread-safe.
+    After `failures` failures in a row a model's circuit opens and the model is passed over. After
+    `cooldown_s` seconds one trial call is let through, and its result closes or reopens the circuit. A trial
+    call that never reports back expires after another `cooldown_s`.
+
+    Raises ConfigError for failures below 1 and for a cooldown that is not above 0.
     """
 
     def __init__(self, failures: int = 5, cooldown_s: float = 30.0, clock: Clock | None = None) -> None:
-        if failures < 1:
-            raise ConfigError(f"breaker failures must be at least 1, got {failures!r}")
-        if not cooldown_s > 0:
-            raise ConfigError(f"breaker cooldown_s must be more than 0, got {cooldown_s!r}")
-        self._failures = failures
-        self._cooldown_s = cooldown_s
+        self._failures = checked_whole(failures, "breaker failures", least=1)
+        self._cooldown_s = checked_number(cooldown_s, "breaker cooldown_s", above=0)
         self._clock = clock or Clock()
         self._circuits: dict[str, _Circuit] = {}
         self._lock = fork_safe_lock()
@@ -56,7 +54,7 @@ class Breaker:
             return True
 
     def withdraw(self, model: str) -> None:
-        """Give the place of a trial free whose call was not made after all."""
+        """Return the trial call of a model: it was granted, and then not made."""
         if model in self._circuits:
             with self._lock:
                 circuit = self._circuits.get(model)
@@ -64,7 +62,7 @@ class Breaker:
                     circuit.trial_at = None
 
     def record(self, model: str, failure: Failure | None) -> None:
-        """Learn how a call ended. A success forgets the past; a blameless failure frees the trial."""
+        """Record how a call ended. A success closes the circuit; a blameless failure only ends the trial."""
         if failure is None:
             if model in self._circuits:
                 with self._lock:

@@ -1,4 +1,4 @@
-"""Know which provider a conversation is tied to while its tool calls are open or its thinking is signed."""
+"""Which provider a conversation is tied to, while its tool calls are open or its thinking is signed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.records import Message
 
 UNKNOWN_PROVIDER = "?"
-"""The conversation may not move, but nothing says where it came from."""
+"""The conversation must stay with its provider, but nothing in it shows which one that is."""
 
 
 class OpenConversations:
@@ -22,7 +22,7 @@ class OpenConversations:
         self._lock = fork_safe_lock()
 
     def remember(self, tool_calls: Sequence[Mapping[str, Any]], provider: str) -> None:
-        """Note that a provider issued these tool calls."""
+        """Record that a provider issued these tool calls."""
         with self._lock:
             for call in tool_calls:
                 if isinstance(identity := call.get("id"), str):
@@ -31,9 +31,9 @@ class OpenConversations:
                 self._issuers.popitem(last=False)
 
     def provider_of(self, messages: Sequence[Message]) -> str | None:
-        """Return the provider that must go on with this conversation.
+        """Return the provider that must continue this conversation.
 
-        None when it is free to move; UNKNOWN_PROVIDER when it is not but its origin cannot be told.
+        None when any provider may; UNKNOWN_PROVIDER when it is tied, but to a provider that is not known.
         """
         if len(messages) < 2:
             return None

@@ -1,4 +1,4 @@
-"""Decide what is done with a classified task: by its caller's wish, by the strategy, or by the baseline."""
+"""Decide what to do with a classified task: by the caller's choice, by the strategy, or by the baseline."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from smartroute.catalog import Catalog
 from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.errors import ConfigError, SmartRouteError, TaskError, fault, shown
 from smartroute.identity_cache import cached_by_identity
+from smartroute.number_checks import is_number
 from smartroute.pricing import PriceTable
 from smartroute.records import Classification, Decision, Menu, RuledOut, Rung, Task, Tier
 from smartroute.routing.continuity import UNKNOWN_PROVIDER
@@ -66,7 +67,7 @@ class Decider:
         decision = self._chosen(task, classification, menu, hold_back)
         if menu.tied_to != UNKNOWN_PROVIDER:
             return decision
-        # Whoever would be asked first keeps the conversation, with a ladder of that provider's models alone.
+        # The provider that would be asked first keeps the conversation: the ladder has its models alone.
         home = self._catalog.card(decision.ladder[0].model).provider
         at_home = staying_with(menu, home)
         if len(at_home.candidates) == len(menu.candidates):
@@ -142,7 +143,7 @@ class Decider:
                 )
         if {type(decision.ladder), type(decision.reasons), type(decision.ruled_out)} == {tuple}:
             return decision
-        # A list of the strategy's own may change while others read it.
+        # The strategy may change its own list later, while a run reads it.
         return replace(
             decision,
             ladder=tuple(decision.ladder),
@@ -201,7 +202,9 @@ _TEXTS = frozenset({str})
 
 
 def _is_share(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0.0 <= value <= 1.0
+    if type(value) is float:  # nearly always; NaN fails the comparison
+        return 0.0 <= value <= 1.0
+    return is_number(value) and 0.0 <= value <= 1.0
 
 
 def _is_listing(value: object) -> bool:

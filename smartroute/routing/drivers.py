@@ -137,7 +137,7 @@ class LiveDriver:
             interruption = error
             for task in tasks:
                 task.cancel()
-            # Cancelled once more: whoever waits will not wait for a provider to tidy up.
+            # Cancelled once more: the caller does not wait for a provider to clean up.
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait(tasks)
         except GeneratorExit:

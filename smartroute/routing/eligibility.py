@@ -1,4 +1,4 @@
-"""Say which models may take a request, what each would cost, and why the others may not."""
+"""Which models may take a request, what they would cost, and why the others may not."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ EXPECTED_OUTPUT_TOKENS: Mapping[str, int] = {
     "strategy": 900,
     "psychology": 600,
 }
-"""What an answer of a kind is assumed to be long. A prior for ordering models by cost, not a forecast."""
+"""The assumed length of an answer, by kind of task. A prior to order models by cost, not a forecast."""
 _EXPECTED_OUTPUT_TOKENS_ELSE = 300
 
 EFFORT_OUTPUT_FACTOR: Mapping[str, float] = {
@@ -41,10 +41,10 @@ EFFORT_OUTPUT_FACTOR: Mapping[str, float] = {
     "xhigh": 6.0,
     "max": 8.0,
 }
-"""How much more output an effort is assumed to cause, reasoning included. A prior like the one above."""
+"""How many times the output an effort is assumed to cause, reasoning included. A prior like the above."""
 
 THINKING_TOKENS: Mapping[str, int] = {"minimal": 1_024, "low": 1_024, "medium": 2_048, "high": 4_096}
-"""What litellm sets aside of max_tokens for an Anthropic model's thinking, by effort."""
+"""How much of max_tokens litellm reserves for an Anthropic model's thinking, by effort."""
 
 _KEYS_READ_EVERY_S = 1.0
 _UNPRICED = float("inf")
@@ -53,7 +53,7 @@ _NO_NAMES: frozenset[str] = frozenset()
 
 
 class _Entry(NamedTuple):
-    """What is looked at of a model for each request, side by side."""
+    """What each request looks up about a model."""
 
     position: int
     name: str
@@ -66,7 +66,7 @@ class _Entry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class _Offer:
-    """Who may be called at all with the keys that are set, and why the others may not."""
+    """Which models may be called with the keys that are set, and why the others may not."""
 
     open: tuple[_Entry, ...]
     ruled_out: tuple[RuledOut, ...]
@@ -77,11 +77,13 @@ class _Offer:
 
 
 class Eligibility:
-    """Who may take a request, given a catalog, prices, the allow-list and the keys that are set.
+    """Which models may take a request, given a catalog, prices, the allow-list and the keys that are set.
 
-    `named` are models that the strategy asks for by name: on offer even when the default ladder leaves them
-    out. `needs_keys` is False for providers that reach no real API. The environment is read again for keys
-    after a second, and whenever no model was left without.
+    `named` are models that the strategy asks for by name: they are offered even when the default ladder
+    leaves them out. `needs_keys` is False for providers that reach no real API. Keys are read from the
+    environment again after a second, and whenever no model could be called with those found before.
+
+    Raises ConfigError for an empty allow-list, and for an allowed provider that looks misspelled.
     """
 
     def __init__(
@@ -178,10 +180,10 @@ class Eligibility:
         under_budget: bool = False,
         tied_to: str | None = None,
     ) -> Menu:
-        """Return the candidates, cheapest first, and who is ruled out and why.
+        """Return the candidates, cheapest first, and the models that are ruled out with the reasons.
 
-        What only depends on the shape of a request is made once per shape and kept.
-        Raises MissingKeyError when no model is left for want of a key alone.
+        Menus are cached by the shape of the request. Raises MissingKeyError when no model is left only
+        because keys are missing.
         """
         offer = self._offer()
         tokens_in = estimate_tokens(task)
@@ -305,8 +307,8 @@ class Eligibility:
     def baseline(self) -> str | None:
         """Return the default baseline: the cheapest standard model that may be called now.
 
-        What a team without a router would most likely send everything to; where no standard model
-        may be called, the cheapest of the next higher tier, then of the lower one.
+        A team without a router would most likely send everything to it. Where no standard model may be
+        called, it is the cheapest of the next higher tier, then of the lower one.
         """
         return self._offer().baseline
 
@@ -333,7 +335,7 @@ def split_effort(name: str, catalog: Catalog) -> tuple[str, str | None]:
 
 
 class _Request(NamedTuple):
-    """What a request asks of a model: equal ones get equal answers from every model."""
+    """What a request asks of a model. Equal requests get equal answers from every model."""
 
     needs: frozenset[str]
     names: frozenset[str]
@@ -382,7 +384,7 @@ class _Request(NamedTuple):
 
 
 def effort_factor(effort: str | None) -> float:
-    """Return how many times as much output an effort is assumed to cause as none that is named."""
+    """Return how many times the output of an unnamed effort this effort is assumed to cause."""
     return 1.0 if effort is None else EFFORT_OUTPUT_FACTOR.get(effort, 1.0)
 
 
@@ -396,7 +398,7 @@ def has_room_to_think(provider: str, effort: str, max_tokens: int | None) -> boo
 def _rounded(tokens: int) -> int:
     """Return an estimated count rounded up to five significant bits: by at most a sixteenth.
 
-    The estimate is no more exact than that, and equal counts find their menu made.
+    The estimate is no more exact than that, and equal counts share a cached menu.
     """
     shift = max(0, tokens.bit_length() - 5)
     return -(-tokens >> shift) << shift

@@ -1,4 +1,4 @@
-"""Tell a reply that can be used from a failure, whatever a provider of the user's own hands back."""
+"""Decide whether a reply can be used, whatever a user's own provider returns."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def usable(result: Reply | Failure) -> Reply | Failure:
 
 
 def _odd_field(reply: Reply) -> str | None:
-    """Return what in a reply is not as its record says, where a provider of the user's own built it."""
+    """Return what in a reply contradicts its record's types, where a user's own provider built it."""
     if not isinstance(reply.text, str):
         return f"text of type {type(reply.text).__name__}"
     if reply.finish_reason is not None and not isinstance(reply.finish_reason, str):

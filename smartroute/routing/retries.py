@@ -1,4 +1,4 @@
-"""Say how long to wait before the same call is made again, with tenacity's strategies behind it."""
+"""Retry policy: how long to wait before the same call is made again. Built on tenacity's strategies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from smartroute.errors import ConfigError
+from smartroute.number_checks import checked_number, checked_whole
 from smartroute.records import Failure
 
 
@@ -19,7 +19,9 @@ class RetryPolicy:
     `max_s` and is spread by up to `jitter` of itself. A provider's Retry-After replaces a shorter wait;
     one longer than `retry_after_max_s` is not waited for: the next rung answers sooner.
     `wait` and `stop` take any of tenacity's strategies (`wait_fixed(2)`, `stop_after_delay(30)`, ...)
-    in place of these numbers.
+    and replace these numbers.
+
+    Raises ConfigError for a number out of range.
     """
 
     calls: int = 3
@@ -31,12 +33,9 @@ class RetryPolicy:
     stop: Callable[[Any], bool] | None = None
 
     def __post_init__(self) -> None:
-        if isinstance(self.calls, bool) or not isinstance(self.calls, int) or self.calls < 1:
-            raise ConfigError(f"retry calls must be a whole number of at least 1, got {self.calls!r}")
+        checked_whole(self.calls, "retry calls", least=1)
         for name in ("initial_s", "max_s", "jitter", "retry_after_max_s"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-                raise ConfigError(f"retry {name} must be a finite number of at least 0, got {value!r}")
+            checked_number(getattr(self, name), f"retry {name}", least=0)
 
     def wait_s(self, number: int, failure: Failure, elapsed_s: float, rng: random.Random) -> float | None:
         """Return the seconds to wait after the `number`th call failed, or None to stop retrying."""

@@ -1,4 +1,4 @@
-"""Turn a classification and a menu into a ladder. Strategies are objects; what they share is here once."""
+"""Routing strategies: turn a classification and a menu into a ladder."""
 
 from __future__ import annotations
 
@@ -80,23 +80,23 @@ def _rung(candidate: Candidate, effort: str | None = None, *, standin: bool = Fa
 
 _NAMED_AT_MOST = 3
 _ALWAYS = ("retired", "not in the default ladder", "no key", "provider ")
-"""How reasons begin that have nothing to do with the request, and so explain little."""
+"""How reasons start that do not depend on the request, and so explain little."""
 
 
 def _in_short(ruled_out: Iterable[RuledOut]) -> str:
-    """Return the reasons, each with a few of the models it holds for, and those of the request first."""
+    """Return the reasons, with a few of the models that they apply to; those about the request come first."""
     models: dict[str, list[str]] = {}
     for out in ruled_out:
         reason = "retired" if out.reason.startswith("retired on") else out.reason
         models.setdefault(reason, []).append(out.model)
-    told = []
+    parts = []
     for reason in sorted(models, key=lambda reason: reason.startswith(_ALWAYS)):
         names = models[reason]
         more = len(names) - _NAMED_AT_MOST
-        told.append(
+        parts.append(
             f"{reason} ({', '.join(names[:_NAMED_AT_MOST])}{f' and {more} more' if more > 0 else ''})"
         )
-    return "; ".join(told)
+    return "; ".join(parts)
 
 
 def _decision(
@@ -192,7 +192,7 @@ class TaskType:
     name: str = "task_type_optimized"
 
     def decide(self, task: Task, classification: Classification, menu: Menu) -> Decision:
-        """Return the ladder that the kind's preference begins."""
+        """Return the ladder that starts with the kind's preference."""
         preference = self.preferences.get(task.kind)
         if preference is None or task.complexity_override is not None:
             return replace(CostOptimized().decide(task, classification, menu), strategy=self.name)
@@ -216,19 +216,23 @@ class TaskType:
 
 
 def _with_effort(rung: object) -> tuple[str, str | None]:
-    """Return a rung that is a model and an effort. Raises ConfigError when it is none."""
+    """Return a rung as a model and an effort. Raises ConfigError when it is no name and no such pair."""
     if isinstance(rung, tuple) and len(rung) == 2:
         model, effort = rung
         if isinstance(model, str) and (effort is None or isinstance(effort, str)):
             return model, effort
     raise ConfigError(
-        "the rungs of a FixedLadder are given one by one, each a name or (name, effort), "
+        "pass the rungs of a FixedLadder one by one, each as a name or (name, effort), "
         f'such as FixedLadder("gpt-4o", ("gpt-6-astra", "high")), got {shown(rung)}'
     )
 
 
 class FixedLadder:
-    """Always the same ladder, less who is ruled out: `FixedLadder("gpt-4o", ("gpt-6-astra", "high"))`."""
+    """Always the same ladder, without the models that are ruled out.
+
+    `FixedLadder("gpt-4o", ("gpt-6-astra", "high"))`. Raises ConfigError for no rung, and for a rung that is
+    neither a name nor a (name, effort) pair.
+    """
 
     def __init__(self, *rungs: str | tuple[str, str | None], name: str = "fixed_ladder") -> None:
         if not rungs:
@@ -257,7 +261,7 @@ class FixedLadder:
 def preferring(classification: Classification, menu: Menu, model: str, effort: str | None) -> Decision:
     """Return the decision for a model of the user's choice, with only higher tiers above it.
 
-    At the top, another model stands in for when it fails.
+    At the top tier, another model is the stand-in for a failure.
 
     Raises NoEligibleModelError when that model is ruled out.
     """
@@ -284,10 +288,10 @@ def preferring(classification: Classification, menu: Menu, model: str, effort: s
 def held_back(decision: Decision, menu: Menu, baseline: str, share: float, *, held: bool) -> Decision:
     """Return the decision of a request that goes, or might have gone, to the baseline at random.
 
-    One that is held asks the baseline and believes it, as a team without a router would; another model stands
-    in only for when it fails. Unchanged where the baseline cannot take the request.
+    A request that is held back asks the baseline and accepts its answer, as a team without a router would.
+    The only other rung is a stand-in for a failure. Unchanged where the baseline cannot take the request.
     """
-    candidate = next((each for each in menu.candidates if each.model == baseline), None)
+    candidate = next((offer for offer in menu.candidates if offer.model == baseline), None)
     if candidate is None:
         return decision
     if not held:
@@ -310,7 +314,7 @@ def held_back(decision: Decision, menu: Menu, baseline: str, share: float, *, he
 def staying_with(menu: Menu, provider: str) -> Menu:
     """Return the menu with the candidates of one provider alone, the others ruled out.
 
-    For a conversation that may not move although nothing says where it came from.
+    For a conversation that is tied to a provider that is not known.
     """
     return replace(
         menu,
