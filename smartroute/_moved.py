@@ -1,4 +1,4 @@
-"""Old import paths: forward those that moved, and name the new one of those that were renamed."""
+"""Old import paths: forward those that moved, and name the new path of those that were renamed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MOVED = {
     "smartroute.evaluation.demo": "smartroute.demo.run",
     "smartroute.evaluation.tasks": "smartroute.demo.tasks",
 }
-"""Documented modules that live elsewhere now. Importing the old path gives the module itself."""
+"""Documented modules that have moved. Importing the old path gives the module itself."""
 
 RENAMED_MODULES = {"smartroute.catalogue": "smartroute.catalog"}
 RENAMED_NAMES = {
@@ -25,21 +25,21 @@ RENAMED_NAMES = {
 
 
 class _OldPaths:
-    """A finder that comes last: Python asks it for a module only after every other finder found none."""
+    """A finder that is asked last, for a module that every other finder lacks."""
 
     @staticmethod
     def find_spec(
         name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         if name in RENAMED_MODULES:
-            raise ImportError(f"{name} is called {RENAMED_MODULES[name]} now", name=name)
+            raise ImportError(f"{name} is now called {RENAMED_MODULES[name]}", name=name)
         if name not in MOVED:
             return None
         return ModuleSpec(name, _Forward(MOVED[name]))  # type: ignore[arg-type]
 
 
 class _Forward:
-    """A loader that gives another module in place of an empty one."""
+    """A loader that returns another module instead of creating one."""
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -50,19 +50,19 @@ class _Forward:
         return module
 
     def exec_module(self, module: ModuleType) -> None:
-        # The import system has put the old path's spec in the place of the module's own.
+        # The import system has replaced the module's own spec by that of the old path.
         module.__spec__ = self._spec
 
 
 def forward_old_paths() -> None:
-    """Have old import paths answered from now on. Calling it again changes nothing."""
+    """Make old import paths work from now on. Calling it again changes nothing."""
     if _OldPaths not in sys.meta_path:
         sys.meta_path.append(_OldPaths)
 
 
 def missing_name(module: str, name: str) -> ImportError | AttributeError:
-    """Return the error for a name that a module does not have; that of a renamed one says what it is now."""
+    """Return the error for a name that a module lacks. For a renamed one it names the new one."""
     new = RENAMED_NAMES.get(module, {}).get(name)
     if new is None:
         return AttributeError(f"module {module!r} has no attribute {name!r}")
-    return ImportError(f"{module}.{name} is called {new} now: from {module} import {new}", name=module)
+    return ImportError(f"{module}.{name} is now called {new}: from {module} import {new}", name=module)
