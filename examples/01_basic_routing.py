@@ -1,6 +1,6 @@
 """Route four prompts, from easy to hard, and read the bill.
 
-Routing need not be cheaper than one model for everything: here a premium model is asked for the proof.
+Routing need not be cheaper than one model for everything: here a premium model is called for the proof.
 """
 
 import os
@@ -36,7 +36,7 @@ def script(call: Call) -> Reply:
 
 
 def words(confidence: float | None) -> str:
-    """Return a confidence for people. None means that nobody could judge."""
+    """Return a confidence as text. None means that it is unknown."""
     return "confidence unknown" if confidence is None else f"confidence {confidence:.2f}"
 
 
@@ -46,7 +46,7 @@ if keys:
     print(f"Real models, by {', '.join(keys)}; at most $0.25.")
     router = ModelRouter(sink=log, max_usd=0.25)
 else:
-    print("No key is set, so a script stands for the models: answers and figures are simulated.")
+    print("No key is set, so a script stands in for the models: answers and figures are simulated.")
     router = ModelRouter(sink=log, provider=ScriptedProvider(script))
 
 outcomes = []

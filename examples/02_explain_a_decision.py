@@ -1,4 +1,4 @@
-"""Ask the router what it would do, and why, before it does it."""
+"""Show what the router would do, and why, before it does it."""
 
 import os
 from typing import Any
@@ -21,7 +21,7 @@ if keys:
     print(f"Real models, by {', '.join(keys)}; at most $0.25.")
     router = ModelRouter(sink=log, max_usd=0.25)
 else:
-    print("No key is set, so a script stands for the models: answers and figures are simulated.")
+    print("No key is set, so a script stands in for the models: answers and figures are simulated.")
     provider = ScriptedProvider(lambda call: reply("Bonjour.", input_tokens=12))
     router = ModelRouter(sink=log, provider=provider)
 
@@ -39,7 +39,7 @@ with router:
     outcome = router.run("Translate 'good morning' into French.", max_tokens=2_000)
 
 decision = outcome.decision
-print(f"\nDone as decided: {decision.ladder[0]} was asked first; {outcome.model} said: {outcome.text}")
+print(f"\nDone as decided: {decision.ladder[0]} was called first; {outcome.model} answered: {outcome.text}")
 print(f"Reasons are data too. Why: {'; '.join(decision.reasons)}.")
 print(f"Not asked: {', '.join(out.model for out in decision.ruled_out)}.")
 calls = "1 call" if len(outcome.attempts) == 1 else f"{len(outcome.attempts)} calls"

@@ -11,7 +11,7 @@ keys = [key for key in ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "GEMINI_API_KEY")
 if keys:
     print(f"Real models, by {', '.join(keys)}; at most $0.25.")
 else:
-    print("No key is set, so a script stands for the models: answers and figures are simulated.")
+    print("No key is set, so a script stands in for the models: answers and figures are simulated.")
 provider = None if keys else ScriptedProvider(lambda call: reply("82", input_tokens=30, output_tokens=1))
 
 own = Catalog.from_file(Path(__file__).with_name("models.toml"))
@@ -44,5 +44,5 @@ with ModelRouter(catalog=catalog, prices=contract, provider=provider, sink=log, 
 
     outcome = router.run(hook, kind="score", max_tokens=2_000)
 
-print(f"\n{outcome.model} said {outcome.text}.")
+print(f"\n{outcome.model} answered {outcome.text}.")
 print(f"The bill: {outcome.bill}{'' if keys else ' (simulated)'}, at your prices.")

@@ -1,4 +1,4 @@
-"""Judge ad scripts with a council, asking no more members than the verdict needs.
+"""Judge ad scripts with a council that calls no more members than the verdict needs.
 
 The same three scripts, convened in full, exactly, and behind a screen. The verdicts agree; the calls do not.
 """
@@ -41,7 +41,7 @@ async def main() -> None:
     if keys:
         print(f"Real models, by {', '.join(keys)}; at most $0.25 per mode.")
     else:
-        print("No key is set, so a script stands for the models: answers and figures are simulated.")
+        print("No key is set, so a script stands in for the models: answers and figures are simulated.")
     bill_usd = {}
     for mode in ("full", "exact", "smart"):
         settings = {"max_usd": 0.25} if keys else {"provider": ScriptedProvider(script)}

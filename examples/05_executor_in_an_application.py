@@ -1,6 +1,7 @@
-"""Put the executor into an application that exists: triage support tickets, one dict per answer.
+"""Use the executor in an existing application: triage support tickets, one dict per answer.
 
-The first answer to the second ticket violates the schema: its own model mends it, for less than the next one.
+The first answer to the second ticket violates the schema: its own model repairs it, which costs less than the
+next model.
 """
 
 import json
@@ -58,12 +59,12 @@ if keys:
     print(f"Real models, by {', '.join(keys)}; at most $0.25.")
     executor = SmartSingleModelExecutor(sink=log, max_usd=0.25)
 else:
-    print("No key is set, so a script stands for the models: answers and figures are simulated.")
+    print("No key is set, so a script stands in for the models: answers and figures are simulated.")
     executor = SmartSingleModelExecutor(sink=log, provider=ScriptedProvider(script))
 
 with executor:
     queues = [triage(executor, ticket)["queue"] for ticket in TICKETS]
     stats = executor.get_stats()
-mended = sum(attempt["purpose"] == "repair" for event in log.events() for attempt in event.attempts)
-print(f"\n{len(queues)} tickets filed, answers mended: {mended}, escalated: {stats['escalations']}")
+repaired = sum(attempt["purpose"] == "repair" for event in log.events() for attempt in event.attempts)
+print(f"\n{len(queues)} tickets filed, answers repaired: {repaired}, escalated: {stats['escalations']}")
 print(f"\nThe bill: ${stats['total_cost']:.6f}{'' if keys else ' (simulated)'}")

@@ -1,10 +1,10 @@
-"""Keep the log in a database, and read figures and a report from the rollup that stands beside it.
+"""Keep the log in a database, and read figures and a report from the rollup in the same database.
 
 Name an empty database to see it on PostgreSQL, for which `pip install 'smartroute[sql]'` is needed:
 
     SMARTROUTE_DATABASE_URL=postgresql://user@host/base python examples/09_analytics_on_postgresql.py
 
-Without one a SQLite file in a temporary folder stands for it: the tables are the same.
+Without one a SQLite file in a temporary folder replaces it: the tables are the same.
 """
 
 import os
@@ -61,14 +61,14 @@ if keys:
     print(f"Real models, by {', '.join(keys)}; at most $0.25.")
     provider = None
 else:
-    print("No key is set, so a script stands for the models: answers and figures are simulated.")
+    print("No key is set, so a script stands in for the models: answers and figures are simulated.")
     provider = ScriptedProvider(script)
 
 with tempfile.TemporaryDirectory() as folder:
     url = os.environ.get("SMARTROUTE_DATABASE_URL")
     if url is None:
         url = f"sqlite:///{Path(folder) / 'events.sqlite'}"
-        print("SMARTROUTE_DATABASE_URL is not set, so a SQLite file stands for PostgreSQL.")
+        print("SMARTROUTE_DATABASE_URL is not set, so a SQLite file replaces PostgreSQL.")
     try:
         log = SqlSource(url)
     except ImportError as error:

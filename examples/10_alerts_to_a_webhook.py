@@ -1,7 +1,7 @@
-"""Be told when requests fail or cost too much, and when it is over: alerts to a webhook, signed and retried.
+"""Send alerts to a webhook, signed and retried, when requests fail or cost too much, and when that ends.
 
-A receiver on this host stands for your chat or pager. It is busy at first, so the first alert comes at the
-second attempt, and it takes nothing whose signature is wrong.
+A receiver on this host stands in for your chat or pager. It is busy at first, so the first alert arrives at
+the second attempt, and it accepts nothing whose signature is wrong.
 """
 
 import contextlib
@@ -61,7 +61,7 @@ def script(call: Call) -> Reply:
 
 
 def ask(router: ModelRouter, clock: Clock, prompt: str, times: int) -> None:
-    """Ask the same thing several times, twenty seconds apart where time is simulated."""
+    """Ask the same thing several times, every twenty seconds where time is simulated."""
     for _ in range(times):
         with contextlib.suppress(LedgerError):  # no model answered: the alerts are what this is about
             router.run(prompt, kind="score", max_tokens=20)
@@ -85,7 +85,7 @@ if keys:
     print(f"Real models, by {', '.join(keys)}; at most $0.05.")
     clock = Clock()
 else:
-    print("No key is set, so a script stands for the models: answers, figures and the time are simulated.")
+    print("No key is set, so a script stands in for the models: answers, figures and the time are simulated.")
     clock = FrozenClock(time.time() // 86_400 * 86_400)  # midnight, UTC
 
 server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)

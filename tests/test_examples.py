@@ -55,7 +55,7 @@ def test_the_first_example_shows_an_escalation_and_its_price(capsys: pytest.Capt
 
 
 def test_the_fifth_example_shows_the_mending_that_it_speaks_of() -> None:
-    assert "2 tickets filed, answers mended: 1, escalated: 0" in _run("05")
+    assert "2 tickets filed, answers repaired: 1, escalated: 0" in _run("05")
 
 
 def _run(name: str, **environment: str) -> str:
@@ -87,7 +87,7 @@ def test_the_ninth_example_reads_the_same_from_postgresql(postgres: Server) -> N
 
 def test_the_ninth_example_reads_the_same_from_sqlite_and_says_so() -> None:
     printed = _run("09")
-    assert "is not set, so a SQLite file stands for PostgreSQL" in printed
+    assert "is not set, so a SQLite file replaces PostgreSQL" in printed
     assert re.findall(READ, printed) == [("16", "16"), ("32", "16"), ("32", "0")]
 
 
