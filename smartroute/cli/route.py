@@ -14,7 +14,6 @@ from smartroute.cli.options import ConfigOption, ModelsOption, simulated_pool
 from smartroute.cli.shell import for_stream, one_clear_line
 from smartroute.config import RouterConfig
 from smartroute.dashboard.terminal import console_on, show_bill, show_explanation
-from smartroute.demo.report import attempt_dict
 from smartroute.errors import ConfigError, LedgerError
 from smartroute.records import Decision, Outcome
 from smartroute.router import ModelRouter
@@ -57,7 +56,7 @@ def route(
                 _show_ledger_of(error, explain, as_json)
                 raise
         if as_json:
-            typer.echo(json.dumps(_outcome_dict(outcome, explain), indent=2))
+            typer.echo(_json(outcome, explain))
             return
         typer.echo(for_stream(sys.stdout, outcome.text), color=True)
         console = console_on(sys.stderr)
@@ -89,57 +88,20 @@ def _show_ledger_of(error: LedgerError, explain: bool, as_json: bool) -> None:
     if error.outcome is None:
         return
     if as_json:
-        failure = {"kind": type(error).__name__, "message": str(error)}
-        typer.echo(json.dumps({**_outcome_dict(error.outcome, explain), "error": failure}, indent=2))
+        typer.echo(_json(error.outcome, explain))
     elif explain:
         show_explanation(console_on(sys.stderr), error.outcome)
 
 
 def _show_decision(decision: Decision, simulated: bool, as_json: bool) -> None:
     if as_json:
-        typer.echo(json.dumps({"simulated": simulated, **_decision_dict(decision)}, indent=2))
+        typer.echo(json.dumps({"simulated": simulated, **decision.as_dict()}, indent=2))
         return
     typer.echo(for_stream(sys.stdout, decision.explain()))
     if simulated:
         typer.echo("simulated: this is the simulated pool", err=True)
 
 
-def _decision_dict(decision: Decision) -> dict[str, Any]:
-    return {
-        "complexity": decision.classification.complexity.value,
-        "score": decision.classification.score,
-        "by": decision.classification.by,
-        "signals": [signal._asdict() for signal in decision.classification.signals],
-        "strategy": decision.strategy,
-        "accept_at": decision.accept_at,
-        "ladder": [rung._asdict() for rung in decision.ladder],
-        "reasons": decision.reasons,
-        "ruled_out": [out._asdict() for out in decision.ruled_out],
-    }
-
-
-def _outcome_dict(outcome: Outcome, explain: bool) -> dict[str, Any]:
-    explained = {
-        "decision": _decision_dict(outcome.decision),
-        "explanation": outcome.decision.explain(),
-    }
-    return {
-        "simulated": outcome.simulated,
-        "id": outcome.id,
-        "text": outcome.text,
-        "model": outcome.model,
-        "complexity": outcome.complexity.value,
-        "escalated": outcome.escalated,
-        "confidence": outcome.confidence,
-        "confidence_source": outcome.confidence_source,
-        "stopped_by": outcome.stopped_by,
-        "cost_usd": outcome.cost_usd,
-        "unpriced_attempts": outcome.unpriced_attempts,
-        "baseline_model": outcome.baseline_model,
-        "baseline_cost_usd": outcome.baseline_cost_usd,
-        "latency_s": outcome.latency_s,
-        "attempts": [
-            {**attempt_dict(attempt), "latency_s": attempt.latency_s} for attempt in outcome.attempts
-        ],
-        **(explained if explain else {}),
-    }
+def _json(outcome: Outcome, explain: bool) -> str:
+    explanation = {"explanation": outcome.decision.explain()} if explain else {}
+    return json.dumps({**outcome.as_dict(), **explanation}, indent=2)

@@ -241,22 +241,13 @@ def _task_dict(result: TaskResult) -> dict[str, Any]:
         "confidence_source": result.confidence_source,
         "stopped_by": result.stopped_by,
         "answer": result.answer,
-        "attempts": [attempt_dict(attempt) for attempt in result.attempts],
+        "attempts": [_attempt_dict(attempt) for attempt in result.attempts],
     }
 
 
-def attempt_dict(attempt: Attempt) -> dict[str, Any]:
-    """Return an attempt for JSON, without its times."""
-    return {
-        "model": attempt.model,
-        "effort": attempt.effort,
-        "purpose": attempt.purpose,
-        "rung": attempt.rung,
-        "number": attempt.number,
-        "cost_usd": attempt.cost_usd,
-        "input_tokens": None if attempt.usage is None else attempt.usage.input_tokens,
-        "output_tokens": None if attempt.usage is None else attempt.usage.output_tokens,
-        "confidence": attempt.confidence,
-        "confidence_source": attempt.confidence_source,
-        "failure": None if attempt.failure is None else attempt.failure.kind,
-    }
+def _attempt_dict(attempt: Attempt) -> dict[str, Any]:
+    """Return an attempt for JSON without its times, which differ between equal runs."""
+    return {name: value for name, value in attempt.as_dict().items() if name not in _TIMES}
+
+
+_TIMES = ("latency_s", "started_at")

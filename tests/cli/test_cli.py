@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -27,7 +28,7 @@ from smartroute.errors import ProviderTimeoutError
 from smartroute.evaluation.checks import passes
 from smartroute.events.event import Event
 from smartroute.providers.offline import OfflineProvider
-from smartroute.records import Call, Reply
+from smartroute.records import Call, Reply, json_schema
 from smartroute.routing.retries import RetryPolicy
 from smartroute.routing.strategies import FixedLadder
 from smartroute.sinks import open_log, open_sink
@@ -271,6 +272,28 @@ def test_explain_goes_into_the_json_document(typed: Callable[..., Any]) -> None:
     assert "strategy cost_optimized" in document["explanation"]
     dry = json.loads(typed("route", "hello", "--simulated", "--dry-run", "--json").stdout)
     assert {"simulated": True, **document["decision"]} == dry
+
+
+OUTCOME_KEYS = (
+    "simulated id text model complexity escalated confidence confidence_source stopped_by cost_usd "
+    "unpriced_attempts baseline_model baseline_cost_usd latency_s attempts"
+)
+DECISION_KEYS = "complexity score by signals strategy accept_at ladder reasons ruled_out"
+ATTEMPT_KEYS = (
+    "model effort purpose rung number cost_usd input_tokens output_tokens confidence confidence_source "
+    "failure latency_s"
+)
+
+
+def test_json_is_the_published_shape_and_has_every_key_that_it_ever_had(typed: Callable[..., Any]) -> None:
+    document = json.loads(typed("route", "hello", "--simulated", "--json").stdout)
+    decision = json.loads(typed("route", "hello", "--simulated", "--dry-run", "--json").stdout)
+    jsonschema.validate(document, json_schema("outcome"))
+    jsonschema.validate(decision, json_schema("decision"))
+    assert document.keys() >= set(OUTCOME_KEYS.split())
+    assert decision.keys() >= {"simulated", *DECISION_KEYS.split()}
+    assert document["attempts"][0].keys() >= set(ATTEMPT_KEYS.split())
+    assert "explanation" not in document
 
 
 def test_a_request_without_an_answer_leaves_its_ledger_in_the_json_document(
