@@ -1,11 +1,11 @@
-"""Hold questions to a log's rollup against a plain loop over its lines, and building the rollup too.
+"""Compare queries on a log's rollup, and building the rollup, with a plain loop over the log's lines.
 
     python benchmarks/analytics.py                                  # 1,000,000 events, 1.5 GB on disk
     python benchmarks/analytics.py --events 1000000 10000000        # and ten times that, 16 GB
     python benchmarks/analytics.py --folder /a/large/disk --rounds 5
 
 Every row prints what was measured, the target, and whether it was met; no row is a test. Ratios are of CPU
-seconds, user and system, for the machine may be doing other things; wall times stand beside them. Each figure
+seconds, user and system, because the machine may be doing other things; wall times are beside them. Each figure
 is the median of rounds, each in a fresh process. A log of ten times the events is ten times as long: the
 traffic of a day is the same.
 """
@@ -31,7 +31,7 @@ NEW_EVENTS = (1_000, 10_000)
 
 
 class Row(NamedTuple):
-    """One figure, with its target where there is one."""
+    """One figure, with its target if any."""
 
     what: str
     measured: str
@@ -44,7 +44,7 @@ class Row(NamedTuple):
 
 
 class Measured(NamedTuple):
-    """What is known of a log of one size: rows to print, and the CPU seconds of the three questions.
+    """The measurements of a log of one size: rows to print, and the CPU seconds of the three questions.
 
     `caught_up_s`: those of catching up, by how many events were new.
     """
@@ -55,7 +55,7 @@ class Measured(NamedTuple):
 
 
 def ask(folder: Path, side: str) -> dict[str, Any]:
-    """Return what a side of log_sides.py answers in a fresh process, and what it cost."""
+    """Return the answers of a side of log_sides.py in a fresh process, and their cost."""
     with Worker("log_sides.py", str(folder)) as worker:
         found: dict[str, Any] = worker.ask(side=side)
     return found

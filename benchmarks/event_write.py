@@ -3,8 +3,8 @@
     python benchmarks/event_write.py [--rounds 40] [--events 500]
 
 Prints medians over interleaved rounds in one process, in microseconds per event, with the standard
-library's json and with orjson where that is installed, beside a bare write of as many bytes. The collector
-of garbage runs as it does in an application.
+library's json and with orjson where that is installed, beside a bare write of as many bytes. The garbage
+collector runs as it does in an application.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ KEY = bytes(range(32))
 
 
 def an_outcome(rungs: int) -> Outcome:
-    """Return the outcome of a short prompt that was answered by the last of so many rungs."""
+    """Return the outcome of a short prompt that the last of this many rungs answered."""
     usage = Usage(46, 12, cached_tokens=0, reasoning_tokens=0)
     ladder = tuple(Rung(f"model-{n}", None, Tier.MINI, 0.0001 * 4**n) for n in range(max(rungs, 2)))
     signals = tuple(Signal(f"signal_{n}", 0.125 * n, 0.05) for n in range(8))

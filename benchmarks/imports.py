@@ -1,4 +1,4 @@
-"""Measure what an import costs, and building a router: CPU, memory and modules, each in a fresh process."""
+"""Measure the cost of an import and of building a router: CPU, memory and modules, in fresh processes."""
 
 from __future__ import annotations
 

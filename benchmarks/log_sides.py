@@ -1,9 +1,9 @@
-"""Ask a log three questions in a process of its own: by a loop over its lines, or by its rollup.
+"""Answer three questions about a log in a separate process: by a loop over its lines, or by its rollup.
 
     python benchmarks/log_sides.py FOLDER
 
-Answers lines of JSON with the answers and what they cost: CPU seconds (user and system), wall seconds, and by
-how many MB the most memory that was ever resident exceeds what was resident once everything was imported.
+Prints lines of JSON with the answers and their cost: CPU seconds (user and system), wall seconds, and by how
+many MB the peak of resident memory exceeds what was resident once everything was imported.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ SHARES = (0.5, 0.95, 0.99)
 
 
 def memory_mb(name: str) -> float:
-    """Return a line of this process's memory: VmRSS now, VmHWM at most. NaN where the system tells neither.
+    """Return a line of this process's memory: VmRSS now, VmHWM at most. NaN where the system reports neither.
 
     The peak that getrusage tells begins with that of the parent process, and would not do.
     """
@@ -38,7 +38,7 @@ def memory_mb(name: str) -> float:
 
 
 def by_loop(folder: Path) -> dict[str, Any]:
-    """Read every line and add up what the three questions want. Trusts each line, and each id to be new."""
+    """Read every line and add up what the three questions need. Trusts each line, and each id to be new."""
     loads = json.loads
     models: dict[str | None, list[float]] = {}
     hours: dict[str, list[float]] = {}
@@ -75,7 +75,7 @@ def by_loop(folder: Path) -> dict[str, Any]:
 
 
 def by_rollup(folder: Path) -> dict[str, Any]:
-    """Ask the same of the rollup, each question as a dashboard does: on its own."""
+    """Query the rollup for the same answers, each question separately, as a dashboard does."""
     analytics = Analytics(JsonlSource(folder))
     models = analytics.grouped("model")
     series = analytics.series(HOURS)
@@ -90,14 +90,14 @@ def by_rollup(folder: Path) -> dict[str, Any]:
 
 
 def build(folder: Path) -> dict[str, Any]:
-    """Build the rollup anew."""
+    """Rebuild the rollup."""
     for file in folder.glob("rollup-*"):
         file.unlink()
     return catch_up(folder)
 
 
 def catch_up(folder: Path) -> dict[str, Any]:
-    """Read what is new."""
+    """Read new events."""
     assert Analytics(JsonlSource(folder)).catch_up()
     return {}
 
@@ -111,7 +111,7 @@ SIDES: Mapping[str, Callable[[Path], dict[str, Any]]] = {
 
 
 def measured(side: Callable[[Path], dict[str, Any]], folder: Path) -> dict[str, Any]:
-    """Return what a side answers, and what that cost."""
+    """Return the answers of a side, and their cost."""
     before_mb = memory_mb("VmRSS")
     wall, cpu = time.perf_counter(), time.process_time()
     answers = side(folder)

@@ -57,7 +57,7 @@ class Loopback(asyncio.Protocol):
     """One connection, kept alive. Requests must state their length."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to write."""
+        """Keep the transport to write to."""
         self._transport = transport
         self._received = b""
 
@@ -79,7 +79,7 @@ class Loopback(asyncio.Protocol):
 
 
 async def serve() -> None:
-    """Listen on a free port of loopback, say which, and serve until the standard input ends."""
+    """Listen on a free port of loopback, print it, and serve until the standard input ends."""
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Loopback, "127.0.0.1", 0)
     print(server.sockets[0].getsockname()[1], flush=True)

@@ -1,4 +1,4 @@
-"""Watch the memory of one router over many requests, the log on.
+"""Measure the memory of one router over many requests, with the log on.
 
     python memory.py 10000 50000 100000
 
@@ -21,7 +21,7 @@ from prompts import short_prompts
 
 
 def resident_mb() -> float | None:
-    """Return the memory resident now; None where the system does not say."""
+    """Return the memory resident now; None where the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text().split()[1])
     except OSError:
@@ -30,7 +30,7 @@ def resident_mb() -> float | None:
 
 
 def watch(marks: Sequence[int]) -> list[dict[str, Any]]:
-    """Return what stands at each number of requests. Every prompt is asked in turn; one in ten escalates."""
+    """Return the figures at each number of requests. Every prompt is sent in turn; one in ten escalates."""
     from smartroute import ModelRouter
     from smartroute.records import Call, Reply
     from smartroute.testing import ScriptedProvider, reply

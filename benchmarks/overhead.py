@@ -41,7 +41,7 @@ PEERS = ("litellm", "cascadeflow")
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table. `met` is None where nothing is asked, or nothing could be measured."""
+    """One line of the table. `met` is None without a target, and where nothing could be measured."""
 
     what: str
     measured: str
@@ -133,11 +133,11 @@ def building(effort: Effort) -> Iterator[Row]:
 
 
 class Contest:
-    """The classifiers, each in a process of its own; those that are not installed are left out."""
+    """The classifiers, each in a separate process; those that are not installed are left out."""
 
     def __init__(self, stack: ExitStack, effort: Effort) -> None:
         self._stack = stack
-        # A peer is looked for here first, then in the environment that was named for peers.
+        # A peer is imported from this environment if it has it, else from that of --peer-python.
         self._pythons = tuple(dict.fromkeys((sys.executable, effort.peer_python)))
         self.missing: set[str] = set()
         self.workers: dict[str, Worker] = {}
@@ -166,7 +166,7 @@ class Contest:
         )
 
     def glance_ms(self, name: str, text: str) -> str:
-        """Return what one text takes, in words; a contestant that takes too long is started anew."""
+        """Return the time that one text takes, as text. A contestant that takes too long is restarted."""
         if name in self.missing:
             return f"{name} {NOT_INSTALLED}"
         worker = self.workers[name]
@@ -180,7 +180,7 @@ class Contest:
 
 
 def deciding(effort: Effort) -> Iterator[Row]:
-    """Compare `decide` with a classifier written by hand, and with what peers do to classify alone."""
+    """Compare `decide` with a classifier written by hand, and with the classification alone of its peers."""
     prompts = short_prompts(effort.prompts)
     yield Row(f"decide(): {prompts}", "")
     with ExitStack() as stack:
@@ -293,7 +293,7 @@ def event(effort: Effort) -> Iterator[Row]:
 
 
 def memory(effort: Effort) -> Iterator[Row]:
-    """Watch the memory of one router over many requests."""
+    """Measure the memory of one router over many requests."""
     marks = _child("memory.py", *map(str, effort.memory_marks))
     first, last = marks[0], marks[-1]
     requests = last["requests"] - first["requests"]

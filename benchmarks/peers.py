@@ -1,6 +1,6 @@
 """Classify a prompt in four ways: ours, by hand, litellm's complexity router, cascadeflow's detector.
 
-Run by overhead.py as one process each, `python peers.py NAME`; a peer may live in an environment of its own.
+overhead.py runs each in a process, `python peers.py NAME`. A peer may be installed in a separate environment.
 Ours does more than the others: it checks the request, classifies, prices all models and builds the ladder.
 """
 
@@ -35,7 +35,7 @@ _LIGHT = re.compile(
 
 
 def by_hand(text: str) -> str:
-    """Return a complexity as one would write it in an afternoon: three regular expressions and a length."""
+    """Return a complexity by a simple handwritten rule: three regular expressions and a length."""
     code = _CODE.search(text) is not None
     reasoning = _REASONING.search(text) is not None
     light = _LIGHT.search(text) is not None
@@ -92,7 +92,7 @@ def time_each_ns(classify: Classify, texts: list[str], repeats: int = 1) -> list
 
 
 def main(name: str) -> None:
-    """Answer {"texts": [...]} by remembering them, and {"repeats": n} with the nanoseconds of each."""
+    """Answer {"texts": [...]} by keeping them, and {"repeats": n} with the nanoseconds of each."""
     try:
         classify = PEERS[name]()
     except ImportError as error:

@@ -1,4 +1,4 @@
-"""Find the prompts to measure with: real ones where there is a data folder, else the demo's own tasks."""
+"""Load the prompts to measure with: real ones where there is a data folder, else the demo's tasks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CODE = (
 
 
 class Prompts(NamedTuple):
-    """Texts, and where they come from."""
+    """Texts and their source."""
 
     texts: list[str]
     source: str
@@ -43,7 +43,7 @@ class Prompts(NamedTuple):
 
 
 def data_folder() -> Path:
-    """Return where recorded prompts are looked for."""
+    """Return the folder with recorded prompts."""
     named = os.environ.get("SMARTROUTE_DATA")
     beside = Path(__file__).resolve().parents[2] / "shared" / "data"
     return (Path(named) if named else beside) / "dev"
@@ -73,7 +73,7 @@ def _demo() -> list[str]:
 
 
 def long_prompts(characters: int) -> dict[str, str]:
-    """Return prompts of this length, by what they are made of."""
+    """Return prompts of this length, by their content."""
     patterns = {
         "Latin prose": PROSE,
         "CJK prose": CJK,

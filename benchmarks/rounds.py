@@ -1,4 +1,4 @@
-"""Alternate what is compared, so that a slow moment of the machine falls on every side alike."""
+"""Run the compared sides in alternation, so that a slow moment of the machine affects all of them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def interleave(sides: Mapping[str, Callable[[], _T]], rounds: int) -> dict[str, 
 
 
 def turns(names: Sequence[str], rounds: int) -> list[list[str]]:
-    """Return a shuffled order for each round, the same in every run: nobody always follows another."""
+    """Return a shuffled order for each round, the same in every run: no side always follows the same other."""
     shuffler = random.Random(rounds)
     return [shuffler.sample(names, len(names)) for _ in range(rounds)]
 

@@ -1,10 +1,10 @@
-"""Hold `arun` against bare `litellm.acompletion`: the same calls to a loopback server in another process.
+"""Compare `arun` with bare `litellm.acompletion`: the same calls to a loopback server in another process.
 
     python served_calls.py '{"rounds": 9, "calls": {"1": 60, "16": 160}}'
 
 One client process makes all calls, in rounds whose order is shuffled: bare, routed, bare again (the control,
-which shows the noise), bare with litellm's own log of calls off (as smartroute's provider has it when nobody
-listens), and routed with log-probabilities asked for (the default where a model has them). Prints the CPU
+which shows the noise), bare with litellm's own log of calls off (as smartroute's provider has it without a
+callback), and routed with log-probabilities asked for (the default where a model has them). Prints the CPU
 and wall seconds of a call, round by round, as JSON.
 """
 
@@ -33,7 +33,7 @@ Once = Callable[[], Awaitable[object]]
 
 
 async def round_of(once: Once, calls: int, concurrency: int) -> tuple[float, float]:
-    """Return the CPU and the wall seconds of so many calls, so many at a time.
+    """Return the CPU and the wall seconds of a number of calls, with a number of them at a time.
 
     CPU includes what is left over when the last answer is there, such as a log of calls; the round ends
     when the process has come to rest.

@@ -1,4 +1,4 @@
-"""Keep a process of its own for what is measured, and ask it for one round at a time, in lines of JSON."""
+"""Run measured code in a separate process, one round at a time, over lines of JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return a measured process's environment: bytecode kept, nothing fetched, no settings of the user's."""
+    """Return a measured process's environment: bytecode kept, nothing downloaded, no settings of the user."""
     kept = {
         name: value
         for name, value in os.environ.items()
@@ -28,7 +28,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 class WorkerError(RuntimeError):
-    """A worker ended before it answered, on its own or because its time was up."""
+    """A worker that ended before it answered, by itself or because of its timeout."""
 
 
 class Worker:
@@ -89,7 +89,7 @@ class Worker:
 
 
 def serve(greeting: Mapping[str, Any], answer: Callable[[Mapping[str, Any]], Any]) -> None:
-    """Be a worker: greet, then answer each line of the standard input until it ends.
+    """Run as a worker: print a greeting, then answer each line of the standard input until it ends.
 
     Whatever else the process prints goes to the standard error.
     """
