@@ -5,9 +5,9 @@
     python benchmarks/analytics.py --folder /a/large/disk --rounds 5
 
 Every row prints what was measured, the target, and whether it was met; no row is a test. Ratios are of CPU
-seconds, user and system, because the machine may be doing other things; wall times are beside them. Each figure
-is the median of rounds, each in a fresh process. A log of ten times the events is ten times as long: the
-traffic of a day is the same.
+seconds, user and system, because the machine may be doing other things; wall times are beside them. Each
+figure is the median of rounds, each in a fresh process. A log of ten times the events is ten times as long:
+the traffic of a day is the same.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ def interleave(sides: Mapping[str, Callable[[], _T]], rounds: int) -> dict[str, 
 
 
 def turns(names: Sequence[str], rounds: int) -> list[list[str]]:
-    """Return a shuffled order for each round, the same in every run: no side always follows the same other."""
+    """Return a shuffled order for each round, the same in every run: no side always follows another."""
     shuffler = random.Random(rounds)
     return [shuffler.sample(names, len(names)) for _ in range(rounds)]
 
