@@ -1,4 +1,4 @@
-"""Tell the time and sleep. Everything that waits or stamps takes a Clock, so tests need neither."""
+"""A clock to read the time and to sleep. Code that waits or stamps takes one, so that tests need not wait."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 
 
 class Clock:
-    """The machine's clock. `FrozenClock` in `smartroute.testing` stands still."""
+    """The machine's clock. `FrozenClock` of `smartroute.testing` moves only when a test moves it."""
 
     def now(self) -> float:
         """Return seconds since the Unix epoch, UTC."""

@@ -15,6 +15,10 @@ from smartroute.records import Outcome, Task, TaskComplexity
 def task_from_dict(
     task: Mapping[str, Any], *, prompt: str | None, params: Mapping[str, Any] | None = None
 ) -> Task:
+    """Return the task of a dict of the replaced system: text, type, requirements and so on.
+
+    `prompt` is what models are sent, where it differs from the text that is classified. Raises TaskError.
+    """
     if not isinstance(task, Mapping):
         raise TaskError(f"task must be a dict with text and type, got {type(task).__name__}")
     text = task.get("text")
@@ -35,7 +39,7 @@ def task_from_dict(
 
 
 def unit_of_user(user_id: object) -> str | None:
-    """Return what an experiment buckets a user by: None for nobody, however that is written."""
+    """Return what an experiment buckets a user by. None, and text that is empty or blank, give None."""
     unit = "" if user_id is None else str(user_id)
     return unit if unit.strip() else None
 
@@ -105,17 +109,17 @@ class RunningTotals:
                 self._baseline_cost_usd += outcome.baseline_cost_usd
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Set all totals to zero."""
         with self._lock:
             self._clear()
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the totals under the familiar names.
+        """Return the totals under the names of the replaced system.
 
         `avg_confidence` is over the answers whose confidence is known (None without any).
-        `cost_savings_pct` compares with the declared baseline model priced on the answers' own tokens, over
-        the `compared_requests` where both are known (a request with an attempt of unknown cost drops
-        out of it); what requests without an answer cost counts against us.
+        `cost_savings_pct` compares with the declared baseline model, priced on the answers' own tokens, over
+        the `compared_requests` where both costs are known. A request with an attempt of unknown cost is left
+        out. The cost of requests without an answer counts as cost of routing.
         Negative when routing cost more. `total_cost` is incomplete when `unpriced_attempts` is not 0.
         """
         with self._lock:

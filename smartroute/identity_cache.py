@@ -1,4 +1,4 @@
-"""Remember what was made of an object that is too large to hash: told apart by which object it is."""
+"""Cache results by object identity, for objects that are too large to hash."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 _More = TypeVarTuple("_More")
 
-MOST_REMEMBERED = 256
-"""How many results one function keeps, each with the object that it was made of."""
+MAX_RESULTS = 256
+"""How many results one function keeps, each with the object that it belongs to."""
 
 
 def cached_by_identity(function: Callable[[_T, *_More], _R]) -> Callable[[_T, *_More], _R]:
-    """Return a function that makes the result for an object, and further hashable arguments, once.
+    """Return a function that computes its result once for an object and further hashable arguments.
 
-    For a function of its arguments alone, the first of which never changes. Safe in any thread.
+    The result must depend on the arguments alone, and the object must never change. Thread-safe.
     """
-    known: dict[tuple[int, tuple[*_More]], tuple[_T, _R]] = {}
+    results: dict[tuple[int, tuple[*_More]], tuple[_T, _R]] = {}
 
     @functools.wraps(function)
-    def remembered(of: _T, /, *more: *_More) -> _R:
-        found = known.get((id(of), more))
-        # The id of an object that is gone may be another's; one that is kept here is not gone.
-        if found is not None and found[0] is of:
-            return found[1]
-        made = function(of, *more)
-        if len(known) >= MOST_REMEMBERED:
-            known.clear()
-        known[id(of), more] = of, made
-        return made
+    def cached(of: _T, /, *more: *_More) -> _R:
+        entry = results.get((id(of), more))
+        # Python reuses the id of an object that is gone. The entries keep their objects alive.
+        if entry is not None and entry[0] is of:
+            return entry[1]
+        result = function(of, *more)
+        if len(results) >= MAX_RESULTS:
+            results.clear()
+        results[id(of), more] = of, result
+        return result
 
-    return remembered
+    return cached

@@ -1,4 +1,4 @@
-"""Know which parameters of a chat completion a caller may pass through, and which are the router's own."""
+"""Check the parameters of a chat completion that a caller passes through to a provider."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from smartroute.errors import TaskError, shown
+from smartroute.number_checks import checked_number, checked_whole
 from smartroute.unicode import well_formed, well_formed_in
 
 _log = logging.getLogger("smartroute")
@@ -30,10 +31,10 @@ BEHIND_THE_LEDGER = {
     "mock_tool_calls": _MADE_UP,
     "mock_timeout": _MADE_UP,
 }
-"""What would make of one call several, one of another model, or none, and what to do instead."""
+"""Parameters by which one call would become several, go to another model, or not be made; and the cure."""
 _RESERVED = {
     **BEHIND_THE_LEDGER,
-    "model": "the router chooses the model; use preferred_model to have a say",
+    "model": "the router chooses the model; use preferred_model to influence that",
     "timeout": "use timeout_s for the task, or RouterConfig(call_timeout_s=...) for one call",
     "request_timeout": "use timeout_s for the task, or RouterConfig(call_timeout_s=...) for one call",
     "custom_llm_provider": "the router chooses the provider; a ModelCard's target names it",
@@ -59,7 +60,7 @@ _OPTIONS = (
     "timeout_s",
     "repair",
 )
-"""What a task takes beside the provider's parameters: one misspelled would be lost among these."""
+"""Options of a task, beside the provider's parameters. A misspelled option would pass for a parameter."""
 _PARAMETERS = (
     *("temperature", "top_p", "n", "seed", "stop", "max_tokens", "max_completion_tokens"),
     *("presence_penalty", "frequency_penalty", "logit_bias", "logprobs", "top_logprobs"),
@@ -68,29 +69,29 @@ _PARAMETERS = (
     *("web_search_options", "service_tier", "safety_identifier", "store", "metadata", "user"),
     *("prompt_cache_key", "prompt_cache_retention", "stream_options", "extra_headers", "extra_body"),
 )
-"""What OpenAI's chat completions take, and litellm beside them. Providers take many more of their own."""
+"""Parameters of OpenAI's chat completions, and litellm's additions. Providers have many more of their own."""
 _OF_PROVIDERS = frozenset({"speed", "log_probs"})
-"""Those of their own that look like one of these misspelled."""
+"""Providers' own parameters that look like a misspelled one of these."""
 _ALIKE = 0.85
 _NOT_MISSPELT = frozenset({"conversation"})
 LENGTHS = ("max_tokens", "max_completion_tokens")
-"""What limits the length of an answer, everywhere."""
+"""Parameters that limit the length of an answer, for every provider."""
 GOOGLE_LENGTHS = ("max_output_tokens", "maxOutputTokens")
-"""The same in Google's words, which win there and count for nothing elsewhere."""
+"""Google's names for the same. They take precedence there, and other providers ignore them."""
 _CHOICES = frozenset({"n", "candidate_count", "candidateCount"})
-"""What asks for several answers at once."""
+"""Parameters that ask for several answers at once."""
 _COUNTS = frozenset({*LENGTHS, *GOOGLE_LENGTHS, *_CHOICES})
 
 
 def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that go to the provider: those that are not None.
 
-    Raises TaskError for one that is the router's own, of a wrong type, or that no request could carry
-    (everything but a pydantic model must be what JSON can say).
+    Raises TaskError for an option of the router, a value of a wrong type, or a value that cannot be sent
+    (all values but a pydantic model must be JSON).
     """
     if not isinstance(params, Mapping):
         raise TaskError(f"params must be a dict, got {type(params).__name__}")
-    found: dict[str, Any] = {}
+    passed: dict[str, Any] = {}
     for name, value in params.items():
         if not isinstance(name, str):
             raise TaskError(f"the name of a parameter must be text, got {type(name).__name__}")
@@ -99,25 +100,24 @@ def checked_params(params: Mapping[str, Any]) -> dict[str, Any]:
         if name in _RESERVED:
             raise TaskError(f"{name} cannot be passed through: {_RESERVED[name]}")
         if name in _OPTIONS:
-            raise TaskError(f"{name} is no parameter of the provider's; pass it beside params, not in it")
+            raise TaskError(f"{name} is a router option; pass it as a keyword, not inside params")
         if (meant := _misspelled_option(name)) is not None:
             raise TaskError(f"there is no option {name!r}; did you mean {meant}?")
         if value is not None:
-            _tell_if_misspelled(name)
-            found[well_formed(name)] = value
-    if found.get("stream"):
+            _warn_if_misspelled(name)
+            passed[well_formed(name)] = value
+    if passed.get("stream"):
         raise TaskError(
             "stream=True is not supported yet: leave it out, the whole answer is returned at once"
         )
-    for name, count in found.items():
+    for name, count in passed.items():
         if name not in _COUNTS:
             continue
-        if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= _MOST_TOKENS:
-            raise TaskError(f"{name} must be a whole number from 1 to {_MOST_TOKENS:,}, got {shown(count)}")
-    if found:
-        _check_types(found)
-        _make_sendable(found)
-    return found
+        checked_whole(count, name, least=1, most=_MOST_TOKENS, error=TaskError)
+    if passed:
+        _check_types(passed)
+        _make_sendable(passed)
+    return passed
 
 
 def asked_choices(params: Mapping[str, Any]) -> int:
@@ -128,22 +128,22 @@ def asked_choices(params: Mapping[str, Any]) -> int:
 
 @functools.lru_cache(maxsize=1_000)
 def _misspelled_option(name: str) -> str | None:
-    """Return the option that a name was meant for: a limit nobody keeps would be found out too late."""
+    """Return the option that a name was meant for. A misspelled limit would silently not apply."""
     if name in _NOT_MISSPELT:
         return None
     return next(iter(difflib.get_close_matches(name, _OPTIONS, n=1, cutoff=_ALIKE)), None)
 
 
 @functools.lru_cache(maxsize=1_000)
-def _tell_if_misspelled(name: str) -> None:
-    """Log once that a name looks like a parameter misspelled: many a provider ignores what it does not know.
+def _warn_if_misspelled(name: str) -> None:
+    """Log once that a name looks like a misspelled parameter, because many providers ignore unknown ones.
 
-    It is passed on all the same, for it may be a parameter of that provider's own.
+    It is passed on all the same: it may be a parameter of that provider.
     """
     if name in _PARAMETERS or name in _OF_PROVIDERS:
         return
     for meant in difflib.get_close_matches(name, _PARAMETERS, n=1, cutoff=_ALIKE):
-        _log.warning("%s is passed on as it is, and looks like %s misspelled", shown(name), meant)
+        _log.warning("%s is passed on as it is, but looks like a misspelled %s", shown(name), meant)
 
 
 def _check_types(params: Mapping[str, Any]) -> None:
@@ -171,8 +171,8 @@ def _check_types(params: Mapping[str, Any]) -> None:
         raise TaskError(f"extra_body must be a dict, got {shown(body)}")
     for name in ("temperature", "top_p", "frequency_penalty", "presence_penalty"):
         number = params.get(name)
-        if number is not None and (isinstance(number, bool) or not isinstance(number, int | float)):
-            raise TaskError(f"{name} must be a number, got {shown(number)}")
+        if number is not None:
+            checked_number(number, name, error=TaskError)
 
 
 def _make_sendable(params: dict[str, Any]) -> None:
@@ -188,14 +188,14 @@ def _make_sendable(params: dict[str, Any]) -> None:
                 params[name] = well_formed_in(value)
         except RecursionError:
             raise TaskError(f"{name} is nested too deeply to be sent") from None
-        except Exception as error:  # noqa: BLE001  somebody else's object may raise anything
+        except Exception as error:  # noqa: BLE001  a user's object may raise anything
             raise TaskError(
                 f"{name} cannot be sent as JSON ({type(error).__name__}): {shown(value)}"
             ) from None
 
 
 _ESCAPED_SURROGATE = "\\ud"
-"""What every surrogate is written with in JSON of ASCII, those of a pair too."""
+"""How every surrogate starts in ASCII JSON, also one that is half of a pair."""
 
 
 def _as_json(value: object) -> object:

@@ -1,4 +1,4 @@
-"""The whole extension surface, on one page: six Protocols. None needs to be inherited."""
+"""Extend smartroute: the six Protocols that your own classes may implement. None needs to be inherited."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Asking: TypeAlias = Generator[tuple[Probe, ...], tuple[Reply | Failure, ...], Cl
 
 @runtime_checkable
 class Classifier(Protocol):
-    """Says how hard a task is. One that needs a model is a generator that yields its probes."""
+    """Classifies how hard a task is. One that needs a model is a generator that yields its probes."""
 
     def classify(self, task: Task) -> Classification | Asking: ...
 
@@ -49,9 +49,9 @@ class Provider(Protocol):
 
 @runtime_checkable
 class ConfidenceEstimator(Protocol):
-    """Says how far an answer may be believed.
+    """Estimates the confidence in an answer.
 
-    `probes` names the extra calls it needs (none by default); `estimate` gets what came of them, in order.
+    `probes` returns the extra calls it needs, if any. `estimate` gets their results, in order.
     """
 
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]: ...
@@ -61,13 +61,13 @@ class ConfidenceEstimator(Protocol):
 
 @runtime_checkable
 class Sink(Protocol):
-    """Takes events. Whatever it raises is logged and counted, and never reaches a request."""
+    """Takes events. An exception that it raises is logged and counted, and never reaches a request."""
 
     def emit(self, event: Event) -> None: ...
 
 
 @runtime_checkable
 class EventSource(Protocol):
-    """Gives events back, oldest first."""
+    """Returns the events of a log, oldest first."""
 
     def events(self) -> Iterator[Event]: ...

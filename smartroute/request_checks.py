@@ -1,4 +1,4 @@
-"""Check what a caller sends to be answered: messages in OpenAI chat format, and what is said about them."""
+"""Check what a caller sends: messages in OpenAI chat format, and the kind, labels and requirements."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ _ROLES = frozenset({"system", "developer", "user", "assistant", "tool", "functio
 
 
 def checked_text(value: object, name: str) -> str:
-    """Return the text, with lone surrogates as U+FFFD. Raises TaskError when it is none."""
+    """Return the text, with lone surrogates as U+FFFD. Raises TaskError for a value that is not text."""
     if not isinstance(value, str):
         raise TaskError(f"{name} must be a string, got {type(value).__name__}")
     return well_formed(value)
 
 
 def checked_name(value: object, name: str) -> str | None:
-    """Return a name that is not empty, None where none is given. Raises TaskError."""
+    """Return a name that is not empty; None stays None. Raises TaskError."""
     if value is None:
         return None
     text = checked_text(value, name)
@@ -30,7 +30,7 @@ def checked_name(value: object, name: str) -> str | None:
 
 
 def checked_kind(value: object) -> str:
-    """Return the kind of a task, in lower case; "general" where none is given. Raises TaskError."""
+    """Return the kind of a task in lower case; "general" for None or blank text. Raises TaskError."""
     if value is None:
         return "general"
     if isinstance(value, StrEnum):
@@ -53,7 +53,7 @@ def checked_requirements(value: object) -> frozenset[str]:
 
 
 def checked_labels(value: object) -> Mapping[str, str]:
-    """Return the labels, text by text. Raises TaskError."""
+    """Return the labels, a dict from text to text. Raises TaskError."""
     if not value:
         return {}
     if not isinstance(value, Mapping) or not all(
@@ -64,7 +64,7 @@ def checked_labels(value: object) -> Mapping[str, str]:
 
 
 def checked_messages(prompt: object) -> tuple[Mapping[str, Any], ...]:
-    """Return the messages of a prompt: a string is one of the user. Raises TaskError."""
+    """Return the messages of a prompt; a string becomes one user message. Raises TaskError."""
     if isinstance(prompt, str):
         text = checked_text(prompt, "prompt")
         if not text.strip():

@@ -1,4 +1,4 @@
-"""Mend halves of surrogate pairs: text that was cut or read badly has them, and UTF-8 cannot carry them."""
+"""Replace lone surrogates, which UTF-8 cannot encode. Text that was cut or decoded badly has them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def well_formed(text: str) -> str:
 
 
 def well_formed_in(value: Any) -> Any:
-    """Return a value of dicts and lists in which every text is well formed. Raises RecursionError."""
+    """Return a value of dicts and lists in which no text has lone surrogates. Raises RecursionError."""
     if isinstance(value, str):
         return well_formed(value)
     if isinstance(value, Mapping):

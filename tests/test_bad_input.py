@@ -350,7 +350,7 @@ def test_a_schema_nested_too_deeply_is_refused_by_name(router):
         ({"params": {"stream": True}}, "stream"),
         ({"params": {"timeout": 3}}, "timeout"),
         ({"params": "abc"}, "params must be a dict"),
-        ({"params": {"max_usd": 1.0}}, "max_usd is no parameter of the provider's"),
+        ({"params": {"max_usd": 1.0}}, "max_usd is a router option; pass it as a keyword, not inside params"),
         ({"params": {5: 1}}, "name of a parameter"),
         ({"limits": 5}, "limits"),
     ],

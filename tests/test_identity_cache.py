@@ -2,7 +2,7 @@
 
 import gc
 
-from smartroute.identity_cache import MOST_REMEMBERED, cached_by_identity
+from smartroute.identity_cache import MAX_RESULTS, cached_by_identity
 
 
 def counted():
@@ -27,7 +27,7 @@ def test_the_same_object_is_made_of_once_and_an_equal_one_for_itself():
 
 def test_an_object_in_the_place_of_one_that_is_gone_is_no_other():
     length, _ = counted()
-    for size in range(5 * MOST_REMEMBERED):
+    for size in range(5 * MAX_RESULTS):
         assert length([None] * (size % 7)) == size % 7
         gc.collect(0)
 
@@ -46,9 +46,9 @@ def test_no_more_than_so_many_are_kept():
             return 1
 
     length = cached_by_identity(len)
-    for _ in range(3 * MOST_REMEMBERED + 1):
+    for _ in range(3 * MAX_RESULTS + 1):
         assert length(Kept()) == 1
-        assert Kept.alive <= MOST_REMEMBERED + 1
+        assert Kept.alive <= MAX_RESULTS + 1
 
 
 def test_an_error_is_not_remembered():

@@ -1,10 +1,11 @@
-"""Check what somebody says about an answer, before it becomes an event."""
+"""Check a user's feedback on an answer before it becomes an event."""
 
 from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias, get_args
 
 from smartroute.errors import TaskError, shown
+from smartroute.number_checks import checked_share
 from smartroute.records import Outcome
 
 FeedbackSource: TypeAlias = Literal["user", "judge", "test"]
@@ -29,10 +30,7 @@ def feedback_about(
         _check_text(conversation_id, "conversation_id")
     if quality is None and label is None:
         raise TaskError("feedback needs a quality from 0 to 1, or a label")
-    if quality is not None and (
-        isinstance(quality, bool) or not isinstance(quality, int | float) or not 0.0 <= quality <= 1.0
-    ):
-        raise TaskError(f"quality must be a number from 0 to 1, got {shown(quality)}")
+    share = None if quality is None else checked_share(quality, "quality", error=TaskError)
     if label is not None:
         _check_text(label, "label")
     if source not in _SOURCES:
@@ -42,7 +40,7 @@ def feedback_about(
     return {
         "outcome_id": outcome_id,
         "conversation_id": conversation_id,
-        "quality": None if quality is None else float(quality),
+        "quality": share,
         "label": label,
         "source": source,
         "comment": comment,

@@ -20,7 +20,7 @@ _log = logging.getLogger("smartroute")
 def measure(messages: Sequence[Message], key: bytes | None) -> tuple[int, str | None]:
     """Return the characters of text in the messages, and the keyed hash of their roles and contents.
 
-    Each content stands behind its role and its length, so no two conversations run into the same bytes.
+    Role and length come before each content, so that no two conversations hash the same bytes.
     """
     chars = 0
     digest = _keyed(key).copy() if key else None
@@ -43,12 +43,12 @@ def measure(messages: Sequence[Message], key: bytes | None) -> tuple[int, str | 
 
 @functools.lru_cache(maxsize=16)
 def _keyed(key: bytes) -> hashlib.blake2b:
-    """Return a hash that has taken its key in already: half the work on a short prompt."""
+    """Return a hash that has already processed its key: half of the work on a short prompt."""
     return hashlib.blake2b(key=key, digest_size=16)
 
 
 def _canonical(content: Any) -> tuple[str, bytes]:
-    """Return the form of content in parts, and its bytes. What JSON cannot say is told by its texts."""
+    """Return the form of content in parts, and its bytes. Content that is not JSON gives its texts."""
     try:
         if not content:
             return "none", b""
@@ -67,7 +67,7 @@ def _texts(content: Any) -> list[str]:
 
 
 def transcript(messages: Sequence[Message]) -> str:
-    """Return the text of the messages: a lone one as it is, several with their roles before them."""
+    """Return the text of the messages: a single one as it is, several with their roles before them."""
     texts = []
     for message in messages:
         content = message.get("content")
@@ -92,6 +92,7 @@ def _part(part: object) -> str:
 
 
 def redacted(text: str, redact: Callable[[str], str] | None) -> str | None:
+    """Return the redacted text; None where `redact` raises, which is logged."""
     if redact is None:
         return text
     try:

@@ -183,7 +183,7 @@ class Outcome(Generic[T_co]):
 
     @property
     def complexity(self) -> TaskComplexity:
-        """Return the complexity that the classifier found."""
+        """Return the complexity of the task, by the classifier."""
         return self.decision.classification.complexity
 
     def as_dict(self) -> dict[str, Any]:
