@@ -116,9 +116,9 @@ def _own_state_directory(tmp_path_factory: pytest.TempPathFactory, monkeypatch: 
 
 @pytest.hookimpl(wrapper=True, trylast=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """Let no measurement run through a simulation.
+    """Stop every coverage measurement while a test marked no_cover runs.
 
-    pytest-cov stops its own; in a worker of pytest-xdist, one that it began before comes to life by that.
+    pytest-cov stops its current one; in a worker of pytest-xdist, that resumes an earlier one.
     """
     stopped = []
     while item.get_closest_marker("no_cover") and (running := Coverage.current()) is not None:
@@ -127,13 +127,13 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     try:
         return (yield)
     finally:
-        for each in reversed(stopped):
-            each.start()
+        for coverage in reversed(stopped):
+            coverage.start()
 
 
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[Server]:
-    """A PostgreSQL server of the tests' own."""
+    """A PostgreSQL server on loopback, started for the tests."""
     folder = binaries()
     if folder is None:
         pytest.skip("PostgreSQL is not installed")
