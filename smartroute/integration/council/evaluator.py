@@ -123,9 +123,8 @@ class SmartEnsembleEvaluator:
         self._lock = fork_safe_lock()
         self._rng = random.Random(None if seed is None else checked_whole(seed, "seed"))
         self.audits = Audits(flip_rate, wide_margin=wide_margin)
-        self._answers: SharedAnswers[dict[str, Any]] = SharedAnswers(
-            checked_number(cache_s, "cache_s", least=0)
-        )
+        cache_s = checked_number(cache_s, "cache_s", least=0)
+        self._answers: SharedAnswers[dict[str, Any]] = SharedAnswers(cache_s)
         share = checked_share(share, "share")
         self._old: ShadowCouncil | None = None
         if compare_with is not None:
@@ -162,18 +161,13 @@ class SmartEnsembleEvaluator:
         MissingKeyError without any key, ConfigError for an invalid threshold in the environment. A member
         that fails counts as 70 and is named in `errors`.
         """
-        if isinstance(niche, Mapping):
+        if isinstance(niche, Mapping):  # evaluate_script(text, {...}), as some callers write it
             visual_features, niche = niche, "fitness"
         niche = checked_text("fitness" if niche is None else niche, "niche")
         text = _script_text(script_content, script)
         judged = Script(text, niche, self.get_approval_threshold(niche), as_json(visual_features))
-        task = Task.of(
-            text,
-            kind="council",
-            params={"max_tokens": MAX_TOKENS},
-            subject=text,
-            unit=unit_of_user(user_id),
-        )
+        params = {"max_tokens": MAX_TOKENS}
+        task = Task.of(text, kind="council", params=params, subject=text, unit=unit_of_user(user_id))
         task = replace(task, labels=script_labels(judged))
         decision = self.router.decide_task(task)
         mode = self._mode_of(decision)
@@ -208,11 +202,10 @@ class SmartEnsembleEvaluator:
 
     def _hit(self, answer: dict[str, Any], task: Task, decision: Decision, how: str) -> dict[str, Any]:
         """Return a copy of a kept answer, and log the request that it answers."""
-
-        def concluded(run: Run) -> Outcome:
-            return conclude(run, decision, answer_reply(answer), Rung("cache"), labels={"council_cache": how})
-
-        outcome = self.router.log_outcome(task, concluded)
+        labels = {"council_cache": how}
+        outcome = self.router.log_outcome(
+            task, lambda run: conclude(run, decision, answer_reply(answer), Rung("cache"), labels=labels)
+        )
         hit = copy.deepcopy(answer)
         hit["_routing_metadata"] = cached_metadata(hit["_routing_metadata"], outcome)
         return hit

@@ -33,7 +33,7 @@ DecidedBy: TypeAlias = Literal["screen", "exact", "full", "audit"]
 Convened: TypeAlias = Stepwise["Convening"]
 
 MAX_TOKENS = 4_096
-"""The longest answer of a member, its thinking included."""
+"""The longest answer of a member in tokens, its thinking included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,6 +221,7 @@ def behind_a_screen(council: Council, run: Run, script: Script) -> Convened:
         screen = read_screen(answer.text, judges, script.text) if isinstance(answer, Reply) else None
     score = None if screen is None else final_score(council.members, {**screen, **votes.scores})
     if audited:
+        # Scorers and members without a model have voted already.
         rest = [seat for seat in council.seats if seat.member.key not in votes.scores]
         yield from votes.ask(rest, "audit", 1)
         ballot = votes.ballot()

@@ -145,7 +145,7 @@ class ShadowCouncil:
 
     def __init__(self, old: Any, share: float, rng: random.Random, *, timeout_s: float = 120.0) -> None:
         self._call: Callable[..., Any] = getattr(old, "evaluate_script", old)
-        self._sees = _takes(self._call, "visual_features")
+        self._takes_features = _takes(self._call, "visual_features")
         self.share = share
         self._rng = rng
         self._timeout_s = timeout_s
@@ -170,7 +170,7 @@ class ShadowCouncil:
             if len(self._tasks) + len(self._in_threads) >= _MOST_UNDER_WAY:
                 self._tally.abandoned += 1
                 return
-        if not self._sees:
+        if not self._takes_features:  # an old council without this parameter would raise
             question = {name: value for name, value in question.items() if name != "visual_features"}
         pair = _Pair(new, question, log)
         if not _is_coroutine_function(self._call):
@@ -192,6 +192,7 @@ class ShadowCouncil:
         if not task.cancelled():
             return
         if not pair.asked:
+            # The loop ended before the old council was called: call it in a thread.
             self._start_in_thread(pair)
             return
         with self._lock:
