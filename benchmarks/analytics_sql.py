@@ -2,7 +2,7 @@
 
     python benchmarks/analytics_sql.py [--url postgresql://user@host/base] [--events 20000] [--rounds 5]
 
-Without a url a server of its own is started on loopback, with fsync on, and removed afterwards. The database
+Without a url a server of its own is started on loopback, with fsync on, and removed afterward. The database
 at a url must be empty. Writing is measured beside a bare COPY, and a bare executemany, of the same rows in as
 large batches into a table with the same columns and indexes, in the same run; all of it is wall time, and
 sides alternate. Every batch is one commit.

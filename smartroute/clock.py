@@ -13,7 +13,7 @@ class Clock:
         return time.time()
 
     def monotonic(self) -> float:
-        """Return seconds from an arbitrary start that never run backwards."""
+        """Return seconds from an arbitrary start that never run backward."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:

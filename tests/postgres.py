@@ -1,4 +1,4 @@
-"""Start a PostgreSQL server of its own for the tests: on loopback, in a temporary folder, gone afterwards."""
+"""Start a PostgreSQL server of its own for the tests: on loopback, in a temporary folder, gone afterward."""
 
 from __future__ import annotations
 

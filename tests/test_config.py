@@ -24,7 +24,7 @@ def test_the_defaults_are_the_documented_ones():
     assert config.ask_confidence is False
 
 
-def test_a_configuration_cannot_be_changed_afterwards():
+def test_a_configuration_cannot_be_changed_afterward():
     with pytest.raises(Exception, match="frozen"):
         RouterConfig().accept_at = 0.5
 

@@ -45,7 +45,7 @@ def test_a_string_becomes_one_user_message_and_messages_pass_as_they_are():
     ]
 
 
-def test_changing_the_messages_afterwards_changes_nothing():
+def test_changing_the_messages_afterward_changes_nothing():
     router = router_of()
     talk = [{"role": "user", "content": "hi"}]
     outcome = router.run(talk)

@@ -19,7 +19,7 @@ WORDS: dict[str, str] = {
         dimostra dimostrare dimostri dimostrazione
         bewijs bewijzen udowodnij
     """,
-    # Causes, judgement, argument.
+    # Causes, judgment, argument.
     "reason": """
         analyze analyse analyzing analysis evaluate assess critique justify compare comparing contrast
         versus

@@ -11,7 +11,7 @@ _FLOOR = math.log(1e-6)
 
 
 class LogprobConfidence:
-    """The length-normalised probability of the answer: exp of the mean log-probability of its tokens.
+    """The length-normalized probability of the answer: exp of the mean log-probability of its tokens.
 
     The geometric mean of the token probabilities, so that a long answer is not doubted for its length
     (Malinin and Gales 2021, ICLR, "Uncertainty Estimation in Autoregressive Structured Prediction").

@@ -63,7 +63,7 @@ FAVOURITE_WRONG = 0.6
 """Chance that a wrong answer is the task's tempting one, the same for all models; else any, evenly."""
 
 SURE_WHEN_RIGHT = Beta(8.0, 2.0)
-"""Length-normalised probability (exp of the mean log-probability) of a right answer: mean 0.80."""
+"""Length-normalized probability (exp of the mean log-probability) of a right answer: mean 0.80."""
 
 SURE_WHEN_WRONG = Beta(4.0, 2.5)
 """The same of a wrong answer: mean 0.62. The two overlap much, as they do for real models."""

@@ -39,17 +39,17 @@ def climb(menu: Menu, start: Tier) -> tuple[Rung, ...]:
     nothing at or above `start` may be called, the ladder is the highest tier below. A ladder of one rung
     gets the tier below as its stand-in.
     """
-    rungs = [rung for tier in _TIERS[start.rank :] for rung in _storey(menu.candidates, tier)]
+    rungs = [rung for tier in _TIERS[start.rank :] for rung in _rungs_in(menu.candidates, tier)]
     below = reversed(_TIERS[: start.rank])
     if not rungs:
-        rungs = next(filter(None, (_storey(menu.candidates, tier) for tier in below)), [])
+        rungs = next(filter(None, (_rungs_in(menu.candidates, tier) for tier in below)), [])
     if len(rungs) == 1:
-        lower = next(filter(None, (_storey(menu.candidates, tier) for tier in below)), [])
+        lower = next(filter(None, (_rungs_in(menu.candidates, tier) for tier in below)), [])
         rungs += [rung._replace(standin=True) for rung in lower[:1]]
     return tuple(rungs)
 
 
-def _storey(candidates: Sequence[Candidate], tier: Tier) -> list[Rung]:
+def _rungs_in(candidates: Sequence[Candidate], tier: Tier) -> list[Rung]:
     first: Candidate | None = None
     second: Candidate | None = None
     for candidate in candidates:
@@ -208,8 +208,8 @@ class TaskType:
         )
         if liked is not None and ladder and ladder[0].model != liked.model:
             rest = [rung for rung in ladder if rung.model != liked.model]
-            storey = [rung._replace(standin=True) for rung in rest if rung.tier is liked.tier][:1]
-            ladder = (_rung(liked), *storey, *(rung for rung in rest if rung.tier.rank > liked.tier.rank))
+            standins = [rung._replace(standin=True) for rung in rest if rung.tier is liked.tier][:1]
+            ladder = (_rung(liked), *standins, *(rung for rung in rest if rung.tier.rank > liked.tier.rank))
         if liked is not None:
             reason += f", with {preference.provider}"
         return _decision(self.name, classification, menu, ladder, reason)

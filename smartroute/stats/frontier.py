@@ -40,7 +40,7 @@ def concave_frontier(points: Iterable[tuple[float, float, str]]) -> list[Point]:
 def lottery_of_cost(points: Iterable[tuple[float, float, str]], cost: float) -> Lottery | None:
     """Return the best lottery that costs so much on average; None when the cost lies outside the frontier.
 
-    Between the neighbours c1 <= C <= c2 on the frontier the dearer is drawn with probability
+    Between the neighbors c1 <= C <= c2 on the frontier the dearer is drawn with probability
     w = (C - c1) / (c2 - c1): the expected cost is C, the expected quality (1 - w) q1 + w q2.
     """
     for low, high in pairwise(concave_frontier(points)):

@@ -40,11 +40,11 @@ def wilson(successes: float, trials: float, level: float = 0.95) -> Interval:
         raise ConfigError(f"successes must lie in [0, trials={trials}], got {successes}")
     share = successes / trials
     denominator = 1 + z * z / trials
-    centre = (share + z * z / (2 * trials)) / denominator
+    center = (share + z * z / (2 * trials)) / denominator
     half = z / denominator * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
     return Interval(
-        0.0 if successes == 0 else max(0.0, centre - half),
-        1.0 if successes == trials else min(1.0, centre + half),
+        0.0 if successes == 0 else max(0.0, center - half),
+        1.0 if successes == trials else min(1.0, center + half),
         level,
     )
 

@@ -278,15 +278,15 @@ def _studentised(
     import numpy as np
 
     n = len(ordered)
-    centre = mean if tail is None else tail.mean
+    center = mean if tail is None else tail.mean
     results = np.empty(resamples)
     rows = max(1, _VALUES_AT_ONCE // n)
     for start in range(0, resamples, rows):
         shape = (min(rows, resamples - start), n)
         drawn = ordered[rng.integers(0, n, shape)] if tail is None else tail.fill(ordered, rng.random(shape))
-        apart = drawn.mean(axis=1) - centre
+        apart = drawn.mean(axis=1) - center
         # All values alike: the mean is off by rounding at most.
-        apart[np.abs(apart) <= 1e-12 * abs(centre)] = 0.0
+        apart[np.abs(apart) <= 1e-12 * abs(center)] = 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
             ratios = apart / np.sqrt(drawn.var(axis=1, ddof=1) / n)
         results[start : start + shape[0]] = np.where(apart == 0, 0.0, ratios)

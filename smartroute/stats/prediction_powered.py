@@ -60,7 +60,7 @@ def prediction_powered_mean(
     """Return the mean of what people would say of every item, in [0, 1], and its interval.
 
     `labels` are people's and `judged` the judge's on the same items, in the same order; `judged_only` are the
-    judge's on further items. The labelled items must be a random draw of all: a judge that errs on them as on
+    judge's on further items. The labeled items must be a random draw of all: a judge that errs on them as on
     the others is corrected for, however biased. Without a `weight` it is tuned to the narrowest interval
     (PPI++); 1 gives plain prediction-powered inference, 0 people's labels alone.
     `judge_helps` is False when judge and people do not go together (one-sided test of the correlation,
@@ -234,8 +234,8 @@ def _interval(value: float, squared_error: float, freedom: float, level: float) 
     from scipy.special import stdtrit
 
     half = float(stdtrit(freedom, (1 + level) / 2)) * math.sqrt(squared_error)
-    centre = min(1.0, max(0.0, value))
-    return Interval(max(0.0, min(centre, value - half)), min(1.0, max(centre, value + half)), level)
+    center = min(1.0, max(0.0, value))
+    return Interval(max(0.0, min(center, value - half)), min(1.0, max(center, value + half)), level)
 
 
 def _named(

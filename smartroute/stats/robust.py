@@ -43,8 +43,8 @@ class Anomaly:
     def usual(self, deviations: float = 2.0, spread: float | None = None) -> tuple[float, float]:
         """Return the range of values within so many deviations, of this spread or another."""
         factor = math.exp(deviations * (self.spread if spread is None else spread))
-        centre = self.expected + self.floor
-        return max(0.0, centre / factor - self.floor), centre * factor - self.floor
+        center = self.expected + self.floor
+        return max(0.0, center / factor - self.floor), center * factor - self.floor
 
 
 def median_absolute_deviation(values: Sequence[float]) -> float:
@@ -55,8 +55,8 @@ def median_absolute_deviation(values: Sequence[float]) -> float:
     """
     if not values:
         raise InsufficientDataError("a median needs at least 1 value, got 0", needed=1, have=0)
-    centre = median(values)
-    return MAD_TO_SIGMA * median(abs(value - centre) for value in values)
+    center = median(values)
+    return MAD_TO_SIGMA * median(abs(value - center) for value in values)
 
 
 def hourly_anomaly(history: Mapping[int, float], hour: int, value: float) -> Anomaly:
@@ -97,10 +97,10 @@ def hourly_anomaly(history: Mapping[int, float], hour: int, value: float) -> Ano
             have=len(errors),
         )
     spread = max(_LEAST_SPREAD, MAD_TO_SIGMA * median(abs(error) for error in errors))
-    centre = median(peers)
+    center = median(peers)
     return Anomaly(
-        score=(math.log(value + floor) - centre) / spread,
-        expected=max(0.0, math.exp(centre) - floor),
+        score=(math.log(value + floor) - center) / spread,
+        expected=max(0.0, math.exp(center) - floor),
         n=len(peers),
         basis=basis,
         spread=spread,

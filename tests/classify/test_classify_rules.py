@@ -19,7 +19,7 @@ from smartroute.classify import COMPLEX_FROM, SIMPLE_BELOW, RuleClassifier, comp
 from smartroute.records import Classification, Task, TaskComplexity
 
 SIMPLE, MEDIUM, COMPLEX = TaskComplexity
-LABELLED = Path(__file__).with_name("labelled_prompts.jsonl")
+LABELED = Path(__file__).with_name("labeled_prompts.jsonl")
 
 
 def classify(prompt: Any, **options: Any) -> Classification:
@@ -33,8 +33,8 @@ def conversation(*turns: str) -> list[dict[str, str]]:
     return messages[:-1]
 
 
-def labelled() -> list[dict[str, str]]:
-    return [json.loads(line) for line in LABELLED.read_text("utf-8").splitlines()]
+def labeled() -> list[dict[str, str]]:
+    return [json.loads(line) for line in LABELED.read_text("utf-8").splitlines()]
 
 
 @pytest.mark.parametrize("kind", ["score", "classify", "extract"])
@@ -257,12 +257,12 @@ def test_code_of_the_assistant_and_of_tools_is_not_the_users() -> None:
         ("review", 58, 84, 69, 76),
     ],
 )
-def test_accuracy_on_the_labelled_prompts(
+def test_accuracy_on_the_labeled_prompts(
     written: str, hard_found: int, hard: int, simple_found: int, simple: int
 ) -> None:
     total: Counter[str] = Counter()
     right: Counter[str] = Counter()
-    for case in labelled():
+    for case in labeled():
         if case["written"] == written:
             total[case["label"]] += 1
             is_simple = classify(case["prompt"]).complexity is SIMPLE

@@ -82,7 +82,7 @@ def test_the_demo_succeeds_without_keys_and_says_simulated_on_every_page(shell: 
     assert "Traceback" not in done.stderr
 
 
-def test_the_demo_fits_80_columns_and_uses_no_colour_in_a_pipe(shell: Run) -> None:
+def test_the_demo_fits_80_columns_and_uses_no_color_in_a_pipe(shell: Run) -> None:
     lines = shell("demo").stdout.splitlines()
     assert all(len(line) <= 80 for line in lines), max(lines, key=len)
     assert not any("\x1b" in line for line in lines)
@@ -178,7 +178,7 @@ def test_a_terminal_that_knows_only_ascii_does_not_crash(shell: Run, command: tu
     assert "Traceback" not in done.stderr
 
 
-def test_no_color_is_obeyed_even_where_colour_is_forced(shell: Run) -> None:
+def test_no_color_is_obeyed_even_where_color_is_forced(shell: Run) -> None:
     done = shell("demo", NO_COLOR="1", FORCE_COLOR="1", TERM="xterm-256color")
     assert done.returncode == 0
     assert "\x1b[33m" not in done.stdout and "\x1b[38" not in done.stdout

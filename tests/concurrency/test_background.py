@@ -32,7 +32,7 @@ def test_items_are_done_in_order_and_waited_for():
 
 
 def test_whoever_puts_never_waits_for_the_act():
-    """The act waits for what only the putting thread does afterwards: waiting for it would never end."""
+    """The act waits for what only the putting thread does afterward: waiting for it would never end."""
     go, done = threading.Event(), []
     queue = made(lambda item: (go.wait(10), done.append(item)))
     for number in range(3):

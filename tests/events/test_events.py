@@ -258,7 +258,7 @@ def test_totals_are_the_outcomes_own() -> None:
 
 
 @pytest.mark.parametrize("purpose", ["sample", "judge", "repair"])
-def test_the_tokens_are_the_answers_own_whatever_its_model_was_asked_afterwards(purpose: Purpose) -> None:
+def test_the_tokens_are_the_answers_own_whatever_its_model_was_asked_afterward(purpose: Purpose) -> None:
     outcome = an_outcome()
     later = dataclasses.replace(outcome.attempts[-1], purpose=purpose, usage=Usage(1, 2, 1, 1, 1), number=1)
     event = event_of(dataclasses.replace(outcome, attempts=(*outcome.attempts, later)), hash_key=None)

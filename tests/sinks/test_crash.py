@@ -168,7 +168,7 @@ def test_200_writers_killed_at_random_moments_lose_nothing_that_was_acknowledged
     assert len(acknowledged) > 2_000
     time.sleep(0.3)
     for reader in readers:
-        assert reader.poll() is None, "a reader that races the writers must not fail, nor count backwards"
+        assert reader.poll() is None, "a reader that races the writers must not fail, nor count backward"
         reader.kill()
         reader.communicate()
     # Of each writer the last event may be in the log without its word, and no more.

@@ -168,16 +168,16 @@ def _split(hours: Hours, day: int, second: float) -> tuple[float, float]:
 def _predicted(before: Sequence[float], after: Sequence[float], at: float) -> tuple[float, float]:
     """Return the regression's prediction of what follows after `at`, and its variance."""
     n = len(before)
-    centre, mean = math.fsum(before) / n, math.fsum(after) / n
-    scatter = math.fsum((x - centre) ** 2 for x in before)
+    center, mean = math.fsum(before) / n, math.fsum(after) / n
+    scatter = math.fsum((x - center) ** 2 for x in before)
     slope, lever = 0.0, 0.0
     # Days that all cost the same until now say nothing of a slope: then the mean is the prediction.
-    if scatter > 1e-12 * n * centre * centre:
-        slope = math.fsum((x - centre) * (y - mean) for x, y in zip(before, after, strict=True)) / scatter
-        lever = (at - centre) ** 2 / scatter
-    errors = [y - mean - slope * (x - centre) for x, y in zip(before, after, strict=True)]
+    if scatter > 1e-12 * n * center * center:
+        slope = math.fsum((x - center) * (y - mean) for x, y in zip(before, after, strict=True)) / scatter
+        lever = (at - center) ** 2 / scatter
+    errors = [y - mean - slope * (x - center) for x, y in zip(before, after, strict=True)]
     variance = math.fsum(error * error for error in errors) / (n - 2)
-    return max(0.0, mean + slope * (at - centre)), variance * (1 + 1 / n + lever)
+    return max(0.0, mean + slope * (at - center)), variance * (1 + 1 / n + lever)
 
 
 def _mean_and_variance(values: Sequence[float]) -> tuple[float, float]:

@@ -21,7 +21,7 @@ _OF = r"(?:\s*/\s*(\d{1,6}))?"
 # The whole answer is a score: "85", "Score: 85 points", "85/100".
 _ALONE = re.compile(rf"(?:score[\s:=]*)?({_NUMBER}){_OF}\s*(?:%|points?)?[.!]?", re.IGNORECASE)
 # A score within other text: "SCORE: 85", "score = 85/100".
-_LABELLED = re.compile(rf"\bscore\b[\"'*\s]*[:=][\"'*\s]*({_NUMBER}|nan|[+-]?inf\w*){_OF}", re.IGNORECASE)
+_LABELED = re.compile(rf"\bscore\b[\"'*\s]*[:=][\"'*\s]*({_NUMBER}|nan|[+-]?inf\w*){_OF}", re.IGNORECASE)
 _MOST_CHARACTERS = 20_000
 
 
@@ -164,7 +164,7 @@ def read_score(text: str, script: str = "", *, cut: bool = False) -> float | Non
     if alone is not None:
         return _parsed_score(alone[1], alone[2])
     quoted = _squeezed(script)
-    for candidates in (_objects(text), _labelled(text)):
+    for candidates in (_objects(text), _labeled(text)):
         scores = {score for passage, score in candidates if _squeezed(passage) not in quoted}
         if scores:
             return scores.pop() if len(scores) == 1 else None
@@ -215,9 +215,9 @@ def _json(text: str) -> Any:
         return None
 
 
-def _labelled(text: str) -> list[tuple[str, float | None]]:
+def _labeled(text: str) -> list[tuple[str, float | None]]:
     """Return each "score: 85" of a text, with its score."""
-    return [(match[0], _parsed_score(match[1], match[2])) for match in _LABELLED.finditer(text)]
+    return [(match[0], _parsed_score(match[1], match[2])) for match in _LABELED.finditer(text)]
 
 
 def _objects(text: str) -> list[tuple[str, float | None]]:

@@ -40,9 +40,9 @@ def test_ids_are_kept_as_their_16_bytes_and_those_of_others_as_a_hash(mine, othe
     ],
 )
 def test_what_only_looks_like_an_id_of_ours_is_not_taken_for_one(odd):
-    neighbours = [uuid.UUID(int=1).hex, odd, uuid.UUID(int=2).hex]
+    neighbors = [uuid.UUID(int=1).hex, odd, uuid.UUID(int=2).hex]
     assert len(odd) == 32
-    assert compact_all(neighbours) == [(1).to_bytes(16), kept(odd), (2).to_bytes(16)]
+    assert compact_all(neighbors) == [(1).to_bytes(16), kept(odd), (2).to_bytes(16)]
 
 
 def test_two_that_are_no_ids_do_not_make_two_that_are():
