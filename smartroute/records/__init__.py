@@ -1,14 +1,11 @@
 """What flows through a request: one frozen record per stage, from the task to its outcome."""
 
-from smartroute.records.calls import Call, Calls, Probe, Purpose, Reply, Timed, Wait
+from smartroute.records.calls import Call, Calls, Failure, Probe, Purpose, Reply, Timed, Usage, Wait
 from smartroute.records.classification import Classification, Signal, TaskComplexity
-from smartroute.records.confidence import UNKNOWN_CONFIDENCE, Confidence
 from smartroute.records.decision import Candidate, Decision, Menu, RuledOut, Rung, Tier
-from smartroute.records.failure import Failure
-from smartroute.records.outcome import Attempt, Outcome, StoppedBy
+from smartroute.records.outcome import UNKNOWN_CONFIDENCE, Attempt, Confidence, Outcome, StoppedBy
 from smartroute.records.shapes import SHAPE_VERSION, json_schema
 from smartroute.records.task import Limits, Message, Task
-from smartroute.records.usage import Usage
 
 __all__ = [
     "SHAPE_VERSION",

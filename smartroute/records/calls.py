@@ -1,16 +1,38 @@
-"""Calls to models: what is asked, what comes back, and the steps that a driver performs."""
+"""Calls to models: what is asked, what comes back or fails, and the steps that a driver performs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias, TypeVar
 
-from smartroute.records.failure import Failure
+from smartroute.errors import ProviderError, TransientError
+from smartroute.number_checks import is_number
 from smartroute.records.task import Message
-from smartroute.records.usage import Usage
 
 Purpose: TypeAlias = Literal["answer", "classify", "judge", "sample", "screen", "audit", "repair", "shadow"]
+
+_MOST_PAUSE_S = 1e12
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call.
+
+    `input_tokens` counts the whole prompt, the `cached_tokens` read from and the
+    `cache_write_tokens` written to a prompt cache included; `output_tokens` counts everything
+    generated, `reasoning_tokens` included. `audio_tokens` counts the audio tokens among both.
+    `surcharge` names what the provider reports to have charged beyond, or otherwise than, tokens at the
+    plain rates (a service tier, a search, ...).
+    """
+
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int = 0
+    cache_write_tokens: int = 0
+    reasoning_tokens: int = 0
+    audio_tokens: int = 0
+    surcharge: str | None = None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -34,6 +56,81 @@ class Reply:
             f"<Reply of {self.model}: {len(self.text)} characters, {len(self.tool_calls)} tool calls, "
             f"{self.usage}, finish_reason={self.finish_reason!r}>"
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a call has no usable reply.
+
+    `kind` is a ProviderError's kind, or cancelled, empty, budget, unknown. `generated` is False when
+    the provider certainly generated nothing; `usage` is known when it answered unusably.
+    """
+
+    kind: str
+    message: str
+    transient: bool = False
+    generated: bool | None = None
+    status: int | None = None
+    retry_after_s: float | None = None
+    usage: Usage | None = None
+    error: BaseException | None = field(default=None, compare=False, repr=False)
+
+    @classmethod
+    def of(cls, error: BaseException) -> Failure:
+        """Return the record of an exception. An exception that is not a ProviderError is final.
+
+        The record of such an exception names only its class, because its message may hold the prompt or a
+        key. The exception itself is kept in `error`.
+        """
+        if not isinstance(error, ProviderError):
+            return cls(kind="unknown", message=f"the provider raised {type(error).__name__}", error=error)
+        return cls(
+            kind=error.kind,
+            message=_message_of(error),
+            transient=isinstance(error, TransientError),
+            generated=_or_none(getattr(error, "generated", None), bool),
+            status=_or_none(getattr(error, "status", None), int),
+            retry_after_s=_pause_s(getattr(error, "retry_after_s", None)),
+            usage=_or_none(getattr(error, "usage", None), Usage),
+            error=error,
+        )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle everything but the exception, which may hold what cannot be pickled."""
+        return Failure, (
+            self.kind,
+            self.message,
+            self.transient,
+            self.generated,
+            self.status,
+            self.retry_after_s,
+            self.usage,
+        )
+
+    @classmethod
+    def cancelled(cls) -> Failure:
+        """Return the failure of a call that was abandoned while it ran; its cost is unknown."""
+        return cls(kind="cancelled", message="the call was cancelled")
+
+
+_T = TypeVar("_T")
+
+
+def _or_none(value: object, kind: type[_T]) -> _T | None:
+    return value if isinstance(value, kind) else None
+
+
+def _pause_s(value: object) -> float | None:
+    if is_number(value) and 0 <= value <= _MOST_PAUSE_S:
+        return float(value)
+    return None
+
+
+def _message_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001  a user's __str__ may raise anything
+        return type(error).__name__
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -1,4 +1,4 @@
-"""An outcome: the answer of a task and every attempt made for it. Totals are computed from the attempts."""
+"""An outcome: the answer of a task, the confidence in it, and every attempt. Totals come from the attempts."""
 
 from __future__ import annotations
 
@@ -9,19 +9,41 @@ from dataclasses import dataclass, field
 from types import GenericAlias
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias
 
-from smartroute.errors import SmartRouteError
-from smartroute.records.calls import Purpose, Reply
+from smartroute.errors import ConfigError, SmartRouteError, shown
+from smartroute.records.calls import Failure, Purpose, Reply, Usage
 from smartroute.records.classification import TaskComplexity
-from smartroute.records.confidence import UNKNOWN_CONFIDENCE, Confidence
 from smartroute.records.decision import Decision, Rung
-from smartroute.records.failure import Failure
 from smartroute.records.shapes import attempt_as_dict, outcome_as_dict
 from smartroute.records.task import T_co, Task
-from smartroute.records.usage import Usage
 
 StoppedBy: TypeAlias = Literal["top", "budget", "deadline", "breaker", "cancelled"]
 
 _NOTHING: Mapping[str, Any] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """Confidence in an answer: a value in [0, 1] or None for unknown, and its source.
+
+    `source` names the estimator. `calibrated` is True only when labels made the score a probability.
+    Raises ConfigError for a value out of range or of a wrong type.
+    """
+
+    value: float | None
+    source: str
+    detail: str = ""
+    parts: tuple[Confidence, ...] = ()
+    calibrated: bool = False
+
+    def __post_init__(self) -> None:
+        if self.value is None:
+            return
+        # A bool counts as 0 or 1: an estimator may return whether two answers agree.
+        if not isinstance(self.value, int | float) or not 0.0 <= self.value <= 1.0:
+            raise ConfigError(f"a confidence must lie in [0, 1] or be None, got {shown(self.value)}")
+
+
+UNKNOWN_CONFIDENCE = Confidence(None, "none", "no estimator had anything to say")
 
 
 @dataclass(frozen=True, slots=True)
