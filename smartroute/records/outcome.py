@@ -1,4 +1,4 @@
-"""An outcome: the answer of a task, the confidence in it, and every attempt. Totals come from the attempts."""
+"""An outcome: the answer of a task, the confidence in it, and every attempt. Totals are computed."""
 
 from __future__ import annotations
 
