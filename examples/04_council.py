@@ -49,9 +49,9 @@ async def main() -> None:
         async with SmartEnsembleEvaluator(mode=mode, seed=0, sink=log, **settings) as council:
             print(f"\nmode {mode}")
             for text in SCRIPTS:
-                found = await council.evaluate_script(text, "fitness")
-                how = found["_routing_metadata"]
-                print(f"  {found['verdict']:15} {found['final_score']:6.2f}  {text[:44]}...")
+                verdict = await council.evaluate_script(text, "fitness")
+                how = verdict["_routing_metadata"]
+                print(f"  {verdict['verdict']:15} {verdict['final_score']:6.2f}  {text[:44]}...")
                 print(f"    decided by {how['decided_by']}, ${how['cost']:.6f}, {how['model_used']}")
             bill_usd[mode] = council.get_stats()["total_cost"]
     simulated = "" if keys else " (simulated)"

@@ -45,10 +45,10 @@ def script(call: Call) -> Reply:
 
 def triage(executor: SmartSingleModelExecutor, ticket: str) -> dict[str, object]:
     """Return the queue and the urgency of a ticket, as the application always did."""
-    found = executor.execute_sync(ticket, "classify", prompt_template=TEMPLATE, response_format=SHAPE)
-    print(f"\n{ticket}\n  {found['result']}")
-    print(f"  {found['complexity']}, answered by {found['model_used']}, ${found['cost']:.6f}")
-    filed = json.loads(found["result"])
+    answer = executor.execute_sync(ticket, "classify", prompt_template=TEMPLATE, response_format=SHAPE)
+    print(f"\n{ticket}\n  {answer['result']}")
+    print(f"  {answer['complexity']}, answered by {answer['model_used']}, ${answer['cost']:.6f}")
+    filed = json.loads(answer["result"])
     # When no model keeps to the schema, the last answer comes back as it is: look before you use it.
     return filed if isinstance(filed, dict) else {"queue": "other", "urgency": 1}
 

@@ -33,7 +33,7 @@ def script(call: Call) -> Reply:
 
 
 def route(router: ModelRouter) -> None:
-    """Send every hook once for each tenant, and say what a person thought of each answer."""
+    """Send every hook once for each tenant, and record feedback on each answer."""
     for tenant in TENANTS:
         for hook in HOOKS:
             outcome = router.run(f"Rate this hook from 0 to 100: '{hook}'", kind="score", tenant=tenant)
@@ -81,7 +81,7 @@ with tempfile.TemporaryDirectory() as folder:
     router = ModelRouter(config=RouterConfig(provider=provider, log_path=url, max_usd=0.25))
     try:
         with router:
-            for title in ("Eight requests, each with a word of feedback", "Eight more"):
+            for title in ("Eight requests, each with feedback", "Eight more"):
                 print(f"\n{title}")
                 route(router)
                 read_on(analytics)

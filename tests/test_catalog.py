@@ -232,13 +232,13 @@ SAMPLING_FLAG_THAT_LITELLM_DOES_NOT_ENFORCE = {"gemini-3.5-flash-lite", "gemini-
 def test_refused_parameters_and_efforts_are_those_of_the_installed_litellm() -> None:
     rows = installed_map()
     cards = {c.target: c for c in DEFAULT if map_key(c) in rows and not c.retired(DEFAULT.as_of)}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-P", "-c", ASK_LITELLM, json.dumps(list(cards))],
         capture_output=True,
         text=True,
         check=True,
     )
-    answers = json.loads(done.stdout.rpartition("ANSWERS")[2])
+    answers = json.loads(process.stdout.rpartition("ANSWERS")[2])
     for target, (refused, efforts) in answers.items():
         card = cards[target]
         flagged = (
@@ -258,8 +258,10 @@ def test_the_default_catalog_and_its_prices_load_nothing_heavy() -> None:
         "heavy = {'litellm', 'openai', 'numpy', 'scipy', 'httpx', 'importlib.metadata'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert process.stdout.strip() == "[]"
 
 
 def test_the_default_catalog_is_read_once() -> None:

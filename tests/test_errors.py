@@ -19,7 +19,7 @@ def test_an_error_without_an_answer_holds_its_outcome_and_still_pickles():
     router = ModelRouter(provider=ScriptedProvider(lambda call: RefusedError("no")), sink=False)
     with pytest.raises(AllModelsFailedError) as caught:
         router.run("hi")
-    found = pickle.loads(pickle.dumps(caught.value))
-    assert found.outcome.error is found
-    assert found.outcome.attempts == found.attempts == caught.value.attempts
-    assert found.outcome.complexity == "simple"
+    copied = pickle.loads(pickle.dumps(caught.value))
+    assert copied.outcome.error is copied
+    assert copied.outcome.attempts == copied.attempts == caught.value.attempts
+    assert copied.outcome.complexity == "simple"

@@ -380,9 +380,9 @@ def test_a_bare_gemini_name_is_the_developer_api_and_not_vertex() -> None:
         listed = price_from_map(row) if key.startswith("gemini/gemini-") else None
         if listed is None:
             continue
-        found = table.price(key.removeprefix("gemini/"))
-        assert found is not None, key
-        assert (found.input, found.output) == (listed.input, listed.output), key
+        price = table.price(key.removeprefix("gemini/"))
+        assert price is not None, key
+        assert (price.input, price.output) == (listed.input, listed.output), key
         compared += 1
     assert compared > 5
 
@@ -425,10 +425,10 @@ def test_a_target_says_where_to_look_and_none_says_nowhere() -> None:
 
 def test_many_threads_see_one_price_and_cause_one_warning(caplog: pytest.LogCaptureFixture) -> None:
     table = PriceTable({})
-    names = [name for _ in range(200) for name in ("gpt-4o-mini", "unwith_audio-of", "gpt-4o")]
+    names = [name for _ in range(200) for name in ("gpt-4o-mini", "not-in-any-map", "gpt-4o")]
     with caplog.at_level(logging.WARNING, logger="smartroute"), ThreadPoolExecutor(16) as pool:
-        found = list(pool.map(table.price, names))
-    assert len({id(price) for price in found}) == 3
+        prices = list(pool.map(table.price, names))
+    assert len({id(price) for price in prices}) == 3
     assert len(caplog.records) == 1
 
 
@@ -451,15 +451,15 @@ def run_with_fake_litellm(folder: Path, rows: str, code: str) -> str:
     (package / "model_prices_and_context_window_backup.json").write_text(rows)
     root = Path(__file__).resolve().parents[2]
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), str(root)))}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         env=environ,
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stderr
+    return process.stdout
 
 
 def test_the_map_is_read_as_a_file_without_importing_litellm(tmp_path: Path) -> None:
@@ -496,5 +496,5 @@ def test_without_litellm_there_are_no_gaps_filled() -> None:
         "from smartroute.pricing import PriceTable\n"
         "print(PriceTable({}).price('gpt-4o'))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "None"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "None"
