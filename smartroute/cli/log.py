@@ -25,7 +25,9 @@ from smartroute.sinks import (
 )
 from smartroute.sinks.locations import is_database
 
-log = typer.Typer(help="Inspect, compress, prune or copy the event log.", no_args_is_help=True)
+log = typer.Typer(
+    help="Inspect, compress, prune or copy the event log.", no_args_is_help=True, add_completion=False
+)
 
 
 @dataclass(frozen=True, slots=True)

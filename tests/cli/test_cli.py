@@ -192,7 +192,7 @@ def test_live_without_keys_names_the_variables(shell: Run) -> None:
     assert "OPENAI_API_KEY" in done.stderr and "smartroute demo" in done.stderr
 
 
-def test_live_refuses_where_nobody_can_be_asked(shell: Run) -> None:
+def test_live_refuses_without_a_terminal_to_ask_on(shell: Run) -> None:
     done = shell("demo", "--live", OPENAI_API_KEY="sk-none")
     assert done.returncode == 2
     assert "--yes" in done.stderr
@@ -215,8 +215,8 @@ def test_the_demo_does_not_claim_events_that_it_could_not_log(shell: Run, tmp_pa
 
 
 def test_the_demo_says_how_to_read_its_log_without_the_fixed_models(shell: Run, tmp_path: Path) -> None:
-    told = shell("demo", XDG_STATE_HOME=str(tmp_path / "a b")).stderr
-    command = told.partition("smartroute ")[2].splitlines()[0]
+    printed = shell("demo", XDG_STATE_HOME=str(tmp_path / "a b")).stderr
+    command = printed.partition("smartroute ")[2].splitlines()[0]
     document = json.loads(shell(*shlex.split(command), "--json").stdout)
     assert (document["requests"], document["savings"][0]["n"]) == (64, 64)
 
@@ -361,19 +361,19 @@ def test_settings_come_from_a_file_and_not_from_the_environment(
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "words"),
     [
         (("--config", "nosuch.toml"), "cannot read the configuration file nosuch.toml"),
         (("--models", "nosuch.toml"), "nosuch.toml"),
         (("--models", "nosuch.toml", "--simulated"), "--simulated has its own models; leave out --models"),
     ],
 )
-def test_a_file_that_cannot_be_used_is_told_in_a_line(
-    typed: Callable[..., Any], options: tuple[str, ...], told: str
+def test_a_file_that_cannot_be_used_is_reported_in_a_line(
+    typed: Callable[..., Any], options: tuple[str, ...], words: str
 ) -> None:
     done = typed("route", "hello", *options)
     assert done.exit_code == 2
-    assert told in done.stderr and done.stderr.count("\n") == 1
+    assert words in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_help_lists_the_main_job_first(typed: Callable[..., Any]) -> None:
@@ -565,16 +565,16 @@ class TestOnATerminal:
         assert "sim-premium" in sent
 
     @pytest.mark.parametrize(
-        ("place", "events", "text", "unit"),
+        ("store", "events", "text", "unit"),
         [
             ("log", 180, "x" * 100_000, "MB"),
             ("sqlite", 10_001, "", "10001/10001"),
         ],
     )
     def test_reading_a_log_for_the_first_time_shows_how_far_it_is_and_again_does_not(
-        self, tmp_path: Path, place: str, events: int, text: str, unit: str
+        self, tmp_path: Path, store: str, events: int, text: str, unit: str
     ) -> None:
-        address = str(tmp_path / "log") if place == "log" else f"sqlite:///{tmp_path / 'log.sqlite'}"
+        address = str(tmp_path / "log") if store == "log" else f"sqlite:///{tmp_path / 'log.sqlite'}"
         with open_sink(address) as sink:
             for number in range(events):
                 sink.emit(
@@ -591,7 +591,7 @@ class TestOnATerminal:
         assert "reading the log" not in sent
         assert json.loads((tmp_path / "report.json").read_text("utf-8"))["requests"] == events
 
-    def test_a_no_calls_nobody(self) -> None:
+    def test_after_a_no_nothing_is_called(self) -> None:
         code, sent = self.seen(
             "demo", "--live", types=b"n\n", OPENAI_API_KEY="sk-none", OPENAI_API_BASE="http://127.0.0.1:9"
         )
@@ -620,7 +620,7 @@ class TestOnATerminal:
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
-def test_output_that_cannot_be_written_is_told_and_is_no_alert(tmp_path: Path) -> None:
+def test_output_that_cannot_be_written_is_reported_and_is_not_an_alert(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "smartroute", "route", "hello", "--simulated"],

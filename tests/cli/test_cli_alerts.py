@@ -28,11 +28,11 @@ def typed(*arguments: str, **options: Any) -> Any:
 
 def emitted(sink: Any, failed: int, n: int = 100, *, simulated: bool = False, name: str = "a") -> None:
     at = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
-    for place in range(n):
-        answer = {} if place < failed else {"model": "m"}
+    for index in range(n):
+        answer = {} if index < failed else {"model": "m"}
         sink.emit(
             Event(
-                2, "outcome", f"{name}{place}", f"{name}{place}", at, simulated, kind="score", tenant="t",
+                2, "outcome", f"{name}{index}", f"{name}{index}", at, simulated, kind="score", tenant="t",
                 cost_usd=0.001, unpriced_attempts=0, escalated=False, **answer,
             )
         )  # fmt: skip
@@ -46,7 +46,7 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-def test_an_alert_is_printed_once_and_the_exit_code_says_that_it_stands(log: Path) -> None:
+def test_an_alert_is_printed_once_and_the_exit_code_says_that_it_is_active(log: Path) -> None:
     first = typed("--path", str(log))
     assert first.exit_code == 1, first.output
     assert first.stdout.startswith("warning: errors: above 5.0%: 13.0% (95% interval 7.8% to 21.0%) over 100")
@@ -87,7 +87,7 @@ def test_json_holds_what_is_new_and_every_rule(log: Path) -> None:
     assert [rule["level"] for rule in again["rules"] if rule["rule"] == "errors"] == ["warning"]
 
 
-def test_stateless_tells_every_time_and_leaves_no_file(log: Path) -> None:
+def test_stateless_prints_every_time_and_leaves_no_file(log: Path) -> None:
     for _ in range(2):
         assert typed("--path", str(log), "--stateless").stdout.startswith("warning: errors")
     assert not (log / "alerts.json").exists()
@@ -105,14 +105,14 @@ def test_the_log_of_the_configured_router_is_watched(log: Path, monkeypatch: pyt
     assert "elsewhere" in typed("--config", str(config)).stderr
 
 
-def test_a_choice_that_no_request_of_the_log_meets_is_said(log: Path) -> None:
+def test_a_choice_that_no_request_of_the_log_meets_is_reported(log: Path) -> None:
     done = typed("--path", str(log), "--kind", "scoer", "--stateless", "--json")
     assert done.exit_code == 0 and json.loads(done.stdout)["new"] == []
     assert "no request of the log has the kind 'scoer'; did you mean score?" in done.stderr
     assert typed("--path", str(log), "--kind", "score", "--stateless").stderr == ""
 
 
-def test_simulated_events_are_said_to_be(tmp_path: Path) -> None:
+def test_alerts_on_simulated_events_are_marked(tmp_path: Path) -> None:
     with JsonlSink(tmp_path / "log") as sink:
         emitted(sink, 10, simulated=True)
     assert "errors, simulated" in typed("--path", str(tmp_path / "log")).stdout
@@ -192,7 +192,7 @@ def test_what_is_new_is_posted_signed_and_once(log: Path) -> None:
     assert json.loads(body)["rule"] == "errors"
 
 
-def test_a_webhook_that_refuses_is_told_and_tried_again_at_the_next_run(log: Path) -> None:
+def test_a_webhook_that_refuses_is_reported_and_tried_again_at_the_next_run(log: Path) -> None:
     environment = {"SMARTROUTE_WEBHOOK_SECRET": SECRET}
     for status, code in ((400, 2), (204, 1)):
         receiver = Receiver(status)
@@ -205,7 +205,7 @@ def test_a_webhook_that_refuses_is_told_and_tried_again_at_the_next_run(log: Pat
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "words"),
     [
         (("--path", "nowhere"), "there is no log"),
         (("--since", "soon"), "--since"),
@@ -215,8 +215,8 @@ def test_a_webhook_that_refuses_is_told_and_tried_again_at_the_next_run(log: Pat
         (("--config", "none.toml"), "cannot read"),
     ],
 )
-def test_a_mistake_is_one_line_and_exit_code_2(log: Path, arguments: tuple[str, ...], told: str) -> None:
+def test_a_mistake_is_one_line_and_exit_code_2(log: Path, arguments: tuple[str, ...], words: str) -> None:
     done = typed(*arguments, *(() if "--path" in arguments else ("--path", str(log))))
     assert done.exit_code == 2
     assert done.stdout == ""
-    assert told in done.stderr and done.stderr.count("\n") == 1
+    assert words in done.stderr and done.stderr.count("\n") == 1

@@ -80,7 +80,7 @@ def test_without_a_path_the_log_in_use_is_meant(log: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("command", [("compress",), ("remove", "--keep-days", "1", "--yes")])
-def test_files_of_a_log_that_is_not_there_are_not_looked_after(
+def test_a_log_that_is_not_there_is_neither_compressed_nor_pruned(
     command: tuple[str, ...], tmp_path: Path
 ) -> None:
     done = typed(*command, "--path", str(tmp_path / "nowhere"))
@@ -95,7 +95,7 @@ def test_a_database_is_named_as_its_user_writes_it(log: Path, tmp_path: Path) ->
     assert again.exit_code == 2 and again.stderr.startswith(f"error: {address} holds events already")
 
 
-def test_a_log_is_copied_into_no_file_that_is_none(log: Path, tmp_path: Path) -> None:
+def test_a_log_is_not_copied_into_a_file_that_is_not_a_log(log: Path, tmp_path: Path) -> None:
     notes = tmp_path / "notes.txt"
     notes.write_text("mine\n")
     done = typed("copy", str(log), str(notes))
@@ -103,3 +103,9 @@ def test_a_log_is_copied_into_no_file_that_is_none(log: Path, tmp_path: Path) ->
     assert notes.read_text() == "mine\n"
     (tmp_path / "new").mkdir()
     assert typed("copy", str(log), str(tmp_path / "new")).exit_code == 0
+
+
+def test_the_help_of_log_lists_its_commands_and_no_installer() -> None:
+    text = typed("--help").stdout
+    assert all(command in text for command in ("status", "compress", "remove", "copy"))
+    assert "completion" not in text

@@ -85,13 +85,13 @@ def report_on(
     tasks: list[Any] = TASKS,
     *,
     fixed: bool = True,
-    hear: Callable[[TaskResult], None] | None = None,
+    on_result: Callable[[TaskResult], None] | None = None,
     models: tuple[str, ...] | None = None,
     params: Mapping[str, Any] | None = None,
     **settings: Any,
 ) -> DemoReport:
     with router(script, **settings) as one:
-        return run_demo(one, tasks, fixed=fixed, models=models, params=params, on_result=hear)
+        return run_demo(one, tasks, fixed=fixed, models=models, params=params, on_result=on_result)
 
 
 def test_routed_totals_by_hand() -> None:
@@ -234,7 +234,7 @@ def test_the_budget_stops_the_run_and_the_report_says_how_far_it_came() -> None:
 
 def test_fixed_models_are_left_out_where_their_ceiling_does_not_fit_the_budget() -> None:
     calls: list[TaskResult] = []
-    report = report_on(hear=calls.append, params={"max_tokens": 5}, max_usd=0.03)
+    report = report_on(on_result=calls.append, params={"max_tokens": 5}, max_usd=0.03)
     assert len(report.results) == 3
     assert all(fixed.score is None for fixed in report.fixed)
     assert len(calls) == 3
@@ -256,9 +256,9 @@ def test_fixed_models_are_measured_within_the_same_budget_where_it_allows() -> N
 
 
 def test_every_result_is_passed_on_as_it_comes() -> None:
-    heard: list[TaskResult] = []
-    report_on(hear=heard.append)
-    assert [result.fixed_model for result in heard] == [None] * 3 + ["small"] * 3 + ["middle"] * 3 + [
+    results: list[TaskResult] = []
+    report_on(on_result=results.append)
+    assert [result.fixed_model for result in results] == [None] * 3 + ["small"] * 3 + ["middle"] * 3 + [
         "large"
     ] * 3
 
@@ -270,10 +270,10 @@ def test_every_call_is_in_the_log_and_says_which_way_it_belongs_to() -> None:
     outcomes = [event for event in sink.captured if event.type == "outcome"]
     ways = [event.labels["demo_way"] for event in outcomes]
     assert (len(ways), ways.count("routed"), ways.count("fixed")) == (12, 3, 9)
-    said = {event.outcome_id: event for event in sink.captured if event.type == "feedback"}
-    assert said.keys() == {event.id for event in outcomes}
-    assert {word.source for word in said.values()} == {"test"}
-    routed = [said[event.id].quality for event in outcomes if event.labels["demo_way"] == "routed"]
+    feedback = {event.outcome_id: event for event in sink.captured if event.type == "feedback"}
+    assert feedback.keys() == {event.id for event in outcomes}
+    assert {event.source for event in feedback.values()} == {"test"}
+    routed = [feedback[event.id].quality for event in outcomes if event.labels["demo_way"] == "routed"]
     assert routed == [float(result.right) for result in report.results]
 
 
@@ -298,14 +298,14 @@ def test_switching_smart_routing_off_does_not_turn_fixed_models_into_the_baselin
 
 def margins_over_the_mix(seeds: range) -> list[float]:
     """Return routed minus mixed quality on the simulated pool, for each seed that has a mix."""
-    pool, found = OfflineProvider.catalog(), []
+    pool, margins = OfflineProvider.catalog(), []
     for seed in seeds:
         config = RouterConfig(catalog=pool, provider=OfflineProvider(seed=seed), seed=seed, sink=False)
         with ModelRouter(config=config) as one:
             report = run_demo(one, load_tasks(), fixed=True, models=[card.name for card in pool])
         if report.mix is not None:
-            found.append(report.routed.quality - report.mix.quality)
-    return found
+            margins.append(report.routed.quality - report.mix.quality)
+    return margins
 
 
 @pytest.mark.slow

@@ -73,8 +73,8 @@ def test_a_screen_is_farther_off_and_wrong_together():
     for script in SCRIPTS:
         if max(script.merit.values()) > 85:
             continue  # cut off at 100
-        said = json.loads(pool.send(screened(script)).text)
-        rows.append([said[member.key]["score"] - script.merit[member.key] for member in JUDGES])
+        scores = json.loads(pool.send(screened(script)).text)
+        rows.append([scores[member.key]["score"] - script.merit[member.key] for member in JUDGES])
     flat = [value for row in rows for value in row]
     assert 5.8 < statistics.stdev(flat) < 8.6  # sqrt(6**2 + 4**2) = 7.2
     means = [statistics.mean(row) for row in rows]
@@ -143,8 +143,8 @@ def run_council(mode, seed, *, passes=1, **pool_settings):
 def test_every_mode_judges_all_scripts_and_exact_agrees_with_full():
     _, full = run_council("full", 3)
     _, exact = run_council("exact", 3)
-    assert [found["verdict"] for found in exact] == [found["verdict"] for found in full]
-    cost = [sum(found["_routing_metadata"]["cost"] for found in answers) for answers in (exact, full)]
+    assert [answer["verdict"] for answer in exact] == [answer["verdict"] for answer in full]
+    cost = [sum(answer["_routing_metadata"]["cost"] for answer in answers) for answers in (exact, full)]
     assert cost[0] < cost[1]
 
 
@@ -153,10 +153,10 @@ def test_every_mode_judges_all_scripts_and_exact_agrees_with_full():
 def test_behind_a_learned_screen_few_verdicts_flip_and_a_drift_is_noticed():
     """The product from end to end: eight passes over the scripts, ten percent of them audits."""
     _, full = run_council("full", 3)
-    truth = [found["verdict"] for found in full]
+    truth = [answer["verdict"] for answer in full]
     council, smart = run_council("smart", 3, passes=8)
     assert council.audits.margin().learned
-    flips = sum(found["verdict"] != truth[n % len(truth)] for n, found in enumerate(smart))
+    flips = sum(answer["verdict"] != truth[n % len(truth)] for n, answer in enumerate(smart))
     assert flips / len(smart) <= 0.05 + 3 * (0.05 * 0.95 / 72) ** 0.5  # 72 scripts, seen eight times each
     assert council.audit_report().kept is True
 

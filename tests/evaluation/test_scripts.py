@@ -39,7 +39,7 @@ def test_ids_name_the_niche_and_count_from_one():
 
 
 def test_no_script_is_another_or_a_part_of_another():
-    """One that stood inside another could not be told from it by its text."""
+    """A script inside another could not be distinguished from it by its text."""
     assert len({script.text for script in SCRIPTS}) == len(SCRIPTS)
     assert not [(a.id, b.id) for a, b in itertools.permutations(SCRIPTS, 2) if a.text in b.text]
 
