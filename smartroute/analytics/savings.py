@@ -261,7 +261,7 @@ def against_mix(fixed: Sequence[FixedModel], routed: Moments, level: float = 0.9
     terms = [
         (1.0, routed),
         (draw.share - 1.0, known[draw.cheaper.name].quality),
-        (-draw.share, known[draw.dearer.name].quality),
+        (-draw.share, known[draw.costlier.name].quality),
     ]
     interval, verdict = None, "too few labels"
     weighted = [(weight, moments) for weight, moments in terms if weight]  # one of the two may have no weight
@@ -269,7 +269,7 @@ def against_mix(fixed: Sequence[FixedModel], routed: Moments, level: float = 0.9
         interval = sum_of_mean_scores(weighted, level)
         verdict = "better" if interval.low > 0 else "worse" if interval.high < 0 else "no better"
     return Mix(
-        draw.cheaper.name, draw.dearer.name, draw.share, draw.quality, routed.mean, gain, interval, verdict
+        draw.cheaper.name, draw.costlier.name, draw.share, draw.quality, routed.mean, gain, interval, verdict
     )
 
 

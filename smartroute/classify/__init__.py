@@ -1,4 +1,4 @@
-"""Say how hard a task is: by rules unless told otherwise, by a model or a user's own function on request."""
+"""Classify how hard a task is: by rules, by a model, or by the user's own function."""
 
 from smartroute.classify.custom import FunctionClassifier, as_classifier
 from smartroute.classify.features import FEATURES_VERSION, SCAN_CHARS, Features, estimate_tokens, measure

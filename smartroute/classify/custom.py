@@ -1,4 +1,4 @@
-"""Turn what a user offers into a classifier: an object with `classify`, or a plain function of the task."""
+"""Use an object or a plain function of the task as a classifier."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class FunctionClassifier:
     def classify(self, task: Task) -> Classification | Asking:
         """Return the function's verdict as a classification.
 
-        What the function raises passes through; a verdict that is none raises ConfigError.
+        What the function raises passes through; an invalid verdict raises ConfigError.
         """
         verdict = self._function(task)
         if isinstance(verdict, Generator):

@@ -1,4 +1,4 @@
-"""Measure the surface of a request in one pass: lengths, scripts, words that tell. Knows no complexity.
+"""Measure the surface of a request in one pass: lengths, scripts, signal words. Knows no complexity.
 
 What it counts is what the event log stores: numbers, no text. Lengths count the whole conversation.
 Content is read from the user's turns only (or from `Task.subject`), at most SCAN_CHARS characters from
@@ -404,7 +404,7 @@ def _measure(task: Task) -> Features:
 
 
 def _spaced(text: str) -> bytes:
-    """Return the text in lower case and UTF-8, with spaces for what stands between words.
+    """Return the text in lower case and UTF-8, with spaces for what separates words.
 
     That is all ASCII that is neither letter nor digit, and the marks that European typography sets
     close to a word: a quotation mark or a no-break space would make another word of it.
@@ -431,14 +431,14 @@ def _found(words: Sequence[bytes], spaced: bytes) -> dict[str, int]:
 def _lightness(found: Mapping[str, int], turn: Sequence[str]) -> int:
     """Return the count of form-changing verbs where the last turn asks for one, else 0.
 
-    It does when it, or its last line, begins with the verb. Stems, whose languages may put the verb last,
+    It does when it, or its last line, starts with the verb. Stems, whose languages may put the verb last,
     count near either end, unless something is to be built as well. Code is not changed in form alone.
     """
     if not turn or found["code"] > _MOST_CODE_OF_PROSE:
         return 0
     last_line = turn[-1][-SCAN_CHARS:].rstrip().rpartition("\n")[2]
-    for begun in (turn[0][: 2 * _EDGE_CHARS], last_line[: 2 * _EDGE_CHARS]):
-        if not _LIGHT.isdisjoint(_spaced(begun).split()[:_LEADING_WORDS]):
+    for start in (turn[0][: 2 * _EDGE_CHARS], last_line[: 2 * _EDGE_CHARS]):
+        if not _LIGHT.isdisjoint(_spaced(start).split()[:_LEADING_WORDS]):
             return found["light"]
     edges = f"{turn[0][:_EDGE_CHARS]}\n{last_line[:_EDGE_CHARS]}\n{last_line[-_EDGE_CHARS:]}".lower()
     asked = not found["design"] and any(stem in edges for stem in _LIGHT_STEMS)
@@ -446,7 +446,7 @@ def _lightness(found: Mapping[str, int], turn: Sequence[str]) -> int:
 
 
 def _add_stems(found: dict[str, int], low: str) -> None:
-    """Count the stems that stand in the text.
+    """Count the stems that occur in the text.
 
     First which of their first characters do, followed by any of their second ones: far cheaper than a
     pattern of two hundred alternatives.
@@ -471,7 +471,7 @@ def _stems() -> dict[str, list[tuple[str, str]]]:
 
 
 def _relations(text: str, found: Mapping[str, int]) -> int:
-    """Return how many capital symbols a relation or property is said of, two in `Is P equal to NP?`."""
+    """Return how many capital symbols a relation or property applies to, two in `Is P equal to NP?`."""
     if found["code"] or not (found["relation"] or found["property"] or "=" in text):
         return 0
     symbols = sum([symbol not in "AI" for symbol in _patterns().symbols.findall(text)])
@@ -501,7 +501,7 @@ def _tools(params: Mapping[str, Any]) -> tuple[int, int]:
 def _schema_tokens(schema: object) -> int:
     try:
         characters = len(str(schema))
-    except Exception:  # noqa: BLE001  too deep for str, or somebody else's __repr__
+    except Exception:  # noqa: BLE001  too deep for str, or a foreign __repr__
         characters = _written_length(schema)
     return math.ceil(characters * _TOKENS_PER_SCHEMA_CHAR)
 

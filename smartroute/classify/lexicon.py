@@ -1,4 +1,4 @@
-"""List the words that say something about how hard a request is, by what they say and by language.
+"""Words that show how hard a request is, by signal and language.
 
 Two tables, because scripts differ. Latin-script languages put spaces between words, so whole lower-case
 words are looked up. Chinese and Japanese have no spaces, and Korean, Russian, Arabic and Hindi inflect

@@ -1,4 +1,4 @@
-"""Ask a model how hard a task is, and read its answer. The only place that words that question."""
+"""Classify how hard a task is by asking a model. The only module with that prompt."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Answer with one word: simple, medium or complex."""
 class LLMClassifier:
     """A classifier that asks a model of the catalog, and falls back to `fallback` when it gets no verdict.
 
-    The call is one Probe with the purpose `classify`, so its cost stands in the task's ledger. A task with
+    The call is one Probe with the purpose `classify`, so its cost is in the task's ledger. A task with
     a complexity_override is not asked about. The model sees the task's kind, the number of user turns and
     the same excerpt of the user's words that the rules read. `params` are laid over max_tokens=16 and
     temperature=0; a model that thinks before it answers needs more tokens.
@@ -71,11 +71,11 @@ class LLMClassifier:
         )
 
     def _fall_back(self, task: Task, why: str) -> Asking:
-        found = self._fallback.classify(task)
-        if isinstance(found, Generator):
-            found = yield from found
-        signals = (*found.signals, Signal("model_verdict", why))
-        return Classification(found.complexity, found.score, signals, found.by)
+        classification = self._fallback.classify(task)
+        if isinstance(classification, Generator):
+            classification = yield from classification
+        signals = (*classification.signals, Signal("model_verdict", why))
+        return Classification(classification.complexity, classification.score, signals, classification.by)
 
     def _messages(self, task: Task) -> tuple[Message, ...]:
         # A JSON string cannot be closed from inside, so the request cannot pose as part of the instruction.

@@ -1,4 +1,4 @@
-"""Decide how hard a task is by rules: declared kinds first, then a score from named signals."""
+"""Classify how hard a task is by rules: declared kinds first, then a score from named signals."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LONG_OVER_CHARS = 2_000
 
 
 def complexity_of(score: float) -> TaskComplexity:
-    """Return the complexity whose band the score lies in."""
+    """Return the complexity whose band contains the score."""
     if score < SIMPLE_BELOW:
         return TaskComplexity.SIMPLE
     return TaskComplexity.MEDIUM if score < COMPLEX_FROM else TaskComplexity.COMPLEX
@@ -39,7 +39,7 @@ class RuleClassifier:
 
     An override wins. Then come, in this order: short scoring, classifying and extracting (simple); texts
     over LONG_OVER_CHARS, demanding kinds and demanding requirements (complex); longer scoring,
-    classifying and extracting (medium). Whatever else there is gets a score from what the user's turns say.
+    classifying and extracting (medium). Any other task gets a score from what the user's turns say.
     The weights of a classification's signals add up to its score.
     """
 
@@ -59,9 +59,9 @@ class RuleClassifier:
             return Classification(complexity_of(content), content, tuple(signals), self.name)
         complexity, name, value = rule
         floor, width = _BANDS[complexity]
-        placed = [Signal(name, value, floor)]
-        placed += [Signal(signal.name, signal.value, signal.weight * width) for signal in signals]
-        return Classification(complexity, floor + content * width, tuple(placed), self.name)
+        scaled = [Signal(name, value, floor)]
+        scaled += [Signal(signal.name, signal.value, signal.weight * width) for signal in signals]
+        return Classification(complexity, floor + content * width, tuple(scaled), self.name)
 
 
 class _Band(NamedTuple):
@@ -99,7 +99,7 @@ class _Weight(NamedTuple):
     """What a count adds: `first` for one, `further` for each after it, `most` in all."""
 
     signal: str
-    place: int
+    position: int
     first: float
     further: float
     most: float
@@ -135,8 +135,8 @@ _MOST_LENGTH, _LENGTH_UNIT = 0.30, 100
 def content_signals(features: Features) -> list[Signal]:
     """Return what the user's turns say about difficulty, each with its weight; zero counts are left out."""
     signals = [Signal("length", float(features.weighted_length), _length_weight(features.weighted_length))]
-    for name, place, first, further, most in _WEIGHTS:
-        count = features[place]
+    for name, position, first, further, most in _WEIGHTS:
+        count = features[position]
         if count:
             weight = first + further * (count - 1)
             signals.append(Signal(name, float(count), most if abs(weight) > abs(most) else weight))

@@ -1,4 +1,4 @@
-"""Say how far an answer may be believed, and from what that is known."""
+"""Estimate how likely an answer is to be right, and name the source of the estimate."""
 
 from smartroute.confidence.agreement import AgreementConfidence
 from smartroute.confidence.answers import Answer, extract_answer, same_answer

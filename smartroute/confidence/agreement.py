@@ -1,4 +1,4 @@
-"""Believe an answer as far as further answers agree with it."""
+"""Confidence from agreement with further samples (self-consistency)."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _NOT_SAMPLED = frozenset({"seed", "n", "logprobs", "top_logprobs"})
 
 
 class AgreementConfidence:
-    """Ask again, and count who agrees: `samples` more draws of the same model, or one answer of another.
+    """Ask again, and count the answers that agree: `samples` more of the same model, or one of another.
 
     `model` names a second, cheap model of the catalog; without it the model that answered is sampled
     again at `temperature`. Answers are compared after `extract`; where the first answer has nothing
-    to compare (long free text), no call is made and the confidence is unknown. A failed call counts as
-    absent, as do a sample without an answer and code that is merely written differently; tool calls
-    agree when their names and arguments do. The value is the share of the answers obtained that agree:
+    to compare (long free text), no call is made and the confidence is unknown. A failed call is left
+    out, as are a sample without an answer and code that is only written differently; tool calls agree
+    when their names and arguments do. The value is the share of the answers obtained that agree:
     a score, not a probability (self-consistency, Wang et al. 2023, ICLR).
     """
 

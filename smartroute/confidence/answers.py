@@ -1,4 +1,4 @@
-"""Extract the answer proper from a reply, in a form that can be compared with another's."""
+"""Extract the final answer from a reply, in a form that can be compared."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ class Answer(NamedTuple):
     words: frozenset[str] = frozenset()
 
     def agrees(self, other: Answer) -> bool | None:
-        """Return whether two answers are the same, None for code that may do the same in other words.
+        """Return whether two answers are the same, None for code that may do the same in another way.
 
-        Numbers with words agree when the words share one, or one of them has none: "5 km" is no "5 m".
+        Numbers with words agree when they share a word, or one has none: "5 km" does not agree with "5 m".
         """
         if (self.kind, self.value) != (other.kind, other.value):
             return None if self.kind == other.kind == "code" else False
@@ -69,19 +69,19 @@ class Answer(NamedTuple):
 
 
 def extract_answer(text: str) -> Answer | None:
-    """Return the answer in a reply, or None when there is none that could be compared.
+    """Return the answer in a reply, or None when it has none to compare.
 
     In this order: a marked final answer (a JSON field such as "answer", \\boxed{...}, "#### 42", "the answer
     is ..."), any other JSON object, the last code block, and the whole reply or its last line where
     that is short. Numbers are compared as numbers, choices as letters, words without case, articles,
-    punctuation and accents of form (NFKC). Long free text is None. Of a very long reply the end is read.
+    punctuation and accents of form (NFKC). Long free text is None. Of a very long reply only the end is read.
     """
     text = without_report(text[-_SCAN_CHARS:]).strip()
     if not text:
         return None
-    found = json_object(text)
-    if found is not None:
-        lowered = {str(key).lower(): value for key, value in found.items()}
+    fields = json_object(text)
+    if fields is not None:
+        lowered = {str(key).lower(): value for key, value in fields.items()}
         for name in _FIELDS:
             if lowered.get(name) is not None:
                 return _of_value(lowered[name])
@@ -103,11 +103,11 @@ def extract_answer(text: str) -> Answer | None:
 
 
 def _field(text: str) -> str | None:
-    """Return the last answer field of JSON that does not parse: models leave newlines and escapes bare."""
-    found = list(_FIELD.finditer(text[-4_000:]))
-    if not found:
+    """Return the last answer field of JSON that does not parse: models forget to escape newlines."""
+    matches = list(_FIELD.finditer(text[-4_000:]))
+    if not matches:
         return None
-    answer = found[-1].group("answer")
+    answer = matches[-1].group("answer")
     if not answer.startswith('"'):
         return answer
     try:
@@ -117,16 +117,16 @@ def _field(text: str) -> str | None:
 
 
 def _boxed(text: str) -> str | None:
-    """Return what stands in the last \\boxed{...}, inner braces included."""
+    """Return the content of the last \\boxed{...}, inner braces included."""
     starts = list(_BOXED.finditer(text))
     if not starts:
         return None
-    begin = starts[-1].end()
+    start = starts[-1].end()
     depth = 1
-    for place in range(begin, min(len(text), begin + 500)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
+    for index in range(start, min(len(text), start + 500)):
+        depth += {"{": 1, "}": -1}.get(text[index], 0)
         if depth == 0:
-            return text[begin:place]
+            return text[start:index]
     return None
 
 
@@ -136,10 +136,10 @@ def _marked(text: str) -> str | None:
 
 
 def same_answer(one: Reply, other: Reply) -> bool | None:
-    """Return whether two replies give the same answer, None where that cannot be told.
+    """Return whether two replies give the same answer, None where that cannot be decided.
 
-    Free text and code are None even where both are equal to the letter: if the equal ones counted and the
-    others did not, every pair that counts would be the same, and their share would say nothing.
+    Free text and code are None even where both are equal to the letter: if equal pairs counted and the
+    others did not, every pair that counts would agree, and their share would mean nothing.
     """
     first, second = answer_of(one), answer_of(other)
     if first is None or second is None or first.kind == second.kind == "code":
@@ -148,7 +148,7 @@ def same_answer(one: Reply, other: Reply) -> bool | None:
 
 
 def answer_of(reply: Reply, extract: Callable[[str], Answer | None] = extract_answer) -> Answer | None:
-    """Return the answer in a reply, be it text or tool calls, or None when there is none to compare."""
+    """Return the answer in a reply, from its text or tool calls, or None when it has none to compare."""
     return called_tools(reply.tool_calls) if reply.tool_calls else extract(reply.text)
 
 
@@ -179,9 +179,9 @@ def _written(value: object) -> str | None:
 
 def _plain(value: object) -> object:
     if isinstance(value, dict):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -206,7 +206,7 @@ def _of_text(text: str) -> Answer | None:
     if (fraction := _FRACTION.fullmatch(text)) is not None:
         return _of_number(repr(float(fraction.group(1)) / float(fraction.group(2))))
     text = _SIGNED_MONEY.sub(r"\1", text)
-    # A failed match tries every shorter one, at every place: the square of the length.
+    # A failed match tries every shorter one, at every index: quadratic in the length.
     numbers = _NUMBER.findall(text) if len(text) <= _NUMBER_CHARS else []
     words = re.sub(r"[\d\W_]+", " ", text.casefold()).split()
     if len(numbers) == 1 and len(words) <= 4:

@@ -31,9 +31,10 @@ def unfenced(text: str) -> str:
 
 
 def only_fenced(text: str) -> str | None:
-    """Return the content of the one fence in a text, whatever stands around it; None without or with more.
+    """Return the content of the one fence in a text; None without a fence or with several.
 
-    A fence starts on a line of its own, and may lack its closing. Takes linear time.
+    Other text may surround it. A fence starts on a line of its own, and may lack its closing. Takes linear
+    time.
     """
     content: list[str] | None = None
     fence: str | None = None

@@ -1,4 +1,4 @@
-"""Make one confidence of several, by a rule that can be told in two sentences."""
+"""Combine several confidence estimators into one."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ class _Asked(NamedTuple):
 
 
 # An estimator serves many requests at once, and may see the same task and reply objects in several. What it
-# asked for is therefore remembered where the request runs: in the context of its thread or coroutine. The
-# bound lets go of requests that end between probes and estimate.
+# asked for is therefore kept where the request runs: in the context of its thread or coroutine. The bound
+# drops requests that end between probes and estimate.
 _asked: ContextVar[tuple[_Asked, ...]] = ContextVar("smartroute_asked", default=())
 
 
 class CombinedConfidence:
     """The first estimator that knows something is believed; a fault in the text caps it.
 
-    Give the estimators in the order in which you trust them. Where TextConfidence stands among them it
-    does not take part in that order, since it knows only faults: what it finds limits the others' value
-    from above, and a grave fault (0.2 or less) is not paid to be looked into: no probes are made then.
+    Give the estimators in the order in which you trust them. A TextConfidence among them takes no part in
+    that order, since it knows only faults: a fault caps the value of the others. After a grave fault (0.2
+    or less) no probes are made.
     The source is that of the estimate that decided; `parts` holds them all.
     """
 
@@ -55,11 +55,11 @@ class CombinedConfidence:
 
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
         """Return the probes of all the estimators, in their order."""
-        each = [estimator.probes(task, reply) for estimator in self._estimators]
-        if not any(each) or self._has_grave_fault(task, reply):
+        groups = [estimator.probes(task, reply) for estimator in self._estimators]
+        if not any(groups) or self._has_grave_fault(task, reply):
             return ()
-        probes = tuple(itertools.chain.from_iterable(each))
-        asked = _Asked(self, task, reply, tuple(map(len, each)))
+        probes = tuple(itertools.chain.from_iterable(groups))
+        asked = _Asked(self, task, reply, tuple(map(len, groups)))
         _asked.set((asked, *_asked.get()[: _MOST_ASKED - 1]))
         return probes
 
@@ -72,12 +72,12 @@ class CombinedConfidence:
         return (len(estimator.probes(task, reply)) for estimator in self._estimators)
 
     def _has_grave_fault(self, task: Task, reply: Reply) -> bool:
-        readers = [each for each in self._estimators if isinstance(each, TextConfidence)]
+        readers = [part for part in self._estimators if isinstance(part, TextConfidence)]
         faults = [reader.estimate(task, reply).value for reader in readers]
         return any(fault is not None and fault <= _GRAVE for fault in faults)
 
     def estimate(self, task: Task, reply: Reply, replies: tuple[Reply | Failure, ...] = ()) -> Confidence:
-        """Return the combined confidence, each estimator being handed the replies to its own probes."""
+        """Return the combined confidence, where each estimator gets the replies to its own probes."""
         parts = []
         counts = self._counts(task, reply) if replies else itertools.repeat(0)
         for estimator, count in zip(self._estimators, counts, strict=False):
@@ -127,18 +127,18 @@ class FunctionEstimator:
 
 
 def as_estimator(
-    found: ConfidenceEstimator | Callable[[Task, Reply], float | Confidence | None],
+    candidate: ConfidenceEstimator | Callable[[Task, Reply], float | Confidence | None],
 ) -> ConfidenceEstimator:
     """Return an estimator as it is, or a plain function as one. Raises ConfigError otherwise."""
-    if inspect.isclass(found):
-        raise ConfigError(f"estimator must be an object, got the class {found.__name__}; call it first")
-    if isinstance(found, ConfidenceEstimator):
-        return found
-    if callable(found) and not inspect.iscoroutinefunction(found):
-        return FunctionEstimator(found)
+    if inspect.isclass(candidate):
+        raise ConfigError(f"estimator must be an object, got the class {candidate.__name__}; call it first")
+    if isinstance(candidate, ConfidenceEstimator):
+        return candidate
+    if callable(candidate) and not inspect.iscoroutinefunction(candidate):
+        return FunctionEstimator(candidate)
     raise ConfigError(
         "estimator must have methods probes and estimate, or be a function of (task, reply), "
-        f"got {type(found).__name__}"
+        f"got {type(candidate).__name__}"
     )
 
 

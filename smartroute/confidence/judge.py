@@ -1,4 +1,4 @@
-"""Have a model grade the answer."""
+"""Confidence from a judge: a model that grades the answer (LLM as a judge)."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _MOST_CHARS = 24_000
 class JudgeConfidence:
     """A grading call to `model` against a rubric; the score over 100 is the confidence.
 
-    The request and the answer are handed over as JSON strings, so that text in them cannot pose as the
+    The request and the answer are passed as JSON strings, so that text in them cannot pose as the
     instruction, and only a whole JSON object with a score from 0 to 100 counts. Anything else, and
     a failed call, is unknown. Long material is cut in the middle to 24,000 characters each. A model that
     thinks before it answers may need more than these `max_tokens`.
@@ -64,7 +64,7 @@ class JudgeConfidence:
         if score is None:
             return Confidence(None, _SOURCE, "the grade is not of the form asked for")
         if not 0 <= score <= 100:
-            return Confidence(None, _SOURCE, f"the grade {score:g} does not lie in 0 to 100")
+            return Confidence(None, _SOURCE, f"the grade {score:g} is not between 0 and 100")
         return Confidence(score / 100.0, _SOURCE)
 
 

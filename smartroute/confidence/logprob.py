@@ -1,4 +1,4 @@
-"""Turn the log-probabilities of an answer's tokens into a score."""
+"""Confidence from the log-probabilities of an answer's tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Know how refusals and doubts begin, in twelve languages. Matched without case."""
+"""Phrases of refusal and doubt in twelve languages, matched without case."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the confidence that a model states about itself."""
+"""Confidence that a model reports about its own answer."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class ReportedConfidence:
 
     A number in [0, 1], or a percentage written with its sign ("87%"), in the digits of any script. Anything
     else, such as 7 or 87 without a sign, could mean several things and is unknown. `asked=False` leaves the
-    last line alone, as the default estimator does when nobody asked for one. Self-reports are scores, and
-    known to be overconfident (Xiong et al. 2024, ICLR, "Can LLMs Express Their Uncertainty?").
+    last line alone, as the default estimator does unless the prompt asks for one. Self-reports are scores,
+    and known to be overconfident (Xiong et al. 2024, ICLR, "Can LLMs Express Their Uncertainty?").
     """
 
     def __init__(self, *, asked: bool = True) -> None:
         self._asked = asked
 
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
-        """Return no probes: the answer says it or nothing does."""
+        """Return no probes: only the answer itself can report one."""
         return ()
 
     def estimate(self, task: Task, reply: Reply, replies: tuple[object, ...] = ()) -> Confidence:
@@ -61,24 +61,24 @@ class ReportedConfidence:
         text = reply.text
         if "onfidence" not in text and not self._asked:
             return Confidence(None, _SOURCE, "nothing reported")
-        found = json_object(text)
-        if found is not None and "confidence" in found:
-            return _read(found["confidence"])
+        fields = json_object(text)
+        if fields is not None and "confidence" in fields:
+            return _read(fields["confidence"])
         if self._asked and (line := _LAST_LINE.search(text[-_TAIL_CHARS:])) is not None:
             return _read(line.group(1))
         return Confidence(None, _SOURCE, "nothing reported")
 
 
 def json_object(text: str) -> Mapping[str, object] | None:
-    """Return the JSON object that a reply consists of, in a code fence or not; None when it is none."""
+    """Return the JSON object that a reply consists of, in a code fence or not; None for any other reply."""
     body = unfenced(text.strip())
     if not body.startswith("{"):
         return None
     try:
-        found = json.loads(body)
+        document = json.loads(body)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return document if isinstance(document, dict) else None
 
 
 def _read(value: object) -> Confidence:
@@ -86,7 +86,7 @@ def _read(value: object) -> Confidence:
     if number is None:
         return Confidence(None, _SOURCE, "the reported confidence is not a number")
     if not 0.0 <= number <= 1.0:
-        return Confidence(None, _SOURCE, "the reported confidence does not lie in [0, 1]")
+        return Confidence(None, _SOURCE, "the reported confidence is not in [0, 1]")
     return Confidence(number, _SOURCE)
 
 

@@ -1,7 +1,7 @@
-"""Find faults in an answer by reading it: refusal, doubt, truncation, a broken format, a loop.
+"""Find faults in the text of an answer: refusal, doubt, truncation, a broken format, a loop.
 
-Finding none says nothing about being right, so that the value is then None. What is found gets a score that
-lies below any sensible threshold; the numbers order the faults and are not probabilities.
+An answer without a fault may still be wrong, so its value is None. A fault gets a score below any sensible
+threshold; the scores order the faults and are not probabilities.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ SCORES: Mapping[str, float] = {
     "doubts": 0.35,
     "doubt": 0.5,
 }
-"""The score of each fault, the worst first. The gravest fault found decides."""
+"""The score of each fault, the worst first. The gravest fault decides."""
 
 SCAN_CHARS = 4_000
-"""How much of each end of an answer is read for doubt; a refusal is looked for in its first words."""
+"""How much of each end of an answer is searched for doubt; a refusal is searched for in its first words."""
 
 SCHEMA_CHARS = 20_000
-"""Up to which length an answer is held against its JSON schema."""
+"""Up to which length an answer is validated against its JSON schema."""
 
 _HEAD_CHARS = 240
 _LONG_CHARS = 1_000
@@ -62,11 +62,11 @@ _ASIDE = re.compile(
 class TextConfidence:
     """A heuristic score from the answer's text; `source` names the gravest fault, as in "text:refusal".
 
-    Without a fault the value is None. Code, quotations and quoted lines are not read for refusal or doubt,
-    which are known in English, German, French, Spanish, Portuguese, Italian, Russian, Chinese, Japanese,
-    Korean, Arabic and Hindi. Short answers and other scripts are no fault. A tool call is a full
-    answer if its arguments are JSON. One doubt in a text of more than 1,000 characters is none. A text of
-    more than 20,000 is not held against its JSON schema, and the detail says so.
+    Without a fault the value is None. Code, quotations and quoted lines are not searched for refusal or
+    doubt, which are known in English, German, French, Spanish, Portuguese, Italian, Russian, Chinese,
+    Japanese, Korean, Arabic and Hindi. Short answers and other scripts are no fault. A tool call is a full
+    answer if its arguments are JSON. A single doubt in a text of more than 1,000 characters does not count. A
+    text of more than 20,000 is not validated against its JSON schema, and the detail says so.
     """
 
     def probes(self, task: Task, reply: Reply) -> tuple[Probe, ...]:
@@ -82,7 +82,7 @@ class TextConfidence:
 
 
 _NO_FAULT = "no fault found, which does not make it right"
-_NOT_CHECKED = f"no fault found; of more than {SCHEMA_CHARS:,} characters, so not held against its schema"
+_NOT_CHECKED = f"no fault found; longer than {SCHEMA_CHARS:,} characters, so its schema is not checked"
 
 
 def _unchecked(task: Task, reply: Reply) -> bool:
@@ -96,24 +96,24 @@ def _fault(task: Task, reply: Reply) -> str | None:
     text = reply.text
     if reply.finish_reason == "content_filter":
         return "filtered"
-    found: list[str | None] = []
+    faults: list[str | None] = []
     if reply.finish_reason == "length" and not _cut_as_asked(task, text):
-        found.append("truncated")
+        faults.append("truncated")
     if reply.tool_calls:
-        found.append(_call_fault(reply))
+        faults.append(_call_fault(reply))
     elif not text or text.isspace():
         return "empty"
     elif task.params:
-        found.append(format_fault(text, task.params.get("response_format")))
+        faults.append(format_fault(text, task.params.get("response_format")))
     if len(text) >= _LOOP_FROM_CHARS and _loops(text):
-        found.append("loop")
+        faults.append("loop")
     if task.kind == "score" and not reply.tool_calls and not any(map(str.isnumeric, text[:SCAN_CHARS])):
-        found.append("no_number")
+        faults.append("no_number")
     if refuses(text, task):
-        found.append("refusal")
+        faults.append("refusal")
     else:
-        found.append(_doubt(text, task))
-    return min((fault for fault in found if fault is not None), key=SCORES.__getitem__, default=None)
+        faults.append(_doubt(text, task))
+    return min((fault for fault in faults if fault is not None), key=SCORES.__getitem__, default=None)
 
 
 def _cut_as_asked(task: Task, text: str) -> bool:
@@ -132,20 +132,20 @@ def _call_fault(reply: Reply) -> str | None:
 
 
 def refuses(text: str, task: Task | None = None) -> bool:
-    """Return whether the answer begins with a refusal, outside of quotations and code.
+    """Return whether the answer starts with a refusal, outside of quotations and code.
 
-    Words that the task itself contains are no refusal: somebody asked for them.
+    Words that the task itself contains are no refusal: the user asked for them.
     """
     head = text[: 2 * _HEAD_CHARS]
     if not _mentions(head, REFUSAL_CUES, REFUSAL_CUES_ABROAD):
         return False
-    found = _pattern(REFUSALS).search(_own_words(head)[:_HEAD_CHARS])
-    if found is None:
+    refusal = _pattern(REFUSALS).search(_own_words(head)[:_HEAD_CHARS])
+    if refusal is None:
         return False
-    return task is None or not _stands_in(task, found.group().casefold())
+    return task is None or not _occurs_in(task, refusal.group().casefold())
 
 
-def _stands_in(task: Task, words: str) -> bool:
+def _occurs_in(task: Task, words: str) -> bool:
     return any(
         words in text.casefold() for message in task.messages for text in _texts(message.get("content"))
     )
@@ -161,23 +161,23 @@ def _texts(content: object) -> Iterator[str]:
 def _doubt(text: str, task: Task) -> str | None:
     """Return the fault of an answer that doubts itself.
 
-    What is extracted or assigned may be somebody's doubt, or a label that was offered: words of the request.
+    What is extracted or assigned may be a doubt quoted from the request, or a label that it offers.
     """
     scanned = text if len(text) <= 2 * SCAN_CHARS else text[:SCAN_CHARS] + "\n" + text[-SCAN_CHARS:]
     if not _mentions(scanned, DOUBT_CUES, DOUBT_CUES_ABROAD):
         return None
-    found = [doubt.group().casefold() for doubt in _pattern(DOUBTS).finditer(_own_words(scanned))]
+    doubts = [doubt.group().casefold() for doubt in _pattern(DOUBTS).finditer(_own_words(scanned))]
     if task.kind in _QUOTING_KINDS:
-        asked_for = {words for words in set(found) if _stands_in(task, words)}
-        found = [words for words in found if words not in asked_for]
-    doubts = len(found)
+        asked_for = {words for words in set(doubts) if _occurs_in(task, words)}
+        doubts = [words for words in doubts if words not in asked_for]
+    count = len(doubts)
     if len(scanned) > _LONG_CHARS:
-        doubts -= 1
-    return None if doubts <= 0 else "doubt" if doubts == 1 else "doubts"
+        count -= 1
+    return None if count <= 0 else "doubt" if count == 1 else "doubts"
 
 
 def _mentions(text: str, cues: tuple[str, ...], abroad: tuple[str, ...]) -> bool:
-    """Return whether a phrase may be there at all, which is told far faster than by the patterns."""
+    """Return whether a phrase may occur at all, which is far faster to decide than by the patterns."""
     lowered = text.lower()
     if any(map(lowered.__contains__, cues)):
         return True
@@ -204,7 +204,7 @@ def _loops(text: str) -> bool:
 def bare_json(text: str, wanted: Any) -> str:
     """Return the JSON of an answer without the code fence around it, where a response format wants JSON.
 
-    Many models put one there, and it is no reason to pay for another answer. Anything else stays as it is.
+    Many models add one, which is no reason to pay for another answer. Anything else stays as it is.
     """
     if wanted is None or not text.lstrip().startswith(("```", "~~~")):
         return text
@@ -249,15 +249,15 @@ def _pydantic_fault(text: str, model: Any) -> str | None:
         validate(text)
     except ValueError:
         return "schema"
-    except Exception:  # noqa: BLE001  a validator of the user's own may raise anything
+    except Exception:  # noqa: BLE001  the user's own validator may raise anything
         return None
     return None
 
 
-def _schema_fault(found: Any, schema: Mapping[str, Any]) -> str | None:
+def _schema_fault(document: Any, schema: Mapping[str, Any]) -> str | None:
     """Return "schema" when a document violates a schema; a schema that cannot be used finds no fault.
 
-    References lead nowhere outside the schema: an empty registry keeps the validator off the network.
+    References outside the schema are not followed: an empty registry keeps the validator off the network.
     """
     try:
         from referencing import Registry
@@ -265,13 +265,13 @@ def _schema_fault(found: Any, schema: Mapping[str, Any]) -> str | None:
         validator = _validator_for(schema.get("$schema"))
     except ImportError:
         return None
-    # What names its own dialect would be handed to that dialect's validator instead of this one.
+    # A schema that names its dialect would be passed to that dialect's validator instead of this one.
     bare = {name: value for name, value in schema.items() if name != "$schema"}
     if _leaves_linear_time(bare):
         return None
     try:
         validator.check_schema(bare)
-        return None if validator(bare, registry=Registry()).is_valid(found) else "schema"
+        return None if validator(bare, registry=Registry()).is_valid(document) else "schema"
     except Exception:  # noqa: BLE001  there are many ways in which a schema cannot be used
         return None
 
@@ -301,10 +301,10 @@ def _leaves_linear_time(schema: Mapping[str, Any]) -> bool:
 
 @cache
 def _in_linear_time(validator: Any) -> Any:
-    """Return a validator that cannot be kept busy by an answer.
+    """Return a validator that takes linear time for any answer.
 
     Its `uniqueItems` does not compare every item with every other, and its `pattern` is matched by the
-    engine of pydantic, which does not backtrack; a pattern that this engine does not know finds no fault.
+    engine of pydantic, which does not backtrack; a pattern that this engine does not support finds no fault.
     """
     from jsonschema import ValidationError, validators
 
@@ -322,7 +322,7 @@ def _in_linear_time(validator: Any) -> Any:
 
 @lru_cache(maxsize=256)
 def _matcher(pattern: str) -> Any:
-    """Return what tells whether a text matches somewhere, in linear time; None where nothing does."""
+    """Return a matcher that searches a text in linear time; None for a pattern it does not support."""
     from pydantic_core import SchemaError, SchemaValidator, core_schema
 
     try:
@@ -334,9 +334,9 @@ def _matcher(pattern: str) -> Any:
 def _comparable(value: Any) -> Any:
     """Return a parsed value so that equal means equal in JSON: 1 is 1.0 and not true."""
     if isinstance(value, dict):
-        return dict, frozenset([(name, _comparable(each)) for name, each in value.items()])
+        return dict, frozenset([(name, _comparable(item)) for name, item in value.items()])
     if isinstance(value, list):
-        return list, tuple([_comparable(each) for each in value])
+        return list, tuple([_comparable(item) for item in value])
     return (bool, value) if isinstance(value, bool) else value
 
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from smartroute.errors import InvalidRequestError, ProviderUnavailableError
 from smartroute.evaluation.scripts import AdScript, load_scripts
-from smartroute.number_checks import checked_number
+from smartroute.number_checks import checked_number, checked_whole
 from smartroute.records import Call, Reply, Usage
 
 CHARACTERS_PER_TOKEN = 4
@@ -61,7 +61,7 @@ class SimulatedCouncil:
             checked_number(value, name, least=0)
         checked_number(drift, "drift")
         self._members = dict(members)
-        self._seed = seed
+        self._seed = checked_whole(seed, "seed")
         self._member_sd = member_sd
         self._screen_sd = screen_sd
         self._screen_shared_sd = screen_shared_sd

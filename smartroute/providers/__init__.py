@@ -1,1 +1,1 @@
-"""Make the calls. Each module here is one way to reach a model; none is imported until it is used."""
+"""Providers: ways to call a model. None is imported until it is used."""

@@ -1,10 +1,10 @@
-"""Call models through litellm: the only file that imports it, and the one that knows its replies.
+"""Call models through litellm. The only module that imports it and reads its replies.
 
 What this changes in the process, once, at the first call or at `warmup`: LITELLM_LOCAL_MODEL_COST_MAP and
-LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS are set to True unless they are set (or litellm fetches its price map
-and a table of headers from the network), and `litellm.suppress_debug_info` becomes True (or it prints a
-banner for every error). Nothing else of litellm is touched: `drop_params`, callbacks and caches stay the
-application's, and its callbacks hear of our calls. A cache never answers for us, though: a ledger holds real
+LITELLM_LOCAL_ANTHROPIC_BETA_HEADERS are set to True unless they are set (or litellm fetches its price map and
+a table of headers from the network), and `litellm.suppress_debug_info` becomes True (or it prints a banner
+for every error). Nothing else of litellm is touched: `drop_params`, callbacks and caches stay the
+application's, and its callbacks see our calls. Its cache never answers one, though: a ledger holds real
 calls.
 
 Known limits: `litellm.model_fallbacks`, and `litellm.num_retries` on the synchronous path, cannot be
@@ -68,7 +68,7 @@ class LiteLLMProvider:
     needs_keys = True
 
     def send(self, call: Call) -> Reply:
-        """Make one call and return its reply. Raises ProviderError, and nothing else, when there is none."""
+        """Make one call and return its reply. Raises ProviderError, and nothing else."""
         handled = sys.exception()
         try:
             return _reply(_litellm().completion(**_arguments(call)), call)
@@ -83,14 +83,14 @@ class LiteLLMProvider:
         try:
             litellm = _litellm()
             arguments = _arguments(call)
-            unheard = _unheard(litellm, arguments)
-            if unheard is None:
+            switch = _logging_switch(litellm, arguments)
+            if switch is None:
                 return _reply(await litellm.acompletion(**arguments), call)
-            token = unheard.set(True)
+            token = switch.set(True)
             try:
                 return _reply(await litellm.acompletion(**arguments), call)
             finally:
-                unheard.reset(token)
+                switch.reset(token)
         except ProviderError:
             raise
         except Exception as error:  # noqa: BLE001
@@ -141,11 +141,11 @@ _LISTENERS = (
 _LISTENING_PARAMETERS = frozenset({"callbacks", "success_callback", "failure_callback", "logger_fn"})
 
 
-def _unheard(litellm: Any, arguments: Mapping[str, Any]) -> Any:
-    """Return the switch that keeps litellm from logging a call, or None when somebody listens.
+def _logging_switch(litellm: Any, arguments: Mapping[str, Any]) -> Any:
+    """Return the switch that keeps litellm from logging a call, or None when the application listens.
 
     Its log of calls costs a tenth of a call and, shared by all event loops, fails loudly when two are
-    running, even if nobody has registered a callback. The switch is its own, but private: without it
+    running, even without any registered callback. The switch is its own, but private: without it
     the call is merely slower.
     """
     if _internal_call is None or not _LISTENING_PARAMETERS.isdisjoint(arguments):
@@ -282,10 +282,10 @@ def _usage(counts: Mapping[str, Any] | None, tier: object) -> Usage | None:
 
 
 def _surcharge(counts: Mapping[str, Any], tier: object) -> str | None:
-    """Return what the provider says it charged otherwise than tokens at the plain rates.
+    """Return what the provider says it charged beyond tokens at the plain rates.
 
     An account may be set to a service tier or a region that no request names, and a model may search where
-    it need not. Only the reply tells.
+    it need not. Only the reply shows that.
     """
     mode = surcharged_mode({"service_tier": tier}) or surcharged_mode(counts)
     if mode is not None:

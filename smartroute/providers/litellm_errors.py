@@ -1,7 +1,7 @@
-"""Turn what litellm raises into our errors: their kind, whether they may have cost something, when to retry.
+"""Map exceptions of litellm to ProviderErrors: their kind, whether they may have cost money, when to retry.
 
-Reads the exceptions of litellm, openai, httpx and aiohttp. A message of ours holds no key, and little else of
-what the provider said.
+Reads the exceptions of litellm, openai, httpx and aiohttp. A message holds no key, and little else of
+the provider's own text.
 """
 
 from __future__ import annotations
@@ -69,17 +69,17 @@ def _chain(error: BaseException, handled: BaseException | None) -> Iterator[Base
 
 
 def _is_no_http(link: BaseException) -> bool:
-    """Return whether aiohttp could not tell head and chunks of a reply: a TransportError in httpx."""
+    """Return whether aiohttp could not parse head or chunks of a reply: a TransportError in httpx."""
     return type(link).__name__ == "ClientResponseError" and type(link).__module__.startswith("aiohttp")
 
 
 def _of_response(response: Any, error: Exception, call: Call, litellm: Any) -> ProviderError:
     status: int = response.status_code
     body = _body(response)
-    said = _said(body, error, call)
+    message = _provider_message(body, error, call)
     kind, generated, cure = _kind_of(status, body.lower(), error, litellm)
     return kind(
-        f"{call.model}: HTTP {status}: {said}; {cure}",
+        f"{call.model}: HTTP {status}: {message}; {cure}",
         model=call.model,
         status=status,
         retry_after_s=_retry_after_s(response.headers, body),
@@ -88,17 +88,17 @@ def _of_response(response: Any, error: Exception, call: Call, litellm: Any) -> P
 
 
 def _of_reply(inner: Any, error: Exception, call: Call, litellm: Any) -> ProviderError:
-    """Return the error that stands in a reply of status 200, as aggregators of providers send it."""
-    said = str(inner.message)
+    """Return the error in a reply of status 200, as aggregators of providers send it."""
+    message = str(inner.message)
     kind: type[ProviderError] = MalformedReplyError
     cure = "try another model"
     code = str(inner.status_code)
     if re.fullmatch("[45][0-9]{2}", code) and code != _NO_CODE:
-        kind, _, cure = _kind_of(int(code), said.lower(), error, litellm)
-    told = kind(f"{call.model}: the reply is an error: {_clean(said, call)}; {cure}", model=call.model)
+        kind, _, cure = _kind_of(int(code), message.lower(), error, litellm)
+    failure = kind(f"{call.model}: the reply is an error: {_clean(message, call)}; {cure}", model=call.model)
     # With a status of 200 the model may have run.
-    told.generated = None
-    return told
+    failure.generated = None
+    return failure
 
 
 def _kind_of(
@@ -160,7 +160,7 @@ def _of_connection(link: BaseException, links: tuple[BaseException, ...], call: 
         return _timed_out(call, generated=False)
     if isinstance(link, httpx.TimeoutException):
         return _timed_out(call)
-    # By name: aiohttp and httpcore need not both be there. httpx's ConnectError alone does not tell, since
+    # By name: aiohttp and httpcore need not both be there. httpx's ConnectError alone does not decide, since
     # litellm also makes one of a connection that aiohttp lost in the middle of a reply.
     never_sent = any(
         isinstance(other, ConnectionRefusedError | socket.gaierror)
@@ -202,7 +202,7 @@ def _of_class(error: Exception, links: tuple[BaseException, ...], call: Call, li
     if type(inner) is Exception and hasattr(inner, "status_code") and hasattr(inner, "message"):
         return _of_reply(inner, error, call, litellm)
     # litellm goes on to recommend its global drop_params, which would hide the loss.
-    said = _clean(str(error).partition(" To drop these")[0], call)
+    message = _clean(str(error).partition(" To drop these")[0], call)
     kinds: tuple[tuple[type[Exception], type[ProviderError]], ...] = (
         (litellm.ContextWindowExceededError, ContextTooLongError),
         (litellm.ContentPolicyViolationError, RefusedError),
@@ -221,9 +221,9 @@ def _of_class(error: Exception, links: tuple[BaseException, ...], call: Call, li
         if isinstance(error, theirs):
             # A filter may have read the answer before it blocked it; the others failed before anything ran.
             free = None if ours is RefusedError else False
-            return ours(f"{call.model}: {said}", model=call.model, generated=free)
+            return ours(f"{call.model}: {message}", model=call.model, generated=free)
     if type(inner).__name__ == "OpenAIError" and type(inner).__module__.startswith("openai"):
-        # The openai client says this, and nothing else, with its root class: it has no key.
+        # The openai client raises its root class for this alone: it has no key.
         return AuthenticationError(
             f"{call.model}: {_clean(str(inner), call)}", model=call.model, generated=False
         )
@@ -241,7 +241,7 @@ def _body(response: Any) -> str:
         return ""
 
 
-def _said(body: str, error: Exception, call: Call) -> str:
+def _provider_message(body: str, error: Exception, call: Call) -> str:
     """Return the provider's own message, without what litellm wraps around it."""
     try:
         document = json.loads(body)
@@ -284,8 +284,8 @@ def _redact(text: str, call: Call) -> str:
 def cause_of(error: Exception, call: Call) -> BaseException | None:
     """Return the exception to chain from, or None where a traceback of it would print a key."""
     for link in _chain(error, None):
-        said = str(link)
-        if _redact(said, call) != said:
+        text = str(link)
+        if _redact(text, call) != text:
             return None
     return error
 
@@ -312,7 +312,7 @@ def _number(value: str | None) -> float | None:
 
 
 def _until_s(date: str, sent: str | None) -> float | None:
-    """Return the seconds until an HTTP date, by the server's own clock where it told the time."""
+    """Return the seconds until an HTTP date, by the server's own clock where it sent its time."""
     try:
         until = parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError):

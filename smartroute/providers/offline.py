@@ -1,4 +1,4 @@
-"""Simulate a pool of three models, for trying things out without keys. Knows how skilled each pretends to be.
+"""Simulate a pool of three models, to try smartroute without keys.
 
 Nothing here measures a real model: every number below is an assumption, stated so that a reader can judge
 what follows from it. The bundled demo tasks are answered rightly or wrongly by the rule of `chance_right`;
@@ -117,7 +117,7 @@ def chance_right(model: str, difficulty: float, skill: Mapping[str, Skill] = SKI
 class OfflineProvider:
     """A provider that simulates the models of `OfflineProvider.catalog()` and says so in every reply.
 
-    Equal seeds and calls give equal replies; further samples of one prompt are told apart by their number.
+    Equal seeds and calls give equal replies; further samples of one prompt differ by their number.
     Log-probabilities come when asked for. Tools are accepted and never called; an instruction to
     state a confidence is not followed. Safe in any thread and event loop.
     """
@@ -158,14 +158,13 @@ class OfflineProvider:
                 "use OfflineProvider with catalog=OfflineProvider.catalog()",
                 model=call.model,
             )
-        said = self._say(model, call)
-        return self._reply(model, call, said)
+        return self._reply(model, call, self._content(model, call))
 
     async def asend(self, call: Call) -> Reply:
         """Return what `send` does."""
         return self.send(call)
 
-    def _say(self, model: str, call: Call) -> _Said:
+    def _content(self, model: str, call: Call) -> _Content:
         prompt = _last_user_text(call.messages)
         if call.purpose == "judge":
             return self._judge(model, call, prompt)
@@ -174,12 +173,12 @@ class OfflineProvider:
         task = _tasks().get(prompt.strip())
         schema = _wanted_schema(call.params)
         if task is None:
-            return _Said(_note(model) if schema is None else _json_note(model, schema), SURE_OTHERWISE)
+            return _Content(_note(model) if schema is None else _json_note(model, schema), SURE_OTHERWISE)
         right = self._is_right(model, call, task)
         text = task.answer if right else self._wrong(model, call, task)
         if schema is not None and not _is_object(text):
             text = json.dumps({"answer": text, "simulated": True}, ensure_ascii=False)
-        return _Said(text, SURE_WHEN_RIGHT if right else SURE_WHEN_WRONG)
+        return _Content(text, SURE_WHEN_RIGHT if right else SURE_WHEN_WRONG)
 
     def _is_right(self, model: str, call: Call, task: _Task) -> bool:
         # A sum of normal parts with variances that add up to 1 is standard normal, so that each draw is
@@ -198,7 +197,7 @@ class OfflineProvider:
             rng = _rng(self.seed, "favourite", task.prompt)
         return rng.choice(task.wrong)
 
-    def _judge(self, model: str, call: Call, prompt: str) -> _Said:
+    def _judge(self, model: str, call: Call, prompt: str) -> _Content:
         material = _object(prompt)
         request, answer = str(material.get("request", "")), str(material.get("answer", "")).strip()
         task = next((task for text, task in _tasks().items() if text in request), None)
@@ -208,21 +207,21 @@ class OfflineProvider:
             beta = (GRADE_OF_RIGHT if answer == task.answer else GRADE_OF_WRONG)[model]
             comment = "a simulated grade"
         grade = round(100 * _rng(self.seed, "grade", prompt, *_draw(model, call)).betavariate(*beta))
-        return _Said(json.dumps({"score": grade, "reason": comment}), SURE_OTHERWISE)
+        return _Content(json.dumps({"score": grade, "reason": comment}), SURE_OTHERWISE)
 
-    def _classify(self, model: str, call: Call, prompt: str) -> _Said:
+    def _classify(self, model: str, call: Call, prompt: str) -> _Content:
         request = str(_object(prompt).get("request", prompt))
         task = next((task for text, task in _tasks().items() if text in request), None)
         if task is None:
-            return _Said(_note(model), SURE_OTHERWISE)
+            return _Content(_note(model), SURE_OTHERWISE)
         guess = task.difficulty + VERDICT_NOISE * _normal(
             self.seed, "verdict", task.prompt, *_draw(model, call)
         )
         word = "simple" if guess < 1 / 3 else "medium" if guess < 2 / 3 else "complex"
-        return _Said(word, SURE_OTHERWISE)
+        return _Content(word, SURE_OTHERWISE)
 
-    def _reply(self, model: str, call: Call, said: _Said) -> Reply:
-        tokens = _tokens(said.text)
+    def _reply(self, model: str, call: Call, content: _Content) -> Reply:
+        tokens = _tokens(content.text)
         cap = _cap(call.params)
         finish_reason = "stop"
         if cap is not None and len(tokens) > cap:
@@ -233,10 +232,10 @@ class OfflineProvider:
         if cap is not None:
             billed = min(billed, cap)
         usage = Usage(_input_tokens(call.messages), billed, reasoning_tokens=billed - visible)
-        identity = (said.text, *_draw(model, call), _texts(call.messages))
+        identity = (content.text, *_draw(model, call), _texts(call.messages))
         logprobs: tuple[float, ...] | None = None
         if call.params.get("logprobs"):
-            logprobs = _logprobs(_rng(self.seed, "logprobs", *identity), said.sureness, len(tokens))
+            logprobs = _logprobs(_rng(self.seed, "logprobs", *identity), content.sureness, len(tokens))
         choice: dict[str, Any] = {
             "index": 0,
             "finish_reason": finish_reason,
@@ -274,7 +273,7 @@ class _Task(NamedTuple):
     difficulty: float
 
 
-class _Said(NamedTuple):
+class _Content(NamedTuple):
     text: str
     sureness: Beta
 
@@ -291,7 +290,7 @@ def _tasks() -> Mapping[str, _Task]:
 
 
 def _draw(model: str, call: Call) -> tuple[object, ...]:
-    """Return what tells one draw from another. A repeated answer call is the same draw, a sample is not."""
+    """Return what distinguishes draws: a repeated answer call is the same draw, a sample is not."""
     return (model, call.effort, call.purpose, call.number if call.purpose == "sample" else 1)
 
 
@@ -304,7 +303,7 @@ def _rng(*parts: object) -> random.Random:
 
 
 def _normal(*parts: object) -> float:
-    # 52 bits and a half lie strictly between 0 and 1 without rounding.
+    # 52 bits and a half are strictly between 0 and 1 without rounding.
     return _NORMAL.inv_cdf(((int.from_bytes(_digest(*parts)) >> 12) + 0.5) / 2**52)
 
 
@@ -342,7 +341,7 @@ def _tokens(text: str) -> list[str]:
     pieces: list[str] = []
     run = ""
     for character in text:
-        # Jamo, kana, ideographs, hangul and full-width forms; what lies between is rare.
+        # Jamo, kana, ideographs, hangul and full-width forms; what is in between is rare.
         if "\u2e80" <= character <= "\uffef":
             pieces += [run, character] if run else [character]
             run = ""
@@ -368,10 +367,10 @@ def _note(model: str) -> str:
 
 def _object(text: str) -> Mapping[str, Any]:
     try:
-        found = json.loads(text)
+        document = json.loads(text)
     except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _is_object(text: str) -> bool:

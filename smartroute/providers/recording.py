@@ -1,8 +1,9 @@
-"""Write down every call that another provider makes, and read it back for a replay.
+"""Record every call that a provider makes, and read it back for a replay.
 
 A transcript is a file of JSON lines, one per call. A line holds a hash of what was asked, and in full what
-came of it, the answer's text included: record only what may lie on your disk. The prompt is not written, but
-the hash of a short prompt can be guessed. `occurrence` counts equal calls in the order in which they began.
+came of it, the answer's text included: record only what may be stored on your disk. The prompt is not
+written, but the hash of a short prompt can be guessed. `occurrence` counts equal calls in the order in which
+they started.
 """
 
 from __future__ import annotations
@@ -67,18 +68,18 @@ def _plain(value: object) -> object:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-class _Begun(NamedTuple):
+class _Started(NamedTuple):
     key: str
     run: str
     occurrence: int
-    started: float
+    at_s: float
 
 
 class RecordingProvider:
-    """A provider that passes every call on to `inner` and appends what came of it to the file at `path`.
+    """A provider that passes every call on to `inner` and appends its result to the file at `path`.
 
     Failures are recorded too. A disk that fails is logged once and counted in `lost`; the reply, paid for
-    already, is returned all the same. Thread-safe; several processes may append to one file.
+    already, is still returned. Thread-safe; several processes may append to one file.
     """
 
     def __init__(self, inner: Provider, path: str | os.PathLike[str]) -> None:
@@ -101,18 +102,18 @@ class RecordingProvider:
 
     def send(self, call: Call) -> Reply:
         """Return what the inner provider returns, or raise what it raises, and write it down."""
-        begun = self._begin(call)
-        with self._failures_written(call, begun):
+        started = self._start(call)
+        with self._failures_written(call, started):
             reply = self.inner.send(call)
-        self._write(call, begun, reply)
+        self._write(call, started, reply)
         return reply
 
     async def asend(self, call: Call) -> Reply:
         """Do what `send` does, without blocking the event loop but for the write."""
-        begun = self._begin(call)
-        with self._failures_written(call, begun):
+        started = self._start(call)
+        with self._failures_written(call, started):
             reply = await self.inner.asend(call)
-        self._write(call, begun, reply)
+        self._write(call, started, reply)
         return reply
 
     def warmup(self) -> None:
@@ -139,29 +140,29 @@ class RecordingProvider:
                 file.close()
 
     @contextlib.contextmanager
-    def _failures_written(self, call: Call, begun: _Begun) -> Iterator[None]:
+    def _failures_written(self, call: Call, started: _Started) -> Iterator[None]:
         try:
             yield
         except Exception as error:
-            self._write(call, begun, Failure.of(error))
+            self._write(call, started, Failure.of(error))
             raise
         except BaseException:
-            self._write(call, begun, Failure.cancelled())
+            self._write(call, started, Failure.cancelled())
             raise
 
-    def _begin(self, call: Call) -> _Begun:
+    def _start(self, call: Call) -> _Started:
         key = call_key(call)
         with self._lock:
             self._counts[key] += 1
-            return _Begun(key, self._run, self._counts[key], time.perf_counter())
+            return _Started(key, self._run, self._counts[key], time.perf_counter())
 
-    def _write(self, call: Call, begun: _Begun, result: Reply | Failure) -> None:
-        latency_s = time.perf_counter() - begun.started
+    def _write(self, call: Call, started: _Started, result: Reply | Failure) -> None:
+        latency_s = time.perf_counter() - started.at_s
         record: dict[str, Any] = {
             "v": _VERSION,
-            "key": begun.key,
-            "run": begun.run,
-            "occurrence": begun.occurrence,
+            "key": started.key,
+            "run": started.run,
+            "occurrence": started.occurrence,
             "model": call.model,
             "effort": call.effort,
             "purpose": call.purpose,
@@ -245,7 +246,7 @@ class Transcript:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Transcript:
         """Return the transcript in a file. Lines that cannot be read are skipped and counted."""
-        found: dict[str, list[tuple[int, int, Timed]]] = {}
+        calls_by_key: dict[str, list[tuple[int, int, Timed]]] = {}
         runs: dict[str, int] = {}
         bad_lines, simulated = 0, False
         with Path(path).open("rb") as file:
@@ -254,15 +255,15 @@ class Transcript:
                     continue
                 try:
                     record = json.loads(line)
-                    place = runs.setdefault(record["run"], len(runs)), int(record["occurrence"])
+                    position = runs.setdefault(record["run"], len(runs)), int(record["occurrence"])
                     timed = Timed(_result(record), float(record["latency_s"]))
-                    found.setdefault(record["key"], []).append((*place, timed))
+                    calls_by_key.setdefault(record["key"], []).append((*position, timed))
                     simulated = simulated or bool(record["simulated"])
                 except (ValueError, KeyError, TypeError):
                     bad_lines += 1
         ordered = {
             key: tuple(timed for _, _, timed in sorted(calls, key=lambda entry: entry[:2]))
-            for key, calls in found.items()
+            for key, calls in calls_by_key.items()
         }
         return cls(ordered, bad_lines=bad_lines, simulated=simulated)
 
@@ -289,7 +290,7 @@ class Transcript:
         )
 
     def rewind(self) -> None:
-        """Begin again with the first occurrence of every call."""
+        """Start again with the first occurrence of every call."""
         with self._lock:
             self._used.clear()
 

@@ -1,4 +1,4 @@
-"""Keep events, and give them back. Each module here is one place to keep them."""
+"""Write events to a log and read them back: files, databases, memory, OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # else a type checker believes that every name is to be had here
+if not TYPE_CHECKING:  # else a type checker believes that every name exists here
 
     def __getattr__(name: str) -> Any:
         module = _LAZY.get(name)

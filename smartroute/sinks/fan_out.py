@@ -1,4 +1,4 @@
-"""Hand each event to several sinks, so that what fails in one stays there."""
+"""Write each event to several sinks; a sink that fails does not affect the others."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _log = logging.getLogger("smartroute")
 class FanOut:
     """A sink that hands each event to all of its members, in their order.
 
-    A member that raises loses that event, which is counted and logged once per member, and the others get it
-    all the same. `lost` sums what the members lost; `losses` says it by member. Raises ConfigError without a
-    member, or for one that is no sink.
+    A member that raises loses that event, and the others still get it. Its losses are counted, and the first
+    is logged. `lost` is the sum over the members; `losses` has it by member. Raises ConfigError without a
+    member, or for one that is not a sink.
     """
 
     def __init__(self, *sinks: Sink) -> None:
@@ -35,15 +35,15 @@ class FanOut:
 
     def emit(self, event: Event) -> None:
         """Hand the event to each member. Never raises, but for Ctrl-C."""
-        for place, sink in enumerate(self.sinks):
+        for index, sink in enumerate(self.sinks):
             try:
                 sink.emit(event)
             except KeyboardInterrupt:
                 raise
             except BaseException as error:  # noqa: BLE001  observing never breaks a request, nor another sink
                 with self._lock:
-                    self._raised[place] += 1
-                    first = self._raised[place] == 1
+                    self._raised[index] += 1
+                    first = self._raised[index] == 1
                 if first:
                     _log.warning(
                         "%s lost an event (%s); further ones are counted", _name(sink), type(error).__name__
@@ -51,15 +51,15 @@ class FanOut:
 
     @property
     def losses(self) -> dict[str, int]:
-        """Return how many events each member lost, by the name of its class and its place."""
+        """Return how many events each member lost, by the name of its class and its index."""
         return {
-            f"{place}:{_name(sink)}": raised + int(getattr(sink, "lost", 0) or 0)
-            for place, (sink, raised) in enumerate(zip(self.sinks, self._raised, strict=True))
+            f"{index}:{_name(sink)}": raised + int(getattr(sink, "lost", 0) or 0)
+            for index, (sink, raised) in enumerate(zip(self.sinks, self._raised, strict=True))
         }
 
     @property
     def lost(self) -> int:
-        """Return how many events members lost, all together."""
+        """Return how many events members lost, in total."""
         return sum(self.losses.values())
 
     def flush(self) -> None:

@@ -45,17 +45,17 @@ _FLAGS = (
     | os.O_CREAT
     | os.O_WRONLY
     | getattr(os, "O_BINARY", 0)
-    | getattr(os, "O_NONBLOCK", 0)  # a pipe that nobody reads must not hold a request up
+    | getattr(os, "O_NONBLOCK", 0)  # a pipe without a reader must not block a request
 )
 
 
 class JsonlSink:
     """A log on a local file system. Safe for threads, many processes, signals, after fork, and after close.
 
-    An event is acknowledged when `emit` returned without counting it as lost: its write had returned.
-    `emit` never raises, but for Ctrl-C: what cannot be written is counted in `lost`, logged once per spell,
-    and the next event tries again. `simulated` declares what the log is for; None leaves it to the first
-    event. With `fsync` every event survives a power failure too, at the price of a disk's patience.
+    An event is acknowledged when `emit` returned without counting it as lost: its write had returned. `emit`
+    never raises, but for Ctrl-C: what cannot be written is counted in `lost` and logged once per outage, and
+    the next event tries again. `simulated` declares what the log is for; None leaves it to the first event.
+    With `fsync` every event survives a power failure too, at the cost of one disk flush per event.
     """
 
     def __init__(
@@ -87,7 +87,7 @@ class JsonlSink:
         line = event.to_line()
         with self._lock:
             if self._writing:
-                self._emit_apart(event)
+                self._emit_separately(event)
                 return
             self._writing = True
             try:
@@ -109,26 +109,26 @@ class JsonlSink:
             written = os.write(handle, data)
             if written != len(data) or self._torn or self._fsync or self._holds is None:
                 self._acknowledge(handle, len(data) - written, simulated)
-        except Exception as error:  # noqa: BLE001  a clock of the user's may raise anything
-            self._let_go()
-            said = f"{self._file} cannot be written: {error}" if isinstance(error, OSError) else str(error)
-            self._losses.add(said or type(error).__name__)
+        except Exception as error:  # noqa: BLE001  the user's own clock may raise anything
+            self._close_handle()
+            reason = f"{self._file} cannot be written: {error}" if isinstance(error, OSError) else str(error)
+            self._losses.add(reason or type(error).__name__)
             return
         except BaseException:
-            # Ctrl-C may have come between opening and locking, or behind half a line: begin afresh.
-            self._let_go()
+            # Ctrl-C may have come between opening and locking, or after half a line: start afresh.
+            self._close_handle()
             raise
         if self._losses.spell:
             self._losses.end_spell()
 
-    def _emit_apart(self, event: Event) -> None:
-        """Write an event that comes while another is being written, in a handler of a signal that came then.
+    def _emit_separately(self, event: Event) -> None:
+        """Write an event that a signal handler emits while another is being written.
 
-        The state belongs to the other one, so it gets a sink of its own.
+        The state belongs to the other event, so this one gets a sink of its own.
         """
-        with JsonlSink(self.path, simulated=self._simulated, clock=self._clock, fsync=self._fsync) as apart:
-            apart._losses = self._losses
-            apart.emit(event)
+        with JsonlSink(self.path, simulated=self._simulated, clock=self._clock, fsync=self._fsync) as sink:
+            sink._losses = self._losses
+            sink.emit(event)
 
     def check(self) -> None:
         """Raise ConfigError when the log holds the other kind of traffic than declared, or cannot be read."""
@@ -156,7 +156,7 @@ class JsonlSink:
         with self._lock:
             self._close_due = self._writing
             if not self._writing:
-                self._let_go()
+                self._close_handle()
 
     def __enter__(self) -> Self:
         return self
@@ -174,18 +174,18 @@ class JsonlSink:
                 pass
 
     def _prepare(self, now: float, simulated: bool) -> int:
-        """Return the handle of the right file. Between two looks at the disk a second may pass."""
-        # A clock that is out of its mind costs no event: the first and the last day have room for all.
+        """Return the handle of the right file. The disk is checked at most once a second."""
+        # A wrong clock costs no event: times beyond the first or last day count as that day.
         day = int(max(_FIRST_DAY, min(now // _DAY_S, _LAST_DAY)))
         folder = not is_single_file(self.path)
         if not folder:
             self._file, self._day = self.path, None
-        # A clock that goes back over midnight stays in the newer segment, or each leap would open one.
+        # A clock that goes back over midnight keeps the newer segment, or each jump would open another.
         elif self._day is None or not self._day - 1 <= day <= self._day:
             self._file, self._day = self.path / _segment_name(day), day
         handle = self._handle
         if handle is not None and not is_same_file(handle, self._file):
-            self._let_go()
+            self._close_handle()
             handle = None
         if handle is None:
             self._check_declared(simulated)
@@ -198,9 +198,9 @@ class JsonlSink:
     def _open(self) -> int:
         self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._handle = handle = os.open(self._file, _FLAGS, 0o600)
-        # One that is being compressed, or was since it was closed here, is left alone: a new one begins.
+        # A segment that is being compressed, or was since it was closed here, is left alone for a new one.
         while self._day is not None and not self._is_ours(handle):
-            self._let_go()
+            self._close_handle()
             self._file = self.path / _segment_name(self._day)
             self._handle = handle = os.open(self._file, _FLAGS, 0o600)
         state = os.fstat(handle)
@@ -208,14 +208,14 @@ class JsonlSink:
         return handle
 
     def _is_ours(self, handle: int) -> bool:
-        """Return whether the open segment is shared with nobody who would take it away."""
+        """Return whether no other process is compressing or removing the open segment."""
         if not share(handle):
             return False
         packed = self._file.with_name(self._file.name + COMPRESSED)
         if packed.exists():
             with contextlib.suppress(OSError):
                 if os.fstat(handle).st_size == 0:
-                    self._file.unlink()  # opening it has made it again
+                    self._file.unlink()  # opening it has created it again
             return False
         return is_same_file(handle, self._file)
 
@@ -227,13 +227,13 @@ class JsonlSink:
             )
 
     def _admit(self, simulated: bool) -> None:
-        """Raise ConfigError when an event of this kind has no place in the log."""
+        """Raise ConfigError when an event of this kind does not belong in the log."""
         self._check_declared(simulated)
         if self._holds is not None:
             _refuse_mixture(self.path, self._holds, simulated)
 
     def _acknowledge(self, handle: int, missing_bytes: int, simulated: bool) -> None:
-        """Do what remains after a write out of the ordinary. Raises when the event is lost after all."""
+        """Finish an unusual write. Raises when the event is lost after all."""
         if missing_bytes:
             raise OSError(errno.ENOSPC, f"{missing_bytes} bytes of an event were not taken", str(self._file))
         self._torn = False
@@ -245,18 +245,18 @@ class JsonlSink:
             self._holds = simulated if first is None else first
             _refuse_mixture(self.path, self._holds, simulated)
 
-    def _let_go(self) -> None:
+    def _close_handle(self) -> None:
         handle, self._handle = self._handle, None
         if handle is not None:
             with contextlib.suppress(OSError):
                 os.close(handle)
 
     def _after_fork(self) -> None:
-        """Begin anew in a forked child: its own lock, its own segment, its own count of losses."""
+        """Start afresh in a forked child: its own lock, its own segment, its own count of losses."""
         self._lock = threading.RLock()
         self._writing = self._close_due = False
         self._losses = Losses()
-        self._let_go()
+        self._close_handle()
         self._day = None
 
 
@@ -289,7 +289,7 @@ def _refuse_mixture(path: Path, holds: bool, simulated: bool) -> None:
 
 
 def _settle_traffic(folder: Path, simulated: bool) -> bool:
-    """Return what the folder holds; whoever comes first decides."""
+    """Return what the folder holds; the first writer decides."""
     marked = marked_traffic(folder)
     if marked is not None:
         return marked

@@ -1,4 +1,4 @@
-"""Read a JSONL log back, whatever happened to its files meanwhile: a folder of segments, or one file."""
+"""Read a JSONL log: a folder of segments or one file, with torn and damaged lines."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ MARKER = "holds.txt"
 _BLOCK_BYTES = 65_536
 _LEAST_BLOCK_BYTES = 4_096
 _DAY_BYTES = 32 << 20
-"""How much of a day's segments is held at once, for they are all read side by side."""
+"""How much of a day's segments is held at once, since they are all read in parallel."""
 _SEGMENT = re.compile(r"\d{4}-\d\d-\d\d-.+\.jsonl(\.gz)?")
 _OF_A_LOG = re.compile(rf"{_SEGMENT.pattern}|{re.escape(MARKER)}|hash\.key")
-"""What lies in a folder that is a log, though none of its lines may be whole."""
+"""Names of files that make a folder a log, even if none of its lines is whole."""
 
 
 class JsonlSource:
     """The events of a log: a folder of segments, or a file. A log that does not exist yet has none.
 
     Oldest first: days follow one another and the segments of a day are merged by time; within a segment
-    events stand as they were written. After a pass `bad_lines` says how many lines were torn, damaged or
-    not events, and `foreign_lines` how many were skipped for mixing simulated with real traffic. Two
-    records that were glued together by a crash count as one bad line and are both read.
+    events keep the order in which they were written. After a pass `bad_lines` says how many lines were torn,
+    damaged or not events, and `foreign_lines` how many were skipped for mixing simulated with real traffic.
+    Two records that a crash joined into one line count as one bad line, and both are read.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -45,7 +45,7 @@ class JsonlSource:
         self.foreign_lines = 0
 
     def events(self) -> Iterator[Event]:
-        """Yield the whole events. Raises SinkError when the log cannot be read, or goes away meanwhile."""
+        """Yield the whole events. Raises SinkError when the log cannot be read, or is removed meanwhile."""
         self.bad_lines = self.foreign_lines = 0
         try:
             was_there = self.path.exists()
@@ -56,7 +56,7 @@ class JsonlSource:
                 else:
                     self.foreign_lines += 1
             if was_there and not self.path.exists():
-                raise SinkError(f"the log at {self.path} went away while it was read")
+                raise SinkError(f"the log at {self.path} was removed while it was being read")
         except (OSError, ConfigError) as error:
             raise SinkError(f"the log at {self.path} cannot be read: {error}") from error
 
@@ -66,7 +66,7 @@ class JsonlSource:
     def _merged(self) -> Iterator[Event]:
         for segments in _days(self.path):
             size = max(_LEAST_BLOCK_BYTES, min(_DAY_BYTES // len(segments), _BLOCK_BYTES))
-            yield from heapq.merge(*(self._read(each, size) for each in segments), key=attrgetter("time"))
+            yield from heapq.merge(*(self._read(file, size) for file in segments), key=attrgetter("time"))
 
     def _read(self, file: Path, block_bytes: int = _BLOCK_BYTES) -> Iterator[Event]:
         for line in _lines(file, block_bytes):
@@ -84,11 +84,11 @@ def marked_traffic(folder: Path) -> bool | None:
         content = read_small(marker).strip()
     except FileNotFoundError:
         return None
-    if not content:  # whoever was making it was killed
+    if not content:  # its writer was killed
         return None
     if content not in (b"real", b"simulated"):
         raise ConfigError(
-            f"{marker} must say real or simulated, got {content[:40]!r}; write the right word into it"
+            f"{marker} must hold real or simulated, got {content[:40]!r}; write the right word into it"
         )
     return content == b"simulated"
 
@@ -105,9 +105,9 @@ def traffic_at(path: Path) -> bool | None:
 
 
 def no_log_because(path: Path) -> str | None:
-    """Return why what lies at a path is no log; None for a log, which need not hold an event yet.
+    """Return why a path is not a log; None for a log, which need not hold an event yet.
 
-    Raises OSError when it cannot be seen, ConfigError when the file that says what a folder holds is damaged.
+    Raises OSError when it cannot be read, ConfigError when the file that says what a folder holds is damaged.
     """
     state = path.stat()
     if stat.S_ISREG(state.st_mode):
@@ -122,13 +122,13 @@ def no_log_because(path: Path) -> str | None:
 
 
 def first_traffic(file: Path) -> bool | None:
-    """Return whether the first event of a file is simulated, None when there is none that can be read."""
+    """Return whether the first event of a file is simulated, None when none can be read."""
     try:
         if not file.is_file():
             return None
         source = JsonlSource(file)
         return next((event.simulated for event in source._read(file)), None)
-    except OSError:  # whoever wants its events is told; what else the log holds is no less sure
+    except OSError:  # reading its events reports this; the other segments still show what the log holds
         return None
 
 
@@ -145,14 +145,14 @@ def _days(path: Path) -> Iterator[list[Path]]:
         return
     if not path.exists():
         return
-    # Plain ones first: one that is compressed while we look is then found as both, never as neither. The
+    # Plain ones first: one that is compressed meanwhile is then seen as both, never as neither. The
     # compressed one is whole; the plain one was about to go.
     plain = list(path.glob("*.jsonl"))
     packed = [file for file in path.glob(f"*.jsonl{COMPRESSED}") if file.is_file()]
     names = {file.name.removesuffix(COMPRESSED) for file in packed}
-    found = [file for file in plain if file.name not in names and file.is_file()] + packed
-    found.sort(key=lambda file: (_day_of(file), file.name))
-    for _, segments in groupby(found, _day_of):
+    files = [file for file in plain if file.name not in names and file.is_file()] + packed
+    files.sort(key=lambda file: (_day_of(file), file.name))
+    for _, segments in groupby(files, _day_of):
         yield list(segments)
 
 
@@ -215,8 +215,8 @@ def _packed_blocks(file: Path, offset: int, block_bytes: int) -> Iterator[bytes]
 
 
 def recover(line: bytes) -> Iterator[Event]:
-    """Yield the whole records in a bad line: a torn write may stand before, behind or between them."""
-    starts = [found.start() for found in re.finditer(re.escape(RECORD_START), line)]
+    """Yield the whole records in a bad line: a torn write may come before, after or between them."""
+    starts = [match.start() for match in re.finditer(re.escape(RECORD_START), line)]
     for start, end in pairwise([*starts, len(line)]):
         with contextlib.suppress(SinkError):
             yield Event.from_line(line[start:end].rstrip(b"\0\r\t "))

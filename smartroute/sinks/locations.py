@@ -1,4 +1,4 @@
-"""Know where a log lies when nobody says so, and what lies beside it: its hash key, its simulated twin."""
+"""Default locations of logs, and of what is stored beside one: its hash key, its simulated twin."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ def log_place(path: str | Path) -> Path:
     Raises ConfigError for one that no file can have.
     """
     try:
-        place = Path(path).expanduser()
+        location = Path(path).expanduser()
         if path == "":  # which a Path takes for the present folder
             raise ConfigError("the log's path must not be empty; choose another log_path")
-        if b"\0" not in os.fsencode(place):
+        if b"\0" not in os.fsencode(location):
             with contextlib.suppress(OSError):  # the folder that we are in may be gone
-                return place.absolute()
-            return place
+                return location.absolute()
+            return location
         reason = "it holds a NUL"
     except (TypeError, RuntimeError) as error:
         reason = str(error)
@@ -45,16 +45,16 @@ def log_place(path: str | Path) -> Path:
     raise ConfigError(f"the log's path cannot be {path!r}: {reason}; choose another log_path")
 
 
-def is_database(place: str | Path) -> bool:
-    """Return whether a log's place is the address of a database, as in "postgresql://host/base"."""
-    return isinstance(place, str) and _ADDRESS.match(place) is not None
+def is_database(location: str | Path) -> bool:
+    """Return whether a log's location is the address of a database, as in "postgresql://host/base"."""
+    return isinstance(location, str) and _ADDRESS.match(location) is not None
 
 
 def default_log_path(simulated: bool) -> Path:
     """Return where events go by default.
 
     `ROUTING_ANALYTICS_PATH` where that is set, else a folder in the user's state directory; simulated
-    events go beside the real ones. Never fails: without a usable home directory the place is in the
+    events go beside the real ones. Never fails: without a usable home directory the log is in the
     system's folder for temporary files.
     """
     configured = _configured()
@@ -78,7 +78,7 @@ def _configured() -> str:
 
 
 def simulated_beside(path: Path) -> Path:
-    """Return the place for simulated events beside a log: `log-simulated`, `events-simulated.jsonl`."""
+    """Return the path for simulated events beside a log: `log-simulated`, `events-simulated.jsonl`."""
     if _is_special(path):
         return path
     if is_single_file(path):
@@ -100,8 +100,8 @@ def is_single_file(path: Path) -> bool:
 def hash_key(path: str | Path) -> bytes:
     """Return the key that prompts in this log are hashed with.
 
-    It lies in the folder as `hash.key`, or beside the file as `<file>.key`, made at random by whoever
-    comes first. Where it can be neither read nor written, hashes are comparable within this process only.
+    It is in the folder as `hash.key`, or beside the file as `<file>.key`; the first process makes it at
+    random. Where it can be neither read nor written, hashes are comparable within this process only.
     Raises ConfigError for a path that no file can have.
     """
     path = log_place(path)
@@ -120,9 +120,9 @@ def hash_key(path: str | Path) -> bytes:
 
 
 def settle(path: Path, content: bytes) -> bytes:
-    """Return what the file holds, which is `content` if nobody was here before.
+    """Return what the file holds, which is `content` if this process is the first.
 
-    Of several processes that come at once one wins, and all get the same answer. Raises OSError.
+    Of several processes at the same time one wins, and all get the same answer. Raises OSError.
     """
     with contextlib.suppress(FileNotFoundError):
         return _read_settled(path)
@@ -163,7 +163,7 @@ def read_small(path: Path) -> bytes:
         os.close(handle)
 
 
-# A pipe that nobody writes must not hold a request up.
+# A pipe without a writer must not block a request.
 _READ_FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
@@ -182,7 +182,7 @@ def _write_new(path: Path, content: bytes) -> None:
 
 
 def _read_settled(path: Path) -> bytes:
-    """Return the file's content; without hard links its maker may still be writing it, so wait a little."""
+    """Return the file's content; without hard links its writer may not have finished, so wait a little."""
     for _ in range(20):
         content = read_small(path)
         if content:
@@ -197,13 +197,13 @@ def _process_key() -> bytes:
 
 
 def _is_special(path: Path) -> bool:
-    """Return whether the path is a device or a pipe, beside which nothing should be made."""
+    """Return whether the path is a device or a pipe, beside which no file should be created."""
     mode = _mode(path)
     return mode is not None and not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _mode(path: Path) -> int | None:
-    """Return the file's mode, None when there is none or it may not be seen."""
+    """Return the file's mode, None when there is no file or it cannot be accessed."""
     try:
         return path.stat().st_mode
     except (OSError, ValueError):
@@ -219,17 +219,17 @@ def _state_directory() -> Path:
     except RuntimeError:
         return _temporary()
     if sys.platform == "win32":
-        place = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+        folder = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
     elif sys.platform == "darwin":
-        place = home / "Library" / "Application Support"
+        folder = home / "Library" / "Application Support"
     else:
-        place = home / ".local" / "state"
-    return place if _is_writable(place) else _temporary()
+        folder = home / ".local" / "state"
+    return folder if _is_writable(folder) else _temporary()
 
 
-def _is_writable(place: Path) -> bool:
-    """Return whether the directory can be written, or made under the nearest one that exists."""
-    for folder in (place, *place.parents):
+def _is_writable(path: Path) -> bool:
+    """Return whether the directory can be written, or created under the nearest parent that exists."""
+    for folder in (path, *path.parents):
         mode = _mode(folder)
         if mode is not None:
             return stat.S_ISDIR(mode) and os.access(folder, os.W_OK | os.X_OK)

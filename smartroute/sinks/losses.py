@@ -1,4 +1,4 @@
-"""Count the events that a sink could not keep. Say so once per spell; a request never learns of it."""
+"""Count lost events, and log once per outage. A request never fails for a lost event."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _log = logging.getLogger("smartroute")
 
 
 class Losses:
-    """The losses of one sink. A spell lasts from a loss to the next event that is kept.
+    """The losses of one sink. A spell (an outage) lasts from a loss to the next event that is kept.
 
     Not thread-safe: the sink holds its own lock.
     """

@@ -1,4 +1,4 @@
-"""Keep the newest events in this process. For tests, notebooks, and services that look at recent traffic."""
+"""Keep the newest events in memory, for tests, notebooks and services that show recent traffic."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class MemorySink:
     """A sink and a source in one. Thread-safe.
 
-    Keeps the newest `maxlen` events (None: all) and counts in `dropped` those that had to make room.
+    Keeps the newest `maxlen` events (None: all) and counts in `dropped` the older ones that it removed.
     The first event decides whether the log is of simulated or of real traffic.
     """
 

@@ -1,7 +1,7 @@
-"""Tell OpenTelemetry of requests: a span each, one for each call within, and metrics of tokens and cost.
+"""Export requests to OpenTelemetry: a span for each, one for each call in it, metrics of tokens and cost.
 
-Names are those of the semantic conventions for generative AI, which are all in development; what they
-have no name for stands under `smartroute.`. Needs the extra `otel`.
+Names are those of the semantic conventions for generative AI, which are all in development. What they have
+no name for is under `smartroute.`. Needs the extra `otel`.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class OtelSink:
             explicit_bucket_boundaries_advisory=_SECOND_BOUNDS,
         )
         self._quality = meter.create_histogram(
-            "smartroute.feedback.quality", unit="1", description="What was thought of answers, from 0 to 1"
+            "smartroute.feedback.quality", unit="1", description="Feedback on answers, from 0 to 1"
         )
 
     def emit(self, event: Event) -> None:
@@ -151,7 +151,7 @@ class OtelSink:
 
 def _request_attributes(event: Event) -> dict[str, Any]:
     """Return what is known of a request; nothing that may hold text of a prompt."""
-    found = {
+    attributes = {
         "smartroute.outcome.id": event.outcome_id,
         "smartroute.kind": event.kind,
         "smartroute.complexity": event.complexity,
@@ -168,7 +168,7 @@ def _request_attributes(event: Event) -> dict[str, Any]:
         "gen_ai.conversation.id": event.conversation_id,
         "error.type": event.error,
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _call_attributes(attempt: Mapping[str, Any]) -> dict[str, Any]:
@@ -182,7 +182,7 @@ def _call_attributes(attempt: Mapping[str, Any]) -> dict[str, Any]:
 
 def _span_attributes(attempt: Mapping[str, Any], event: Event) -> dict[str, Any]:
     reason = attempt.get("finish_reason")
-    found = {
+    attributes = {
         "gen_ai.conversation.id": event.conversation_id,
         "gen_ai.response.finish_reasons": None if reason is None else [reason],
         "gen_ai.usage.input_tokens": attempt.get("input_tokens"),
@@ -195,7 +195,7 @@ def _span_attributes(attempt: Mapping[str, Any], event: Event) -> dict[str, Any]
         "error.type": attempt.get("failure"),
         "http.response.status_code": attempt.get("failure_status"),
     }
-    return {name: value for name, value in found.items() if value is not None}
+    return {name: value for name, value in attributes.items() if value is not None}
 
 
 def _moment(time: str) -> int:

@@ -1,8 +1,9 @@
-"""Look after the closed segments of a log: compress them, and let go of the old ones.
+"""Compress and delete old segments of a log.
 
-A writer holds a shared lock on its segment while that is open. Whoever compresses or removes one takes the
-exclusive lock first and leaves alone what it cannot get, so that no event is written into a file that is
-going away. Where the system has no such locks (Windows), only segments of earlier days are touched.
+A writer holds a shared lock on its segment while that is open. A process that compresses or deletes a segment
+takes the exclusive lock first, and skips the segment when it cannot get it: no event is written into a file
+that is being removed. Where the system has no such locks (Windows), only segments of earlier days are
+touched.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class Tended:
 def share(handle: int) -> bool:
     """Take the shared lock on an open segment, which its writer keeps until it closes the file.
 
-    False when somebody is compressing or removing it just now. Never waits.
+    False while another process compresses or removes it. Never waits.
     """
     if fcntl is None:
         return True
@@ -52,15 +53,16 @@ def share(handle: int) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        return True  # a file system without locks: nobody else gets one either
+        return True  # a file system without locks: no other process gets one either
     return True
 
 
 def compress_segments(path: str | Path, *, clock: Clock | None = None) -> Tended:
-    """Compress the closed segments of a log with gzip; sources read them all the same.
+    """Compress the closed segments of a log with gzip; sources still read them.
 
     A crash in between loses nothing: the compressed segment appears whole, under its own name, before the
-    plain one goes. Raises ConfigError when the log is one file, SinkError when it cannot be read or written.
+    plain one is removed. Raises ConfigError when the log is one file, SinkError when it cannot be read or
+    written.
     """
     done = busy = before = after = 0
     try:
@@ -80,7 +82,7 @@ def compress_segments(path: str | Path, *, clock: Clock | None = None) -> Tended
 
 
 def remove_segments(path: str | Path, *, keep_days: int, clock: Clock | None = None) -> Tended:
-    """Remove the closed segments whose day lies more than `keep_days` days back. Their events are gone.
+    """Remove the closed segments whose day is more than `keep_days` days ago. Their events are lost.
 
     Raises ConfigError when the log is one file or `keep_days` is less than 1, SinkError when it cannot be
     read or written.
@@ -105,11 +107,11 @@ def remove_segments(path: str | Path, *, keep_days: int, clock: Clock | None = N
 
 
 def _segments(path: str | Path, pattern: str) -> list[Path]:
-    place = log_place(path)
-    if is_single_file(place):
-        raise ConfigError(f"{place} is one file, which has no segments; use a folder as log_path")
-    found = [file for file in place.glob(pattern) if file.is_file() and _is_dated(file)]
-    return sorted(found, key=lambda file: file.name)
+    folder = log_place(path)
+    if is_single_file(folder):
+        raise ConfigError(f"{folder} is one file, which has no segments; use a folder as log_path")
+    files = [file for file in folder.glob(pattern) if file.is_file() and _is_dated(file)]
+    return sorted(files, key=lambda file: file.name)
 
 
 def _is_dated(file: Path) -> bool:
@@ -126,13 +128,13 @@ def _today(clock: Clock | None) -> date:
 
 @contextlib.contextmanager
 def _alone(file: Path, today: date) -> Iterator[bool]:
-    """Hold the exclusive lock on a segment; yield whether nobody has it open, and it is still there."""
+    """Hold the exclusive lock on a segment; yield whether no writer has it open, and it still exists."""
     if fcntl is None:
         yield file.name[:_DATE_CHARACTERS] < today.isoformat()
         return
     try:
         handle = os.open(file, os.O_RDONLY)
-    except FileNotFoundError:  # somebody else was here
+    except FileNotFoundError:  # another process removed it
         yield False
         return
     try:
@@ -149,7 +151,7 @@ def _alone(file: Path, today: date) -> Iterator[bool]:
 def _is_left_over(file: Path) -> bool:
     """Return whether a segment is an empty twin of a compressed one, which it must not replace.
 
-    A writer makes it for a moment: it opens its segment again, just when that has been compressed.
+    A writer creates it for a moment, when it opens its segment again just after that was compressed.
     """
     return file.stat().st_size == 0 and file.with_name(file.name + COMPRESSED).exists()
 

@@ -1,6 +1,6 @@
-"""Know how the tables of a log in a database came to be: steps in order, each applied once.
+"""Migrations of a log's database tables: steps in order, each applied once.
 
-A step that was released is never changed: what is to change comes as another. Programs of an earlier version
+A released step is never changed: a change is another step. Programs of an earlier version
 go on writing to the tables of a later one, so a step only adds.
 """
 
@@ -50,12 +50,12 @@ def _order_events(connection: Connection) -> None:
         )
 
 
-# The default is the transaction that writes the row; rows that were there before get that of this step, and
-# are not rewritten. It may be NULL: what copies rows through a table made LIKE this one has no default there.
+# The default is the transaction that writes the row; older rows get that of this step, and are not rewritten.
+# It may be NULL: a copy of rows through a table made LIKE this one has no default there.
 _POSTGRES_ORDER = (
     "ALTER TABLE smartroute_events ADD COLUMN IF NOT EXISTS xact xid8 DEFAULT pg_current_xact_id()",
     "CREATE INDEX IF NOT EXISTS smartroute_events_by_xact ON smartroute_events (xact, id)",
-    # Whoever may remove events need not be allowed to write facts.
+    # A role that may remove events need not be allowed to write facts.
     "CREATE OR REPLACE FUNCTION smartroute_note_removal() RETURNS trigger LANGUAGE plpgsql "
     "SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$ BEGIN "
     "IF TG_OP = 'DELETE' THEN IF NOT EXISTS (SELECT FROM gone) THEN RETURN NULL; END IF; END IF; "
@@ -72,7 +72,7 @@ _NOTE_REMOVAL = (
     "BEGIN UPDATE smartroute_facts SET value = CAST(CAST(value AS INTEGER) + 1 AS TEXT) "
     "WHERE name = 'removals'; END"
 )
-# A rowid that is not declared may be given again after a removal, and VACUUM may change it.
+# A rowid that is not declared may be used again after a removal, and VACUUM may change it.
 _SQLITE_ORDER = (
     "CREATE TABLE smartroute_events_in_order "
     f"(place INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, {_COLUMNS})",

@@ -37,7 +37,7 @@ _PSYCOPG = "postgresql+psycopg"
 
 
 def engine_for(url: str) -> Engine:
-    """Return the engine of a database. Raises ImportError naming the extra, ConfigError for no url."""
+    """Return the engine of a database. Raises ImportError naming the extra, ConfigError if invalid."""
     try:
         import sqlalchemy
     except ImportError:
@@ -72,13 +72,13 @@ def engine_for(url: str) -> Engine:
 
 
 def _shown(url: object) -> str:
-    """Return what of an address holds no password: what stands before its "://"."""
-    scheme, found, _ = str(url).partition("://")
-    return f"the address {scheme:.40}://..." if found else f"the address given ({type(url).__name__})"
+    """Return what of an address holds no password: the part before its "://"."""
+    scheme, separator, _ = str(url).partition("://")
+    return f"the address {scheme:.40}://..." if separator else f"the address given ({type(url).__name__})"
 
 
 def _patience(url: URL) -> dict[str, int]:
-    """Return how long to wait for a server that is gone without a word; what the address says goes first."""
+    """Return timeouts for a server that stops responding; those in the address come first."""
     waits = {"connect_timeout": 10, "keepalives_idle": 30, "keepalives_interval": 10}
     waits |= {"keepalives_count": 3, "tcp_user_timeout": 60_000}
     return {name: value for name, value in waits.items() if name not in url.query}
@@ -108,10 +108,10 @@ class Schema:
             *(exc.DataError, exc.IntegrityError),
             *(driver.DataError, driver.IntegrityError),
         )
-        """What says that a row will never be taken, whether it comes wrapped or from the driver."""
+        """Errors that mean a row will never be accepted, wrapped by SQLAlchemy or from the driver."""
 
     def version(self) -> int:
-        """Return how many steps its tables are made of, 0 without tables.
+        """Return how many migrations its tables have had, 0 without tables.
 
         Raises SinkError when they are of a later version than this program knows.
         """
@@ -123,34 +123,34 @@ class Schema:
             return len(self._applied(connection))
 
     def _has_no_file(self) -> bool:
-        """Return whether it is an SQLite file that is not there: connecting to it would make one."""
-        place = self.engine.url.database
-        if self.postgres or not place or place.startswith(("file:", ":")):
+        """Return whether it is an SQLite file that does not exist: connecting would create it."""
+        file = self.engine.url.database
+        if self.postgres or not file or file.startswith(("file:", ":")):
             return False
-        return not Path(place).exists()
+        return not Path(file).exists()
 
     def _make_private_file(self) -> None:
-        """Begin a file that its owner alone may read, as files of other logs: labels may be private."""
-        # Where it cannot be made, connecting to it says so.
+        """Create a file that only its owner may read, as files of other logs: labels may be private."""
+        # Where it cannot be created, connecting to it reports that.
         with contextlib.suppress(OSError, ValueError):
             os.close(os.open(str(self.engine.url.database), os.O_RDWR | os.O_CREAT, 0o600))
 
     def _applied(self, connection: Connection) -> set[int]:
         from sqlalchemy import text
 
-        found = {row[0] for row in connection.execute(text("SELECT version FROM smartroute_migrations"))}
-        newest = max(found, default=0)
+        versions = {row[0] for row in connection.execute(text("SELECT version FROM smartroute_migrations"))}
+        newest = max(versions, default=0)
         if newest > self.newest:
             raise SinkError(
                 f"the tables at {printable_url(self.engine)} are of version {newest} and this smartroute "
                 f"knows version {self.newest}; install a newer one"
             )
-        return found
+        return versions
 
     def migrate(self) -> None:
-        """Bring the tables up to date. Of several that come at once one does it, and the others wait.
+        """Bring the tables up to date. Of several processes at once one does it, and the others wait.
 
-        Nothing is touched where they are so already: a role that may not make tables can use them. Raises
+        Nothing is changed where they are up to date: a role that may not create tables can use them. Raises
         SinkError when they are of a later version than this program knows.
         """
         from sqlalchemy import text
@@ -165,9 +165,9 @@ class Schema:
             else:
                 connection.execute(text("BEGIN IMMEDIATE"))
             connection.execute(text(_CREATE_MIGRATIONS))
-            done = self._applied(connection)
+            applied = self._applied(connection)
             for version, migrate in enumerate(MIGRATIONS, start=1):
-                if version not in done:
+                if version not in applied:
                     migrate(connection)
                     connection.execute(
                         text(
@@ -177,7 +177,7 @@ class Schema:
                     )
 
     def traffic(self) -> bool | None:
-        """Return whether the log that is there holds simulated events, None when it holds nothing yet."""
+        """Return whether the existing log holds simulated events, None when it is empty."""
         from sqlalchemy import text
 
         with self.engine.connect() as connection:
@@ -188,7 +188,7 @@ class Schema:
             return None if first is None else bool(first)
 
     def settle(self, simulated: bool) -> bool:
-        """Return whether the log holds simulated events; whoever comes first decides."""
+        """Return whether the log holds simulated events; the first writer decides."""
         from sqlalchemy import text
 
         with self.engine.begin() as connection:
@@ -202,17 +202,18 @@ class Schema:
             return bool(connection.execute(text(_HOLDS)).scalar_one() == "simulated")
 
     def insert(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Store events in one transaction; those whose id is there already stay as they are."""
+        """Store events in one transaction; those whose id is stored already stay as they are."""
         from sqlalchemy import text
 
         if self.postgres:
             self._copy(rows)
             return
         with self.engine.begin() as connection:
-            places = ", ".join(f":{name}" for name in COLUMNS)
+            parameters = ", ".join(f":{name}" for name in COLUMNS)
             connection.execute(
                 text(
-                    f"INSERT INTO smartroute_events ({_NAMES}) VALUES ({places}) ON CONFLICT (id) DO NOTHING"
+                    f"INSERT INTO smartroute_events ({_NAMES}) VALUES ({parameters}) "
+                    "ON CONFLICT (id) DO NOTHING"
                 ),
                 list(rows),
             )
@@ -220,7 +221,7 @@ class Schema:
     def _copy(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Store events by COPY, which takes a fifth of the time that INSERT with parameters does.
 
-        It cannot pass over an id that is there: then it is done again, through a table of its own.
+        COPY cannot skip an id that is stored already: then it is repeated through a temporary table.
         """
         from sqlalchemy import text
 
@@ -242,8 +243,8 @@ class Schema:
     def lines(self) -> Iterator[str]:
         """Yield the lines, oldest first, a page at a time: no transaction stays open between two pages.
 
-        What is committed while this reads is seen if its time lies ahead. Raises SinkError when the tables
-        are of a later version than this program knows.
+        What is committed while this reads is seen if its time is later than the page read last. Raises
+        SinkError when the tables are of a later version than this program knows.
         """
         from sqlalchemy import text
 

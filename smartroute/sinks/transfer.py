@@ -1,4 +1,4 @@
-"""Copy a log from one place to another, event by event, without losing or doubling any."""
+"""Copy events from one log to another, without losing or duplicating any."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _FLUSH_EVERY = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """How many events were read, written, and skipped because they were there already."""
+    """How many events were read, written, and skipped because the target had them."""
 
     read: int
     written: int
@@ -28,7 +28,7 @@ class Copied:
 def copy_events(source: EventSource, sink: Sink, *, known: EventSource | None = None) -> Copied:
     """Copy every event of a source to a sink, each id once; skip those that `known` has.
 
-    Give the target's own source as `known` to go on with a copy that was cut off. Fields that this version
+    Give the target's own source as `known` to resume a copy that was interrupted. Fields that this version
     does not know are copied as they are. The sink is flushed at the end. Raises SinkError when an event
     could not be written: what was written until then stays.
     """
@@ -47,7 +47,7 @@ def copy_events(source: EventSource, sink: Sink, *, known: EventSource | None = 
                 f"event {event.id} could not be written; {written} were, of {read} read{_reason(flush)}"
             )
         written += 1
-        if written % _FLUSH_EVERY == 0:  # a sink that queues must not be outrun
+        if written % _FLUSH_EVERY == 0:  # a sink that queues must not fill up
             flush()
     flush()
     return Copied(read, written, read - written)

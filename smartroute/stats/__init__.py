@@ -1,4 +1,4 @@
-"""Statistics as pure functions: numbers in, records out. Knows nothing of models or money."""
+"""Statistics as pure functions from numbers to records. Knows nothing of models or money."""
 
 from smartroute.stats.conformal import conformal_quantile
 from smartroute.stats.intervals import Interval, clopper_pearson, paired_difference, paired_ratio, wilson

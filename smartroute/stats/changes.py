@@ -1,4 +1,4 @@
-"""Tell a model that moved from one that only seems to, at a false-alarm rate that is stated."""
+"""Detect a change of a mean between two periods, at a stated false-alarm rate."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def mean_change(
 ) -> Change:
     """Return whether the mean of late differs from before, from the single values.
 
-    Studentised permutation test: when nothing changed it raises a false alarm with a probability of at most
+    Studentized permutation test: when nothing changed it raises a false alarm with a probability of at most
     `false_alarm_rate`, whatever the distribution and the sample sizes; when spread alone changed, nearly so.
     A change counts when the test finds it, the bootstrap-t interval at level 1 - `false_alarm_rate` leaves
     out 0, and it is at least `least_difference` large.
@@ -113,16 +113,16 @@ def mean_change_from_moments(
             have=least,
         )
     estimate = difference_from_moments(late, before, 1 - false_alarm_rate)
-    was, is_now = before.total / before.n, late.total / late.n
+    mean_before, mean_late = before.total / before.n, late.total / late.n
     one, other = (late.variance or 0.0) / late.n, (before.variance or 0.0) / before.n
     if one + other > 0:
         freedom = (one + other) ** 2 / (one * one / (late.n - 1) + other * other / (before.n - 1))
         p_value = 2 * float(stdtr(freedom, -abs(estimate.value) / math.sqrt(one + other)))
     else:
-        p_value = 1.0 if math.isclose(is_now, was, rel_tol=1e-9) else 0.0
+        p_value = 1.0 if math.isclose(mean_late, mean_before, rel_tol=1e-9) else 0.0
     return _change(
-        was,
-        is_now,
+        mean_before,
+        mean_late,
         estimate.interval,
         p_value,
         false_alarm_rate,
@@ -155,7 +155,7 @@ def _change(
 
 
 def _permutation_p_value(pooled: Array, n_late: int, permutations: int, seed: int) -> float:
-    """Return the share of shuffles, the real order among them, that part the means as far as seen."""
+    """Return the share of shuffles, the real order among them, that separate the means as far as observed."""
     import numpy as np
 
     rng = np.random.default_rng(seed)
@@ -179,12 +179,12 @@ def _welch(rows: Array, n_late: int) -> Array:
     import numpy as np
 
     late, before = rows[:, :n_late], rows[:, n_late:]
-    apart = late.mean(axis=1) - before.mean(axis=1)
+    gaps = late.mean(axis=1) - before.mean(axis=1)
     error = np.sqrt(late.var(axis=1, ddof=1) / late.shape[1] + before.var(axis=1, ddof=1) / before.shape[1])
     # Means that differ by rounding alone do not differ.
-    apart = np.where(np.abs(apart) <= 1e-12 * np.abs(rows).max(axis=1), 0.0, apart)
+    gaps = np.where(np.abs(gaps) <= 1e-12 * np.abs(rows).max(axis=1), 0.0, gaps)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(apart == 0, 0.0, apart / error)
+        return np.where(gaps == 0, 0.0, gaps / error)
 
 
 def _check(rate: float, least_difference: float) -> None:

@@ -1,4 +1,4 @@
-"""Find the best that can be had at each cost by a lottery between two options."""
+"""The concave frontier of quality over cost, and the best lottery at a given cost."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Point(NamedTuple):
 
 
 class Lottery(NamedTuple):
-    """A draw between two options, the dearer with probability `share`, and its expected quality."""
+    """A draw between two options, `costlier` with probability `share`, and its expected quality."""
 
     cheaper: Point
-    dearer: Point
+    costlier: Point
     share: float
     quality: float
 
@@ -38,9 +38,9 @@ def concave_frontier(points: Iterable[tuple[float, float, str]]) -> list[Point]:
 
 
 def lottery_of_cost(points: Iterable[tuple[float, float, str]], cost: float) -> Lottery | None:
-    """Return the best lottery that costs so much on average; None when the cost lies outside the frontier.
+    """Return the best lottery that costs so much on average; None when the cost is outside the frontier.
 
-    Between the neighbors c1 <= C <= c2 on the frontier the dearer is drawn with probability
+    Between the neighbors c1 <= C <= c2 on the frontier the more expensive is drawn with probability
     w = (C - c1) / (c2 - c1): the expected cost is C, the expected quality (1 - w) q1 + w q2.
     """
     for low, high in pairwise(concave_frontier(points)):

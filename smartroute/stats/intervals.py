@@ -1,4 +1,4 @@
-"""Say how far a measured proportion, or a difference of two, may lie from the truth."""
+"""Confidence intervals of proportions, their differences, and ratios."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def wilson(successes: float, trials: float, level: float = 0.95) -> Interval:
             f"a proportion needs at least 1 trial, got {trials}", needed=1, have=max(int(trials), 0)
         )
     if not 0 <= successes <= trials:
-        raise ConfigError(f"successes must lie in [0, trials={trials}], got {successes}")
+        raise ConfigError(f"successes must be from 0 to trials={trials}, got {successes}")
     share = successes / trials
     denominator = 1 + z * z / trials
     center = (share + z * z / (2 * trials)) / denominator
@@ -54,13 +54,13 @@ def mean_score(scores: Moments, level: float = 0.95) -> Interval:
 
     Others spread less than 0s and 1s of the same mean, and so count as more of these; where all are the
     same they count as they are. Usable from a handful of scores on, and for means near 0 and 1.
-    Raises InsufficientDataError without scores, ConfigError when their mean does not lie in [0, 1].
+    Raises InsufficientDataError without scores, ConfigError when their mean is not in [0, 1].
     Source: Wilson (1927), JASA 22, 209-212; the effective number: Korn and Graubard (1998), Survey
     Methodology 24, 193-201.
     """
     n = scores.n
     mean = scores.mean or 0.0
-    if -_ROUNDING < mean < 1 + _ROUNDING:  # sums from which something was taken away are a little off
+    if -_ROUNDING < mean < 1 + _ROUNDING:  # sums after a subtraction are off by rounding
         mean = min(max(mean, 0.0), 1.0)
     variance = (scores.variance or 0.0) * (n - 1) / max(n, 1)
     effective = max(n, n * mean * (1 - mean) / variance) if variance > _ROUNDING else n
@@ -98,7 +98,7 @@ def clopper_pearson(successes: int, trials: int, level: float = 0.95) -> Interva
             f"a proportion needs at least 1 trial, got {trials}", needed=1, have=max(trials, 0)
         )
     if not 0 <= successes <= trials:
-        raise ConfigError(f"successes must lie in [0, trials={trials}], got {successes}")
+        raise ConfigError(f"successes must be from 0 to trials={trials}, got {successes}")
     tail = (1 - level) / 2
     misses = trials - successes
     low = 0.0 if successes == 0 else float(betaincinv(successes, misses + 1, tail))
@@ -139,7 +139,7 @@ def paired_difference(
 def paired_ratio(tops: Sequence[float], bottoms: Sequence[float], level: float = 0.95) -> Interval:
     """Return the interval for the sum of `tops` over the sum of `bottoms`, measured on the same items.
 
-    Large-sample interval by linearisation; wants some dozens of items. Raises InsufficientDataError
+    Large-sample interval by linearization; wants some dozens of items. Raises InsufficientDataError
     below 2 items, ConfigError when the bottoms sum to 0.
     Source: Cochran (1977), Sampling Techniques, 3rd edition, section 6.3.
     """

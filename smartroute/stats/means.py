@@ -1,9 +1,9 @@
-"""Say how far a mean, or two means set against each other, may lie from the truth when a few values are huge.
+"""Confidence intervals of means, and of differences and ratios of means, for skewed values such as costs.
 
-From the raw values: bootstrap-t. Its resamples hold nothing dearer than the dearest value seen, so it falls
-short on costs; each limit is therefore the wider of two, the second from resamples whose dearest part
-follows a lognormal tail fitted to the sample. From n, sum and sum of squares alone: Student, and on request
-a correction for the skewness that those three numbers cannot show. Two means are set against each other by
+From the raw values: bootstrap-t. Its resamples hold nothing above the greatest value seen, so it is too
+narrow for costs; each limit is therefore the wider of two, the second from resamples whose greatest values
+follow a lognormal tail fitted to the sample. From n, sum and sum of squares alone: Student, and on request
+a correction for the skewness that those three numbers cannot show. Two means are compared by
 combining the limits of each.
 """
 
@@ -33,7 +33,7 @@ _VALUES_AT_ONCE = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure, its interval, and how many values stand behind it: one count for each sample."""
+    """A figure, its interval, and the number of values behind it: one count for each sample."""
 
     value: float
     interval: Interval
@@ -73,10 +73,10 @@ def mean_interval(
     low = high = 0.0
     fitted = _fit_tail(sample)
     for tail in (None,) if fitted is None else (None, fitted):
-        studentised = _studentised(sample, mean, tail, resamples, rng)
+        studentized = _studentized(sample, mean, tail, resamples, rng)
         # Neither may cross 0, so that the interval holds its estimate.
-        low = min(low, float(studentised[rank - 1]))
-        high = max(high, float(studentised[resamples - rank]))
+        low = min(low, float(studentized[rank - 1]))
+        high = max(high, float(studentized[resamples - rank]))
     if error == 0:
         return Estimate(mean, Interval(mean, mean, level), (n,))
     return Estimate(mean, Interval(mean - high * error, mean - low * error, level), (n,))
@@ -114,11 +114,11 @@ def ratio_of_means(
     """Return the mean of `first` over the mean of `second`, and its interval.
 
     For independent samples of what cannot be negative, as costs; for two figures of the same requests use
-    `paired_ratio`. The upper limit is infinite where the second mean cannot be told from 0, the lower one 0
-    where the first cannot. The limits are Fieller's, with each mean's own bootstrap-t limits for the
-    symmetric ones. The rest is as in `mean_interval`.
-    Raises ConfigError unless the second mean is above 0 and the first is not below it.
-    Source: Donner and Zou (2012), Statistical Methods in Medical Research 21, 347-359.
+    `paired_ratio`. The upper limit is infinite where the second mean cannot be distinguished from 0, the
+    lower one 0 where the first cannot. The limits are Fieller's, with each mean's own bootstrap-t limits for
+    the symmetric ones. The rest is as in `mean_interval`. Raises ConfigError unless the second mean is above
+    0 and the first is not below it. Source: Donner and Zou (2012), Statistical Methods in Medical Research
+    21, 347-359.
     """
     return _ratio(
         mean_interval(first, level, resamples=resamples, seed=seed),
@@ -129,7 +129,7 @@ def ratio_of_means(
 def mean_from_moments(moments: Moments, level: float = 0.95, *, skewed: bool = False) -> Estimate:
     """Return the mean and its Student interval from n, sum and sum of squares.
 
-    Three sums do not tell how skewed the values are. With `skewed`, for costs, they are taken to be as
+    Three sums do not show how skewed the values are. With `skewed`, for costs, they are taken to be as
     skewed as a lognormal with the same coefficient of variation, and each limit is the wider of Student's
     and the corrected one: too wide where they are tamer. The correction fades as n grows.
     Raises InsufficientDataError below 2 values, ConfigError for a skewed mean that is not above 0.
@@ -234,17 +234,17 @@ class _Tail:
     size: int
     mean: float
 
-    def fill(self, ordered: Array, places: Array) -> Array:
-        """Turn uniform `places` into values: below the tail those of the sample, within it the fit's."""
+    def fill(self, ordered: Array, positions: Array) -> Array:
+        """Turn uniform `positions` into values: below the tail those of the sample, within it the fit's."""
         import numpy as np
         from scipy.special import ndtri
 
         n = len(ordered)
-        picked = np.minimum((places * n).astype(np.int64), n - 1)
+        picked = np.minimum((positions * n).astype(np.int64), n - 1)
         drawn = ordered[picked]
         beyond = picked >= n - self.size
-        # A place of exactly 0 has no finite quantile; it can only come up where there is no body.
-        drawn[beyond] = np.exp(self.base + self.slope * ndtri(np.maximum(places[beyond], 1e-300)))
+        # A position of exactly 0 has no finite quantile; it can only come up where there is no body.
+        drawn[beyond] = np.exp(self.base + self.slope * ndtri(np.maximum(positions[beyond], 1e-300)))
         return drawn
 
 
@@ -260,8 +260,8 @@ def _fit_tail(ordered: Array) -> _Tail | None:
     size = min(positive, max(_LEAST_TAIL, math.ceil(_TAIL_SHARE * n)))
     logs = np.log(ordered[n - size :])
     scores = ndtri((np.arange(n - size + 1, n + 1) - 0.375) / (n + 0.25))
-    apart = scores - scores.mean()
-    slope = float((apart * (logs - logs.mean())).sum() / (apart * apart).sum())
+    centered = scores - scores.mean()
+    slope = float((centered * (logs - logs.mean())).sum() / (centered * centered).sum())
     base = float(logs.mean() - slope * scores.mean())
     start = float(ndtri(1 - size / n)) if size < n else -math.inf
     power = base + slope * slope / 2
@@ -271,7 +271,7 @@ def _fit_tail(ordered: Array) -> _Tail | None:
     return _Tail(base, slope, size, mean)
 
 
-def _studentised(
+def _studentized(
     ordered: Array, mean: float, tail: _Tail | None, resamples: int, rng: np.random.Generator
 ) -> Array:
     """Return the sorted errors of resampled means, each over its own standard error."""
@@ -284,18 +284,18 @@ def _studentised(
     for start in range(0, resamples, rows):
         shape = (min(rows, resamples - start), n)
         drawn = ordered[rng.integers(0, n, shape)] if tail is None else tail.fill(ordered, rng.random(shape))
-        apart = drawn.mean(axis=1) - center
+        errors = drawn.mean(axis=1) - center
         # All values alike: the mean is off by rounding at most.
-        apart[np.abs(apart) <= 1e-12 * abs(center)] = 0.0
+        errors[np.abs(errors) <= 1e-12 * abs(center)] = 0.0
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratios = apart / np.sqrt(drawn.var(axis=1, ddof=1) / n)
-        results[start : start + shape[0]] = np.where(apart == 0, 0.0, ratios)
+            ratios = errors / np.sqrt(drawn.var(axis=1, ddof=1) / n)
+        results[start : start + shape[0]] = np.where(errors == 0, 0.0, ratios)
     results.sort()
     return results
 
 
 def _unbend(quantile: float, skewness: float) -> float:
-    """Return the studentised error that Hall's cubic takes to a normal quantile."""
+    """Return the studentized error that Hall's cubic takes to a normal quantile."""
     return 3 / skewness * (math.cbrt(1 + skewness * (quantile - skewness / 6)) - 1)
 
 

@@ -1,4 +1,4 @@
-"""Keep of any number of values what their mean and variance need, in constant memory."""
+"""Mean and variance of any number of values, in constant memory."""
 
 from __future__ import annotations
 

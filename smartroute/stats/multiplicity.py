@@ -1,4 +1,4 @@
-"""Keep the promise of a false-alarm rate when many questions are asked at once."""
+"""Adjust p-values for multiple tests: Holm, Benjamini and Hochberg."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     order = _order(p_values)
     adjusted = [0.0] * len(order)
     least = 0.0
-    for rank, place in enumerate(order):
-        least = max(least, min(1.0, (len(order) - rank) * p_values[place]))
-        adjusted[place] = least
+    for rank, index in enumerate(order):
+        least = max(least, min(1.0, (len(order) - rank) * p_values[index]))
+        adjusted[index] = least
     return tuple(adjusted)
 
 
@@ -37,9 +37,9 @@ def benjamini_hochberg(p_values: Sequence[float]) -> tuple[float, ...]:
     adjusted = [0.0] * len(order)
     most = 1.0
     for rank in range(len(order), 0, -1):
-        place = order[rank - 1]
-        most = min(most, p_values[place] * len(order) / rank)
-        adjusted[place] = most
+        index = order[rank - 1]
+        most = min(most, p_values[index] * len(order) / rank)
+        adjusted[index] = most
     return tuple(adjusted)
 
 

@@ -1,4 +1,4 @@
-"""Stretch a few people's labels by many of a judge's, and say when the judge is of no use."""
+"""Prediction-powered inference: a mean from few human labels and many judge scores."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True, slots=True)
 class PredictionPowered:
-    """A mean quality from people's labels and a judge's, beside what people's labels alone say.
+    """A mean quality from people's labels and a judge's, beside the estimate from people's labels alone.
 
-    `weight` is how much of the judge's word is used: 0 none, 1 all. `correlation` is that of people and
-    judge on the items both have seen, None where one of them always says the same.
+    `weight` is how much of the judge's scores is used: 0 none, 1 all. `correlation` is that of people and
+    judge on the items that both scored, None where one of them always gives the same score.
     """
 
     value: float
@@ -57,15 +57,15 @@ def prediction_powered_mean(
     *,
     weight: float | None = None,
 ) -> PredictionPowered:
-    """Return the mean of what people would say of every item, in [0, 1], and its interval.
+    """Return the mean score that people would give over all items, in [0, 1], and its interval.
 
     `labels` are people's and `judged` the judge's on the same items, in the same order; `judged_only` are the
     judge's on further items. The labeled items must be a random draw of all: a judge that errs on them as on
     the others is corrected for, however biased. Without a `weight` it is tuned to the narrowest interval
     (PPI++); 1 gives plain prediction-powered inference, 0 people's labels alone.
-    `judge_helps` is False when judge and people do not go together (one-sided test of the correlation,
+    `judge_helps` is False when judge and people are not correlated (one-sided test of the correlation,
     which takes a judge of pure noise for help in at most about 5% of cases), when the weight is 0, or when
-    the interval is no narrower than people's own: state that one then.
+    the interval is no narrower than people's own: report that one then.
     Small samples: Student quantiles with Welch's degrees of freedom, one degree less for a tuned weight;
     and labels of only 0 and 1 (or only one value) count as if at least one item had gone
     the other way, since 20 right of 20 do not prove perfection. Limits stay in [0, 1].
@@ -75,21 +75,21 @@ def prediction_powered_mean(
     """
     import numpy as np
 
-    said, seen, rest = (_scores(name, values) for name, values in _named(labels, judged, judged_only))
-    if len(seen) != len(said):
+    people, judge, rest = (_scores(name, values) for name, values in _named(labels, judged, judged_only))
+    if len(judge) != len(people):
         raise ConfigError(
-            f"each label needs the judge's score of its item: {len(said)} labels, {len(seen)} scores"
+            f"each label needs the judge's score of its item: {len(people)} labels, {len(judge)} scores"
         )
-    _check(level, weight, len(said), len(rest))
-    one, other = said - said.mean(), seen - seen.mean()
+    _check(level, weight, len(people), len(rest))
+    one, other = people - people.mean(), judge - judge.mean()
     both = _Both(
-        n=len(said),
-        said=float(said.mean()),
-        seen=float(seen.mean()),
-        said_squares=float((one * one).sum()),
-        seen_squares=float((other * other).sum()),
+        n=len(people),
+        people=float(people.mean()),
+        judge=float(judge.mean()),
+        people_squares=float((one * one).sum()),
+        judge_squares=float((other * other).sum()),
         products=float((one * other).sum()),
-        coarse=bool(np.isin(said, (0.0, 1.0)).all()),
+        coarse=bool(np.isin(people, (0.0, 1.0)).all()),
     )
     mean = float(rest.mean())
     return _estimate(both, len(rest), mean, float(((rest - mean) ** 2).sum()), level, weight)
@@ -104,10 +104,10 @@ def prediction_powered_from_moments(
     mean = judged_only.total / more
     sums = _Both(
         n=n,
-        said=both.total / n,
-        seen=both.other_total / n,
-        said_squares=max(0.0, both.squares - both.total**2 / n),
-        seen_squares=max(0.0, both.other_squares - both.other_total**2 / n),
+        people=both.total / n,
+        judge=both.other_total / n,
+        people_squares=max(0.0, both.squares - both.total**2 / n),
+        judge_squares=max(0.0, both.other_squares - both.other_total**2 / n),
         products=both.products - both.total * both.other_total / n,
         # Of values in [0, 1] only zeros and ones are their own squares.
         coarse=both.total - both.squares <= n * _ROUNDING,
@@ -129,13 +129,13 @@ class PairMoments(Protocol):
 
 
 class _Both(NamedTuple):
-    """Of the items that both saw: the means, and the sums of squares and products about them."""
+    """Of the items that both scored: the means, and the sums of squares and products about them."""
 
     n: int
-    said: float
-    seen: float
-    said_squares: float
-    seen_squares: float
+    people: float
+    judge: float
+    people_squares: float
+    judge_squares: float
     products: float
     coarse: bool
 
@@ -152,7 +152,7 @@ def _check(level: float, weight: float | None, n: int, more: int) -> None:
         )
     if more < 2:
         raise InsufficientDataError(
-            f"prediction-powered inference needs at least 2 items that only the judge saw, got {more}",
+            f"prediction-powered inference needs at least 2 items that only the judge scored, got {more}",
             needed=2,
             have=more,
         )
@@ -165,17 +165,17 @@ def _estimate(
     correlation = _correlation(both)
     tuned = weight is None
     used = _tuned_weight(both, more, rest, rest_squares) if weight is None else weight
-    value = used * rest + both.said - used * both.seen
-    squares = both.said_squares - 2 * used * both.products + used * used * both.seen_squares
+    value = used * rest + both.people - used * both.judge
+    squares = both.people_squares - 2 * used * both.products + used * used * both.judge_squares
     label_error = _spread(squares, n, both.coarse) / (n - (2 if tuned else 1)) / n
     judge_error = used * used * rest_squares / (more - 1) / more
     freedom = _freedom(label_error, n - (2 if tuned else 1), judge_error, more - 1)
     interval = _interval(value, label_error + judge_error, freedom, level)
-    people = _interval(both.said, _spread(both.said_squares, n, both.coarse) / (n - 1) / n, n - 1, level)
+    people = _interval(both.people, _spread(both.people_squares, n, both.coarse) / (n - 1) / n, n - 1, level)
     return PredictionPowered(
         value=min(1.0, max(0.0, value)),
         interval=interval,
-        people_value=both.said,
+        people_value=both.people,
         people_interval=people,
         weight=used,
         correlation=correlation,
@@ -193,9 +193,9 @@ def _tuned_weight(both: _Both, more: int, rest: float, rest_squares: float) -> f
     The judge's variance is taken over all that it judged.
     """
     n = both.n
-    # Two groups' sums of squares about their own means, and what lies between the means.
-    between = n * more / (n + more) * (both.seen - rest) ** 2
-    variance = (both.seen_squares + rest_squares + between) / (n + more - 1)
+    # Two groups' sums of squares about their own means, and the part between the means.
+    between = n * more / (n + more) * (both.judge - rest) ** 2
+    variance = (both.judge_squares + rest_squares + between) / (n + more - 1)
     if variance < _ROUNDING**2:
         return 0.0
     covariance = both.products / (n - 1)
@@ -203,9 +203,9 @@ def _tuned_weight(both: _Both, more: int, rest: float, rest_squares: float) -> f
 
 
 def _correlation(both: _Both) -> float | None:
-    if min(both.said_squares, both.seen_squares) < both.n * _ROUNDING**2:
+    if min(both.people_squares, both.judge_squares) < both.n * _ROUNDING**2:
         return None
-    bottom = math.sqrt(both.said_squares * both.seen_squares)
+    bottom = math.sqrt(both.people_squares * both.judge_squares)
     return max(-1.0, min(1.0, both.products / bottom))
 
 

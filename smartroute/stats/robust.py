@@ -1,4 +1,4 @@
-"""Judge an hour by hours like it, with medians, so that one wild hour neither hides nor makes another.
+"""Detect anomalous hours by robust statistics: medians of comparable hours.
 
 Hours are counted from the Unix epoch in UTC: seconds // 3600.
 """
@@ -25,10 +25,10 @@ _BASES: tuple[Basis, ...] = ("hour_of_week", "hour_of_day_of_its_kind", "hour_of
 
 @dataclass(frozen=True, slots=True)
 class Anomaly:
-    """How far an hour lies from what its peers make likely.
+    """How far an hour is from what its peers make likely.
 
-    `score` counts robust standard deviations on a logarithmic scale, positive when dearer; above 3.5 is
-    commonly called an outlier. `n` is how many peers made `expected`; `basis` says which hours they were.
+    `score` counts robust standard deviations on a logarithmic scale, positive when more expensive; above 3.5
+    is commonly called an outlier. `n` is how many peers made `expected`; `basis` says which hours they were.
     `spread` is the standard deviation in that scale, about relative: 0.3 is 30%.
     """
 
@@ -62,15 +62,15 @@ def median_absolute_deviation(values: Sequence[float]) -> float:
 def hourly_anomaly(history: Mapping[int, float], hour: int, value: float) -> Anomaly:
     """Return how unusual `value`, the total of one hour, is after the hours of `history` before it.
 
-    An hour that had no traffic belongs into the history as 0; one that is missing is unknown. Peers are hours
+    An hour without traffic belongs in the history as 0; a missing hour is unknown. Peers are hours
     of the same hour of the week while there are four; with fewer weeks the same hour of the days of its kind
     (weekday or weekend), then the same hour of any day. Values are compared as log(value + a tenth of the
     median hour with traffic), so that a quiet hour's small change is none. The spread is the median absolute
-    error of foretelling each hour of the history from its peers, itself left out, and never less than 0.1.
+    error of predicting each hour of the history from its peers, itself left out, and never less than 0.1.
     It is pooled over the hours within two of the same hour of the day, for quiet hours vary more than busy
     ones; over all, while those are fewer than 24. Scaling all values changes `expected` and `floor` alone.
-    With few weeks there is no telling a trend or a holiday from an anomaly.
-    Raises InsufficientDataError with fewer than 4 peers or 24 foretold hours (four whole days give both).
+    With few weeks a trend or a holiday cannot be distinguished from an anomaly.
+    Raises InsufficientDataError with fewer than 4 peers or 24 predicted hours (four whole days give both).
     Source: the score: Iglewicz and Hoaglin (1993), How to Detect and Handle Outliers, section 3.3.
     """
     past = {when: amount for when, amount in history.items() if when < hour}
@@ -124,7 +124,7 @@ def _key(basis: Basis, hour: int) -> int:
         return hour % 168
     if basis == "hour_of_day":
         return hour % 24
-    # The epoch began on a Thursday, three days after a Monday.
+    # The epoch started on a Thursday, three days after a Monday.
     weekend = (hour // 24 + 3) % 7 >= 5
     return hour % 24 + (24 if weekend else 0)
 

@@ -88,7 +88,7 @@ def page(endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> dict[str, An
 
 
 def test_every_snippet_of_the_page_runs(page: dict[str, Any]) -> None:
-    assert page["found"].complexity is TaskComplexity.COMPLEX
+    assert page["classification"].complexity is TaskComplexity.COMPLEX
 
 
 def test_the_decision_function_sends_the_request_and_returns_the_choice(

@@ -99,7 +99,7 @@ def test_a_log_is_not_copied_into_a_file_that_is_not_a_log(log: Path, tmp_path: 
     notes = tmp_path / "notes.txt"
     notes.write_text("mine\n")
     done = typed("copy", str(log), str(notes))
-    assert done.exit_code == 2 and "notes.txt is no log" in done.stderr
+    assert done.exit_code == 2 and "notes.txt is not a log" in done.stderr
     assert notes.read_text() == "mine\n"
     (tmp_path / "new").mkdir()
     assert typed("copy", str(log), str(tmp_path / "new")).exit_code == 0

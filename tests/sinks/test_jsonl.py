@@ -793,7 +793,7 @@ def test_what_is_no_log_is_told_and_nothing_is_written_beside_it(
 ) -> None:
     place = make(tmp_path / "place")
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(SinkError, match=f"place is no log: .*{why}.*; check the path"):
+    with pytest.raises(SinkError, match=f"place is not a log: .*{why}.*; check the path"):
         open_log(place)
     assert Analytics(JsonlSource(place)).figures().requests == 0
     assert sorted(tmp_path.rglob("*")) == before
