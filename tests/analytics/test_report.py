@@ -565,7 +565,7 @@ def test_standard_output_needs_a_format(folder):
 def test_the_error_of_a_missing_log_names_the_simulated_one_beside_it(tmp_path):
     (tmp_path / "log-simulated").mkdir()
     done = typed("report", "--path", tmp_path / "log")
-    assert done.exit_code == 2 and f"simulated events lie in {tmp_path / 'log-simulated'}" in done.stderr
+    assert done.exit_code == 2 and f"simulated events are in {tmp_path / 'log-simulated'}" in done.stderr
 
 
 def test_models_without_a_price_are_named_once_in_the_report_and_nowhere_else(caplog):

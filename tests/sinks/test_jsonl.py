@@ -654,8 +654,8 @@ def test_a_damaged_marker_is_said_with_its_cure(tmp_path: Path, caplog: pytest.L
     sink = JsonlSink(tmp_path)
     sink.emit(an_event("a"))
     assert sink.lost == 1
-    assert "must say real or simulated" in caplog.text
-    with pytest.raises(SinkError, match="must say real or simulated"):
+    assert "must hold real or simulated" in caplog.text
+    with pytest.raises(SinkError, match="must hold real or simulated"):
         list(JsonlSource(tmp_path).events())
 
 
