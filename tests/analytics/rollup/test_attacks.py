@@ -123,14 +123,14 @@ def test_a_log_that_goes_away_while_it_is_read_is_an_error_and_not_an_empty_log(
     log = tmp_path / "log"
     append(log / SEGMENT, *(an_outcome(n) for n in range(20)))
     before_the_first(monkeypatch, JsonlLog, "segments", lambda: log.rename(tmp_path / "gone"))
-    with pytest.raises(SinkError, match="was removed while it was being read"):
+    with pytest.raises(SinkError, match="went away while it was read"):
         Analytics(JsonlSource(log)).figures()
     assert not log.exists()
     (tmp_path / "gone").rename(log)
     events = JsonlSource(log).events()
     next(events)
     shutil.rmtree(log)
-    with pytest.raises(SinkError, match="was removed while it was being read"):
+    with pytest.raises(SinkError, match="went away while it was read"):
         list(events)
 
 
