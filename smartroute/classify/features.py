@@ -79,10 +79,10 @@ class Features(NamedTuple):
 
 
 def measure(task: Task) -> Features:
-    """Return the features of a task. The last task of each thread is remembered, so asking again is free."""
+    """Return the features of a task. Each thread keeps those of its last task."""
     if getattr(_last, "task", None) is task:
-        found: Features = _last.features
-        return found
+        features: Features = _last.features
+        return features
     features = _measure(task)
     if features.characters <= _REMEMBER_CHARS:
         _last.task, _last.features = task, features
@@ -134,43 +134,43 @@ class _Collected:
 
 
 def _collect(task: Task) -> _Collected:
-    seen = _Collected()
-    everything, spoken = seen.all, seen.user
+    collected = _Collected()
+    everything, spoken = collected.all, collected.user
     for message in task.messages:
         content = message.get("content")
         user = message.get("role") == "user"
         if user:
-            seen.user_turns += 1
-            seen.last_turn = len(spoken)
+            collected.user_turns += 1
+            collected.last_turn = len(spoken)
         if isinstance(content, str):
             everything.append(content)
             if user:
                 spoken.append(content)
         elif content:
-            _collect_parts(seen, content, user)
+            _collect_parts(collected, content, user)
         if (calls := message.get("tool_calls")) and isinstance(calls, Sequence):
             everything.extend(_call_texts(calls))
-    seen.characters = sum(map(len, everything))
-    return seen
+    collected.characters = sum(map(len, everything))
+    return collected
 
 
-def _collect_parts(seen: _Collected, parts: Iterable[Any], user: bool) -> None:
+def _collect_parts(collected: _Collected, parts: Iterable[Any], user: bool) -> None:
     for part in parts:
         if not isinstance(part, Mapping):
             continue
         text = part.get("text")
         if isinstance(text, str):
-            seen.all.append(text)
+            collected.all.append(text)
             if user:
-                seen.user.append(text)
+                collected.user.append(text)
         elif part.get("type") == "image_url":
-            seen.images += 1
+            collected.images += 1
             image = part.get("image_url")
             low = isinstance(image, Mapping) and image.get("detail") == "low"
-            seen.other_tokens += _LOW_IMAGE_TOKENS if low else _IMAGE_TOKENS
+            collected.other_tokens += _LOW_IMAGE_TOKENS if low else _IMAGE_TOKENS
         elif part.get("type") in ("input_audio", "audio_url", "file", "video_url", "document"):
-            seen.attachments += 1
-            seen.other_tokens += _ATTACHMENT_TOKENS
+            collected.attachments += 1
+            collected.other_tokens += _ATTACHMENT_TOKENS
 
 
 def _call_texts(calls: Sequence[Any]) -> Iterable[str]:
@@ -323,7 +323,7 @@ _PHRASES = {
     for word, phrases in PHRASES.items()
 }
 _KNOWN = frozenset(_WORDS) | frozenset(_PHRASES)
-_NONE_FOUND = dict.fromkeys(WORDS, 0)
+_NO_COUNTS = dict.fromkeys(WORDS, 0)
 _LIGHT = frozenset(word.encode() for word in WORDS["light"].split())
 _LIGHT_STEMS = tuple(stem.replace("_", " ") for stem in STEMS["light"].split())
 _LEADING_WORDS, _EDGE_CHARS, _MOST_CODE_OF_PROSE = 6, 80, 1
@@ -333,48 +333,49 @@ _MOST_SYMBOLS, _RELATION_CHARS = 6, 400
 
 
 def _measure(task: Task) -> Features:
-    seen = _collect(task)
-    texts = seen.user if task.subject is None else [task.subject]
+    collected = _collect(task)
+    texts = collected.user if task.subject is None else [task.subject]
     text = _ends(texts)
-    only_user = task.subject is None and len(seen.all) == len(seen.user)
+    only_user = task.subject is None and len(collected.all) == len(collected.user)
     spaced = _spaced(text)
     words = spaced.split()
     look = surface(text, len(words))
-    tokens = _tokens(look if only_user else surface(_ends(seen.all)), seen.characters)
+    tokens = _tokens(look if only_user else surface(_ends(collected.all)), collected.characters)
     tools, tool_tokens = _tools(task.params)
-    user_characters = seen.characters if only_user else sum(map(len, texts))
+    user_characters = collected.characters if only_user else sum(map(len, texts))
     questions = text.count("?")
     length = look.length or 1
     weighted = length
     if look.letters and (look.han or look.kana or look.hangul):
         # Their own script is written without spaces around a Latin word.
         words += spaced.translate(_ASCII_ONLY).split()
-    found = _found(words, spaced)
+    counts = _count_words(words, spaced)
     if look.punctuation:
         marks = text.encode("ascii", "ignore").translate(None, _PROSE)
         if marks:
-            found["code"] += sum([mark in marks for mark in _CODE_MARKS])
-            found["maths"] += sum([mark in marks for mark in _MATHS_MARKS])
+            counts["code"] += sum([mark in marks for mark in _CODE_MARKS])
+            counts["maths"] += sum([mark in marks for mark in _MATHS_MARKS])
     if not text.isascii():
         questions += text.count("？") + text.count("؟") + text.count("か。")
         weighted += (
             (_HAN_WEIGHT - 1) * look.han + (_KANA_WEIGHT - 1) * look.kana + (_HANGUL_WEIGHT - 1) * look.hangul
         )
         if look.other_narrow or look.han or look.kana or look.hangul or look.other_wide:
-            _add_stems(found, text.lower())
-            found["maths"] += len(set(_patterns().maths.findall(text)))
-    if found["light"]:
-        found["light"] = _lightness(found, texts if task.subject is not None else seen.user[seen.last_turn :])
+            _add_stems(counts, text.lower())
+            counts["maths"] += len(set(_patterns().maths.findall(text)))
+    if counts["light"]:
+        last_turn = texts if task.subject is not None else collected.user[collected.last_turn :]
+        counts["light"] = _lightness(counts, last_turn)
     # By position, in the order of the fields: thirty keywords would cost as much as reading a short text.
     return Features(
-        seen.characters if task.subject is None else user_characters,
-        tokens + tool_tokens + seen.other_tokens + _MESSAGE_TOKENS * len(task.messages) + _REPLY_TOKENS,
+        collected.characters if task.subject is None else user_characters,
+        tokens + tool_tokens + collected.other_tokens + _MESSAGE_TOKENS * len(task.messages) + _REPLY_TOKENS,
         user_characters,
         len(task.messages),
-        seen.user_turns,
+        collected.user_turns,
         tools,
-        seen.images,
-        seen.attachments,
+        collected.images,
+        collected.attachments,
         look.length,
         round(weighted * user_characters / length),
         look.han / length,
@@ -387,19 +388,19 @@ def _measure(task: Task) -> Features:
         len(spaced.translate(_DIGITS_ONLY).split()) if look.digits else 0,
         questions,
         len(_patterns().items.findall(text)) if "\n" in text else 0,
-        found["code"],
-        found["maths"],
-        found["prove"],
-        found["reason"],
-        found["explain"],
-        found["debug"],
-        found["design"],
-        found["technical"],
-        found["formal"],
-        min(found["quantifier"], found["object"]),
-        _relations(text, found) if look.length <= _RELATION_CHARS else 0,
-        found["constraint"],
-        found["light"],
+        counts["code"],
+        counts["maths"],
+        counts["prove"],
+        counts["reason"],
+        counts["explain"],
+        counts["debug"],
+        counts["design"],
+        counts["technical"],
+        counts["formal"],
+        min(counts["quantifier"], counts["object"]),
+        _relations(text, counts) if look.length <= _RELATION_CHARS else 0,
+        counts["constraint"],
+        counts["light"],
     )
 
 
@@ -416,36 +417,36 @@ def _spaced(text: str) -> bytes:
     return low.encode("utf-8", "surrogatepass").translate(_SPACED)
 
 
-def _found(words: Sequence[bytes], spaced: bytes) -> dict[str, int]:
+def _count_words(words: Sequence[bytes], spaced: bytes) -> dict[str, int]:
     """Return how many distinct words of each category there are, phrases included."""
-    found = _NONE_FOUND.copy()
+    counts = _NO_COUNTS.copy()
     for word in _KNOWN.intersection(words):
         for category in _WORDS.get(word, ()):
-            found[category] += 1
+            counts[category] += 1
         for phrase, category in _PHRASES.get(word, ()):
             if phrase in spaced:
-                found[category] += 1
-    return found
+                counts[category] += 1
+    return counts
 
 
-def _lightness(found: Mapping[str, int], turn: Sequence[str]) -> int:
+def _lightness(counts: Mapping[str, int], turn: Sequence[str]) -> int:
     """Return the count of form-changing verbs where the last turn asks for one, else 0.
 
     It does when it, or its last line, starts with the verb. Stems, whose languages may put the verb last,
     count near either end, unless something is to be built as well. Code is not changed in form alone.
     """
-    if not turn or found["code"] > _MOST_CODE_OF_PROSE:
+    if not turn or counts["code"] > _MOST_CODE_OF_PROSE:
         return 0
     last_line = turn[-1][-SCAN_CHARS:].rstrip().rpartition("\n")[2]
     for start in (turn[0][: 2 * _EDGE_CHARS], last_line[: 2 * _EDGE_CHARS]):
         if not _LIGHT.isdisjoint(_spaced(start).split()[:_LEADING_WORDS]):
-            return found["light"]
+            return counts["light"]
     edges = f"{turn[0][:_EDGE_CHARS]}\n{last_line[:_EDGE_CHARS]}\n{last_line[-_EDGE_CHARS:]}".lower()
-    asked = not found["design"] and any(stem in edges for stem in _LIGHT_STEMS)
-    return found["light"] if asked else 0
+    asked = not counts["design"] and any(stem in edges for stem in _LIGHT_STEMS)
+    return counts["light"] if asked else 0
 
 
-def _add_stems(found: dict[str, int], low: str) -> None:
+def _add_stems(counts: dict[str, int], low: str) -> None:
     """Count the stems that occur in the text.
 
     First which of their first characters do, followed by any of their second ones: far cheaper than a
@@ -455,9 +456,9 @@ def _add_stems(found: dict[str, int], low: str) -> None:
     for first in set(_patterns().heads.findall(low)):
         for stem, category in stems[first]:
             if stem in low:
-                found[category] += 1
+                counts[category] += 1
     if "왜" in low:
-        found["explain"] += 1
+        counts["explain"] += 1
 
 
 @functools.cache
@@ -470,12 +471,12 @@ def _stems() -> dict[str, list[tuple[str, str]]]:
     return by_first
 
 
-def _relations(text: str, found: Mapping[str, int]) -> int:
+def _relations(text: str, counts: Mapping[str, int]) -> int:
     """Return how many capital symbols a relation or property applies to, two in `Is P equal to NP?`."""
-    if found["code"] or not (found["relation"] or found["property"] or "=" in text):
+    if counts["code"] or not (counts["relation"] or counts["property"] or "=" in text):
         return 0
     symbols = sum([symbol not in "AI" for symbol in _patterns().symbols.findall(text)])
-    fewest = 1 if found["property"] else 2
+    fewest = 1 if counts["property"] else 2
     return symbols if fewest <= symbols <= _MOST_SYMBOLS else 0
 
 

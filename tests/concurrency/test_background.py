@@ -44,16 +44,16 @@ def test_whoever_puts_never_waits_for_the_act():
 
 
 def test_what_does_not_fit_is_lost_and_told():
-    go, done, lost, begun = threading.Event(), [], [], threading.Event()
+    go, done, lost, started = threading.Event(), [], [], threading.Event()
 
     def act(item):
-        begun.set()
+        started.set()
         go.wait(10)
         done.append(item)
 
     queue = made(act, pending=2, lost=lost)
     queue.put(0)
-    assert begun.wait(10)
+    assert started.wait(10)
     for number in (1, 2, 3, 4):
         queue.put(number)
     assert lost == [(3, "2 others are waiting"), (4, "2 others are waiting")]
@@ -226,12 +226,12 @@ def test_what_waits_at_exit_is_done_first():
         "second = Background(one_by_one(show), None, name='2', pending=9)\n"
         "fill = one_by_one(lambda item: (time.sleep(0.2), second.put(item)))\n"
         "first = Background(fill, None, name='1', pending=9)\n"
-        "first.put('told'); first.put('again')\n"
+        "first.put('once'); first.put('again')\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout.split() == ["told", "again"]
+    assert done.stdout.split() == ["once", "again"]
 
 
 @pytest.mark.parametrize("pending", [0, -1, True, 2.0])

@@ -1,4 +1,4 @@
-"""A thread that is begun has begun: also where a tracer kills threads before their first line."""
+"""A thread that was started runs, even where a tracer kills threads before their first line."""
 
 import json
 import subprocess
@@ -33,7 +33,7 @@ def together(start):
     threading.settrace(None)
     return len(ran)
 
-sys.unraisablehook = lambda told: None
+sys.unraisablehook = lambda error: None
 sys.addaudithook(hook)
 plain = sum(together(lambda work: threading.Thread(target=work).start()) for _ in range(10))
 ours = sum(together(lambda work: run_in_thread(work).result(30.0)) for _ in range(10))
@@ -42,9 +42,9 @@ print(json.dumps({"plain": plain, "ours": ours}))
 
 
 def test_every_thread_runs_under_a_tracer_and_an_audit_hook():
-    told = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=120)
-    ran = json.loads(told.stdout)
-    assert ran["ours"] == 40, told.stderr
+    process = subprocess.run([sys.executable, "-c", TRACED], capture_output=True, text=True, timeout=120)
+    ran = json.loads(process.stdout)
+    assert ran["ours"] == 40, process.stderr
     if sys.version_info < (3, 12):
         assert ran["plain"] < 40, "this interpreter kills no thread, so nothing was tested"
 
@@ -78,10 +78,10 @@ def test_threads_that_never_begin_are_an_error(monkeypatch):
 
 
 def test_a_thread_has_its_name_keeps_no_process_alive_and_has_the_callers_context():
-    asking = ContextVar("asking", default="nobody")
+    asking = ContextVar("asking", default="none")
     asking.set("me")
-    told = run_in_thread(lambda: (threading.current_thread(), asking.get()), "of-its-own").result(10.0)
-    assert (told[0].name, told[0].daemon, told[1]) == ("of-its-own", True, "me")
+    result = run_in_thread(lambda: (threading.current_thread(), asking.get()), "of-its-own").result(10.0)
+    assert (result[0].name, result[0].daemon, result[1]) == ("of-its-own", True, "me")
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), StopIteration(), KeyboardInterrupt(), GeneratorExit()])
@@ -89,9 +89,9 @@ def test_what_is_no_error_of_the_work_comes_as_one_that_a_loop_survives(error):
     def leave():
         raise error
 
-    with pytest.raises(RuntimeError, match=type(error).__name__) as told:
+    with pytest.raises(RuntimeError, match=type(error).__name__) as caught:
         run_in_thread(leave).result(10.0)
-    assert told.value.__cause__ is error
+    assert caught.value.__cause__ is error
 
 
 def test_an_error_of_the_work_is_what_whoever_waits_gets():

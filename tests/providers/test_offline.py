@@ -172,12 +172,12 @@ class Person(BaseModel):
     ],
 )
 def test_unknown_prompt_with_a_schema_gets_json_that_fits_and_says_so(wanted: object) -> None:
-    reply = OfflineProvider().send(call(prompt="Invent somebody.", response_format=wanted))
+    reply = OfflineProvider().send(call(prompt="Invent a person.", response_format=wanted))
     assert Person.model_validate_json(reply.text).name == "[simulated reply of sim-mini]"
 
 
 def test_unknown_prompt_with_json_object_gets_an_object_that_says_so() -> None:
-    reply = OfflineProvider().send(call(prompt="Invent somebody.", response_format={"type": "json_object"}))
+    reply = OfflineProvider().send(call(prompt="Invent a person.", response_format={"type": "json_object"}))
     assert json.loads(reply.text)["simulated"] is True
 
 

@@ -28,7 +28,7 @@ from smartroute.sinks import JsonlSink, JsonlSource
 
 FORKS = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 ROOT = pytest.mark.skipif(
-    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to become somebody else or to mount"
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root, to become another user or to mount"
 )
 LAYOUTS = pytest.mark.parametrize("name", ["log", "events.jsonl"])
 NOBODY = 65_534
@@ -177,7 +177,7 @@ def test_200_writers_killed_at_random_moments_lose_nothing_that_was_acknowledged
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Callable[..., bool]]:
-    """Mounts a small tmpfs, and mounts it anew with other options."""
+    """Mounts a small tmpfs, and remounts it with other options."""
     place = tmp_path / "disk"
     place.mkdir()
 
@@ -599,7 +599,7 @@ def test_ctrl_c_between_opening_a_segment_and_locking_it_lets_the_file_go(
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(JsonlSink, "_is_ours", interrupted)
         sink.emit(an_event("a"))
-    assert sink._handle is None, "it would be written to without its lock, while somebody packs it"
+    assert sink._handle is None, "it would be written to without its lock, while it is being compressed"
     sink.emit(an_event("b"))
     check(tmp_path / "log", {"b"})
 

@@ -76,7 +76,7 @@ def test_schema_2_with_every_field_gives_the_figures_it_gave(tmp_path: Path, bot
 
 
 def test_schema_3_with_every_field_gives_the_figures_it_gave(tmp_path: Path, both_ways: bool) -> None:
-    """The escalated request's dearer call cost $0.5, but it has one of unknown cost, and counts no climb."""
+    """The escalated request's more expensive call cost $0.5; one of unknown cost counts as no climb."""
     figures = kept(tmp_path, "schema-3-full.jsonl", rollup=both_ways).figures()
     assert (figures.comparable, figures.changed, figures.climbs.n) == (1, 1, 0)
     assert figures.cost_usd == 0.875 + 0.0 + 0.25

@@ -180,8 +180,8 @@ def test_feedback_is_measured_by_source():
 def test_no_text_is_exported():
     heard = Heard(lambda call: "a secret answer")
     heard.router.run(SECRET, complexity_override="simple")
-    told = repr([(span.name, dict(span.attributes)) for span in heard.spans().values()])
-    assert "secret" not in told
+    exported = repr([(span.name, dict(span.attributes)) for span in heard.spans().values()])
+    assert "secret" not in exported
 
 
 def test_without_opentelemetry_the_cure_is_named(monkeypatch):

@@ -417,8 +417,8 @@ def test_what_a_restart_costs_a_small_queue_is_counted_and_said(postgres, mode, 
     assert max(found.values()) == 1
     assert len(found) + sink.lost == emitted
     assert Counter(sink.acknowledged) == found
-    told = re.findall(r"events are logged again; (\d+) were lost", caplog.text)
-    assert sum(map(int, told)) == sink.lost
+    counts = re.findall(r"events are logged again; (\d+) were lost", caplog.text)
+    assert sum(map(int, counts)) == sink.lost
 
 
 _WRITER = """
@@ -452,10 +452,10 @@ def test_a_writer_that_is_killed_loses_nothing_that_was_acknowledged(url):
             [sys.executable, "-c", _WRITER, url, str(life)], stdout=subprocess.PIPE, text=True
         )
         assert writer.stdout is not None
-        acknowledged.append(writer.stdout.readline().rstrip("\n"))  # it has begun
+        acknowledged.append(writer.stdout.readline().rstrip("\n"))  # it has started
         time.sleep(rng.uniform(0.0, 0.3))
         writer.kill()
-        # The last line may be torn by the kill: a name whose end is missing was not told.
+        # The last line may be torn by the kill: a name whose end is missing was not printed.
         acknowledged += [line[:-1] for line in writer.stdout if line.endswith("\n")]
         writer.wait()
         writer.stdout.close()
@@ -485,8 +485,8 @@ _ENDS = {
     "SIGTERM, a handler that goes on to the one before": (
         "terminate()",
         "",
-        "was = signal.getsignal(signal.SIGTERM); told = []\n"
-        "def chain(*args): told.append(1); assert len(told) == 1; was(*args)\n"
+        "was = signal.getsignal(signal.SIGTERM); calls = []\n"
+        "def chain(*args): calls.append(1); assert len(calls) == 1; was(*args)\n"
         "signal.signal(signal.SIGTERM, chain)",
         {-signal.SIGTERM},
     ),
@@ -689,10 +689,10 @@ def test_a_password_is_nowhere(caplog):
         sink.flush(0.5)
     with pytest.raises(SinkError) as away:
         open_log(address)
-    said = [repr(sink), repr(SqlSource(address)), repr(RouterConfig(log_path=address)), caplog.text]
-    said += [str(waiting.value), str(away.value)]
-    assert all("nobody" in text for text in said if "RouterConfig" not in text)
-    assert not any("s3cret" in text for text in said)
+    texts = [repr(sink), repr(SqlSource(address)), repr(RouterConfig(log_path=address)), caplog.text]
+    texts += [str(waiting.value), str(away.value)]
+    assert all("nobody" in text for text in texts if "RouterConfig" not in text)
+    assert not any("s3cret" in text for text in texts)
     sink._queue._waiting.clear()
     sink.close()
 

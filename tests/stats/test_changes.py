@@ -34,10 +34,10 @@ def test_p_value_is_close_to_that_of_scipys_permutations() -> None:
 
 
 def test_p_value_of_zeros_and_ones_is_that_of_all_their_orders() -> None:
-    # 1 of 10 failed before, 6 of 10 late. Every order is as likely: count those as far apart, by Welch.
+    # 1 of 10 failed before, 6 of 10 late. Every order is as likely: count those that differ as much.
     ours = mean_change([1.0] * 9 + [0.0], [1.0] * 4 + [0.0] * 6, permutations=19_999)
     ways = {k: math.comb(10, k) * math.comb(10, 7 - k) for k in range(8)}  # k of the 7 failures are late
-    # With equal sizes, the further apart the counts, the larger the statistic.
+    # With equal sizes, the larger the difference of the counts, the larger the statistic.
     as_far = sum(count for k, count in ways.items() if abs(k - (7 - k)) >= 5)
     assert ours.p_value == pytest.approx(as_far / math.comb(20, 7), abs=0.006)
     assert sum(ways.values()) == sum(1 for _ in itertools.combinations(range(20), 7))

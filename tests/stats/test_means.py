@@ -312,7 +312,7 @@ def test_difference_and_ratio_of_heavy_tailed_costs_are_covered(
     # Both rest on the same two means' intervals, and so does the broken ratio: each is computed once.
     remembered = functools.lru_cache(maxsize=2)(mean_interval)
     monkeypatch.setattr("smartroute.stats.means.mean_interval", remembered)
-    # As in a holdback: the second arm is dearer and no larger, and so decides the error. (With arms that
+    # As in a holdback: the second arm is costlier and no larger, and so decides the error. (With arms that
     # weigh the same, their skewness cancels, and the normal interval of a difference does well.)
     mean = math.exp(sigma**2 / 2)
 
