@@ -360,6 +360,14 @@ def test_lines_of_schema_1_stay_readable() -> None:
         }
 
 
+def as_named_now(line: bytes) -> dict[str, object]:
+    """Return a kept line, its strategy by the name that it has now."""
+    document: dict[str, object] = json.loads(line)
+    if document.get("strategy") == "cost_optimised":
+        document["strategy"] = "cost_optimized"
+    return document
+
+
 def test_lines_of_schema_2_stay_readable() -> None:
     source = JsonlSource(DATA / "schema-2.jsonl")
     held, judged, of_conversation = source.events()
@@ -371,10 +379,7 @@ def test_lines_of_schema_2_stay_readable() -> None:
     original = (DATA / "schema-2.jsonl").read_bytes().splitlines()
     for event, kept in zip((held, judged, of_conversation), original, strict=True):
         assert Event.from_line(event.to_line()) == event
-        expected = json.loads(kept)
-        if expected.get("strategy") == "cost_optimised":  # read by its present name
-            expected["strategy"] = "cost_optimized"
-        assert expected.items() <= json.loads(event.to_line()).items()
+        assert as_named_now(kept).items() <= json.loads(event.to_line()).items()
 
 
 def test_lines_of_schema_3_stay_readable() -> None:
@@ -386,7 +391,7 @@ def test_lines_of_schema_3_stay_readable() -> None:
     original = (DATA / "schema-3.jsonl").read_bytes().splitlines()
     for event, line in zip((kept, changed), original, strict=True):
         assert Event.from_line(event.to_line()) == event
-        assert json.loads(line).items() <= json.loads(event.to_line()).items()
+        assert as_named_now(line).items() <= json.loads(event.to_line()).items()
 
 
 @LAYOUTS

@@ -130,7 +130,7 @@ def test_a_log_that_goes_away_while_it_is_read_is_an_error_and_not_an_empty_log(
     events = JsonlSource(log).events()
     next(events)
     shutil.rmtree(log)
-    with pytest.raises(SinkError, match="went away while it was read"):
+    with pytest.raises(SinkError, match="was removed while it was being read"):
         list(events)
 
 
