@@ -116,7 +116,9 @@ def mean_change_from_moments(
     mean_before, mean_late = before.total / before.n, late.total / late.n
     one, other = (late.variance or 0.0) / late.n, (before.variance or 0.0) / before.n
     if one + other > 0:
-        freedom = (one + other) ** 2 / (one * one / (late.n - 1) + other * other / (before.n - 1))
+        # Of shares, since the squares of tiny variances are 0.
+        share = one / (one + other)
+        freedom = 1 / (share**2 / (late.n - 1) + (1 - share) ** 2 / (before.n - 1))
         p_value = 2 * float(stdtr(freedom, -abs(estimate.value) / math.sqrt(one + other)))
     else:
         p_value = 1.0 if math.isclose(mean_late, mean_before, rel_tol=1e-9) else 0.0
