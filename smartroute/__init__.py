@@ -7,9 +7,9 @@ outcome = ModelRouter().run("Rate this hook from 0 to 100: 'Lose weight fast!'",
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from smartroute._moved import forward_old_paths, missing_name
+from smartroute._moved import forward_old_paths
 from smartroute.errors import (
     AllModelsFailedError,
     BudgetExceededError,
@@ -21,6 +21,7 @@ from smartroute.errors import (
     TaskError,
     UnknownModelError,
 )
+from smartroute.lazy_imports import lazy_names
 from smartroute.records import (
     Attempt,
     Classification,
@@ -79,17 +80,8 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # else a type checker believes that every name is to be had here
-
-    def __getattr__(name: str) -> Any:
-        module = _LAZY.get(name)
-        if module is None:
-            raise missing_name("smartroute", name)
-        from importlib import import_module
-
-        value = getattr(import_module(f"smartroute.{module}"), name)
-        globals()[name] = value
-        return value
+if not TYPE_CHECKING:  # otherwise a type checker believes that every name exists
+    __getattr__ = lazy_names(globals(), _LAZY)
 
 
 def __dir__() -> list[str]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+
+from smartroute.lazy_imports import load_module
 
 MOVED = {
     "smartroute.analytics.webhook": "smartroute.analytics.alerts.webhook",
@@ -17,11 +18,6 @@ MOVED = {
 """Documented modules that have moved. Importing the old path gives the module itself."""
 
 RENAMED_MODULES = {"smartroute.catalogue": "smartroute.catalog"}
-RENAMED_NAMES = {
-    "smartroute": {"Catalogue": "Catalog"},
-    "smartroute.routing.strategies": {"CostOptimised": "CostOptimized"},
-}
-"""Names in British spelling, and those that replace them."""
 
 
 class _OldPaths:
@@ -45,7 +41,7 @@ class _Forward:
         self._target = target
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        module = import_module(self._target)
+        module = load_module(self._target)
         self._spec = module.__spec__
         return module
 
@@ -58,11 +54,3 @@ def forward_old_paths() -> None:
     """Make old import paths work from now on. Calling it again changes nothing."""
     if _OldPaths not in sys.meta_path:
         sys.meta_path.append(_OldPaths)
-
-
-def missing_name(module: str, name: str) -> ImportError | AttributeError:
-    """Return the error for a name that a module lacks. For a renamed one it names the new one."""
-    new = RENAMED_NAMES.get(module, {}).get(name)
-    if new is None:
-        return AttributeError(f"module {module!r} has no attribute {name!r}")
-    return ImportError(f"{module}.{name} is now called {new}: from {module} import {new}", name=module)

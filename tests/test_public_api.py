@@ -12,7 +12,8 @@ from importlib import metadata
 import pytest
 
 import smartroute
-from smartroute._moved import MOVED, RENAMED_MODULES, RENAMED_NAMES
+from smartroute._moved import MOVED, RENAMED_MODULES
+from smartroute.lazy_imports import RENAMED_NAMES
 
 NAMES = {
     "AllModelsFailedError",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import sys
-from importlib import import_module
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +11,7 @@ from typer.core import TyperGroup
 from typer.main import get_command
 
 from smartroute import __version__
+from smartroute.lazy_imports import load_module
 
 COMMANDS = {
     "demo": "Run the bundled tasks through the router and through each single model, and compare.",
@@ -37,7 +37,7 @@ class _LazyGroup(TyperGroup):
 
 def _load(name: str) -> Any:
     """Import a command's module, and return its command."""
-    module = import_module(f"smartroute.cli.{_MODULES.get(name, name)}")
+    module = load_module(f"smartroute.cli.{_MODULES.get(name, name)}")
     command = getattr(module, name)
     if isinstance(command, typer.Typer):
         return get_command(command)

@@ -7,7 +7,6 @@ from enum import StrEnum
 from typing import Any, Literal, NamedTuple
 
 from smartroute.records.classification import Classification
-from smartroute.records.shapes import decision_as_dict
 
 
 class Tier(StrEnum):
@@ -128,4 +127,6 @@ class Decision:
 
     def as_dict(self) -> dict[str, Any]:
         """Return this decision as a dict that JSON can hold; `json_schema("decision")` describes it."""
+        from smartroute.records.shapes import decision_as_dict
+
         return decision_as_dict(self)

@@ -13,7 +13,6 @@ from smartroute.errors import ConfigError, SmartRouteError, shown
 from smartroute.records.calls import Failure, Purpose, Reply, Usage
 from smartroute.records.classification import TaskComplexity
 from smartroute.records.decision import Decision, Rung
-from smartroute.records.shapes import attempt_as_dict, outcome_as_dict
 from smartroute.records.task import T_co, Task
 
 StoppedBy: TypeAlias = Literal["top", "budget", "deadline", "breaker", "cancelled"]
@@ -91,6 +90,8 @@ class Attempt:
 
     def as_dict(self) -> dict[str, Any]:
         """Return this attempt as a dict that JSON can hold; `json_schema("attempt")` describes it."""
+        from smartroute.records.shapes import attempt_as_dict
+
         return attempt_as_dict(self)
 
 
@@ -213,4 +214,6 @@ class Outcome(Generic[T_co]):
 
         `json_schema("outcome")` describes it. Numbers that are not finite are None.
         """
+        from smartroute.records.shapes import outcome_as_dict
+
         return outcome_as_dict(self)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from smartroute._moved import missing_name
 from smartroute.errors import ConfigError, NoEligibleModelError, shown
 from smartroute.identity_cache import cached_by_identity
+from smartroute.lazy_imports import missing_name
 from smartroute.records import (
     Candidate,
     Classification,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from smartroute.lazy_imports import lazy_names
 
 if TYPE_CHECKING:
     from smartroute.sinks.fan_out import FanOut
@@ -55,14 +57,5 @@ __all__ = [
 ]
 
 
-if not TYPE_CHECKING:  # else a type checker believes that every name exists here
-
-    def __getattr__(name: str) -> Any:
-        module = _LAZY.get(name)
-        if module is None:
-            raise AttributeError(f"module 'smartroute.sinks' has no attribute {name!r}")
-        from importlib import import_module
-
-        value = getattr(import_module(f"smartroute.sinks.{module}"), name)
-        globals()[name] = value
-        return value
+if not TYPE_CHECKING:  # otherwise a type checker believes that every name exists
+    __getattr__ = lazy_names(globals(), _LAZY)
