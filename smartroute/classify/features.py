@@ -346,23 +346,12 @@ def _measure(task: Task) -> Features:
     questions = text.count("?")
     length = look.length or 1
     weighted = length
-    if look.letters and (look.han or look.kana or look.hangul):
-        # Their own script is written without spaces around a Latin word.
-        words += spaced.translate(_ASCII_ONLY).split()
-    counts = _count_words(words, spaced)
-    if look.punctuation:
-        marks = text.encode("ascii", "ignore").translate(None, _PROSE)
-        if marks:
-            counts["code"] += sum([mark in marks for mark in _CODE_MARKS])
-            counts["maths"] += sum([mark in marks for mark in _MATHS_MARKS])
+    counts = _count_signals(text, spaced, words, look)
     if not text.isascii():
         questions += text.count("？") + text.count("؟") + text.count("か。")
         weighted += (
             (_HAN_WEIGHT - 1) * look.han + (_KANA_WEIGHT - 1) * look.kana + (_HANGUL_WEIGHT - 1) * look.hangul
         )
-        if look.other_narrow or look.han or look.kana or look.hangul or look.other_wide:
-            _add_stems(counts, text.lower())
-            counts["maths"] += len(set(_patterns().maths.findall(text)))
     if counts["light"]:
         last_turn = texts if task.subject is not None else collected.user[collected.last_turn :]
         counts["light"] = _lightness(counts, last_turn)
@@ -402,6 +391,24 @@ def _measure(task: Task) -> Features:
         counts["constraint"],
         counts["light"],
     )
+
+
+def _count_signals(text: str, spaced: bytes, words: list[bytes], look: Surface) -> dict[str, int]:
+    """Return how many distinct words and marks of each category the text has. Appends to the words."""
+    if look.letters and (look.han or look.kana or look.hangul):
+        # Their own script is written without spaces around a Latin word.
+        words += spaced.translate(_ASCII_ONLY).split()
+    counts = _count_words(words, spaced)
+    if look.punctuation:
+        marks = text.encode("ascii", "ignore").translate(None, _PROSE)
+        if marks:
+            counts["code"] += sum([mark in marks for mark in _CODE_MARKS])
+            counts["maths"] += sum([mark in marks for mark in _MATHS_MARKS])
+    # ASCII text is most of what is asked, and has none of these scripts.
+    if not text.isascii() and (look.other_narrow or look.han or look.kana or look.hangul or look.other_wide):
+        _add_stems(counts, text.lower())
+        counts["maths"] += len(set(_patterns().maths.findall(text)))
+    return counts
 
 
 def _spaced(text: str) -> bytes:
