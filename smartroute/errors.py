@@ -244,4 +244,4 @@ def shown(value: object) -> str:
     try:
         return f"{value!r:.80}"
     except Exception:  # noqa: BLE001  a __repr__ of the caller's
-        return f"a {type(value).__name__}"
+        return f"an object of type {type(value).__name__}"

@@ -139,9 +139,11 @@ class UnprintableText(str):
 
 @pytest.mark.parametrize("check", [checked_number, checked_whole, checked_share])
 def test_a_value_whose_repr_raises_and_a_class_of_text_are_named_all_the_same(check):
-    with pytest.raises(ConfigError, match=r"n must .*, got a Unprintable"):
+    with pytest.raises(ConfigError, match=r"n must .*, got an object of type Unprintable"):
         check(Unprintable(), "n")
-    with pytest.raises(ConfigError, match=r"n must .*, got a UnprintableText; pass a number, not text"):
+    with pytest.raises(
+        ConfigError, match=r"n must .*, got an object of type UnprintableText; pass a number, not text"
+    ):
         check(UnprintableText("5"), "n")
     with pytest.raises(ConfigError, match=r"n must .*, got '5'; pass a number, not text"):
         check(Text("5"), "n")

@@ -521,17 +521,17 @@ def _written_length(value: object) -> int:
     for _ in range(_MOST_READ):
         if not pending:
             break
-        each = pending.pop()
-        room = max(_MOST_READ - len(pending), 0)
-        if isinstance(each, str):
-            length += len(each) + 2
-        elif isinstance(each, Mapping):
-            taken = [*itertools.islice(each.items(), room)]
+        item = pending.pop()
+        limit = max(_MOST_READ - len(pending), 0)
+        if isinstance(item, str):
+            length += len(item) + 2
+        elif isinstance(item, Mapping):
+            taken = [*itertools.islice(item.items(), limit)]
             length += 2 + 4 * len(taken) - 2 * bool(taken)
             pending.extend(itertools.chain.from_iterable(taken))
-        elif isinstance(each, list | tuple):
-            length += 2 + 2 * len(each[:room]) - 2 * bool(each)
-            pending.extend(each[:room])
+        elif isinstance(item, list | tuple):
+            length += 2 + 2 * len(item[:limit]) - 2 * bool(item)
+            pending.extend(item[:limit])
         else:
             length += _OTHER_CHARS
     return length

@@ -49,7 +49,7 @@ def alerts(
     ] = "1h",
     config: Annotated[
         Path | None,
-        typer.Option(help="The TOML file that configures the router, with rules and limits in [alerts]."),
+        typer.Option(help="The TOML file that configures the router; its table alerts has rules and limits."),
     ] = None,
     tenant: TenantOption = None,
     kind: KindOption = None,

@@ -122,12 +122,12 @@ class Background(Generic[T]):
                 self._thread = threading.current_thread()
                 batch = self._take()
             try:
-                done = self._do(batch)
+                success = self._do(batch)
             finally:
                 with self._changed:
                     self._thread = None
                     self._changed.notify_all()
-            if not done and self._retry:
+            if not success and self._retry:
                 raise self._unfinished()
 
     def close(self, timeout_s: float = 30.0) -> None:

@@ -1,4 +1,4 @@
-"""Read what a code fence holds: models put one around JSON, with and without being asked."""
+"""Strip the code fence around an answer: models put one around JSON, with and without being asked."""
 
 from __future__ import annotations
 

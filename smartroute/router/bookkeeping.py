@@ -1,4 +1,4 @@
-"""Count, log and remember what came of each task."""
+"""Count, log and remember the outcome of each task."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from smartroute.events.feedback import FeedbackSource, feedback_about
 from smartroute.records import Decision, Menu, Outcome, Task, TaskComplexity
 from smartroute.router.bookkeeping import Bookkeeping
 from smartroute.router.construction import config_of, parts_of, separate
-from smartroute.router.familiar import first_model
+from smartroute.router.first_model import first_model
 from smartroute.router.requests import Parsed, answering, answering_later, taking_the_options_of, task_of
 from smartroute.routing.drivers import Conducted, LiveDriver
 from smartroute.routing.escalation import classify_without_calls, route

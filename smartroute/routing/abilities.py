@@ -1,4 +1,4 @@
-"""Read off a request what it needs of a model: abilities, effort, and room for its answer."""
+"""Determine what a request needs of a model: abilities, effort, and the length of its answer."""
 
 from __future__ import annotations
 

@@ -120,6 +120,7 @@ class Eligibility:
     def _offer(self) -> _Offer:
         now = time.monotonic()
         offer = self._current
+        # Without a model that can be called, keys are read each time: the user may be about to set one.
         if (
             offer is not None
             and offer.open
@@ -207,11 +208,13 @@ class Eligibility:
             under_budget=under_budget,
             open_cost=open_cost(params, task.messages) if under_budget else None,
         )
+        # Whether a context is large enough is decided by the exact estimate, costs by the rounded one.
         room = tokens_in + (asked_out or 0)
         tokens_in = _rounded(tokens_in)
         if task.preferred_model is not None:
             entries, ruled_out = self._with_preferred(task.preferred_model, offer)
             return self._make_menu(entries, ruled_out, request, room, tokens_in, tokens_out, accept_at)
+        # Some model's context is too small, and its reason names this very size: not a menu to keep.
         if room > offer.smallest_context_tokens:
             return self._make_menu(
                 offer.open, offer.ruled_out, request, room, tokens_in, tokens_out, accept_at
@@ -245,7 +248,7 @@ class Eligibility:
                 refused.append(RuledOut(entry.name, reason))
                 continue
             price = entry.price
-            if price is None:
+            if price is None:  # allowed without a budget; sorted behind all models with a price
                 candidates.append((_UNPRICED, entry, None, None, None))
                 continue
             usd, input_usd = price.plain_cost(tokens_in, tokens_out), price.plain_cost(tokens_in, 0)
@@ -285,6 +288,7 @@ class Eligibility:
         return (*offer.open, *asked_for), tuple(out for out in offer.ruled_out if out.model != card.name)
 
     def _complain_of_keys(self, ruled_out: tuple[RuledOut, ...]) -> None:
+        # A missing key is worth an error of its own only where a key is all that is missing.
         keyless = [out for out in ruled_out if out.reason.startswith("no key")]
         if not keyless or any(
             not out.reason.startswith(("no key", "retired", "not in", "provider ")) for out in ruled_out
@@ -351,7 +355,7 @@ class _Request(NamedTuple):
         card = entry.card
         if not self.needs <= card.abilities:
             return f"cannot take {', '.join(sorted(self.needs - card.abilities))}"
-        if room > entry.context_tokens:
+        if room > entry.context_tokens:  # an unknown context is infinite here
             return f"context of {card.context_tokens} tokens is too small for about {room}"
         cap = card.max_output_tokens
         if self.asked_out is not None and cap is not None and self.asked_out > cap:
@@ -390,6 +394,7 @@ def effort_factor(effort: str | None) -> float:
 
 def has_room_to_think(provider: str, effort: str, max_tokens: int | None) -> bool:
     """Return whether an answer of so many tokens leaves room for thinking at an effort."""
+    # Only for Anthropic's models does litellm take the thinking out of max_tokens.
     if max_tokens is None or provider != "anthropic":
         return True
     return max_tokens > THINKING_TOKENS.get(effort, 0)

@@ -84,15 +84,18 @@ class _Climb:
         """Return whether a rung is not worth asking now."""
         if rung.standin and not self.after_failure:
             return True
+        # An unknown context may be larger than the one that was too small.
         too_small = self.too_small_tokens
         if too_small is not None and (card.context_tokens or too_small + 1) <= too_small:
             return True
+        # The same model at another effort: its key and its quota are the same.
         if rung.model in self.without_access:
             return True
         if self.breaker.admits(rung.model):
             return False
         self.detour = True
         self.passed_over = "breaker"
+        # A stand-in also takes the place of a model that is not called because of earlier failures.
         self.after_failure = True
         return True
 
@@ -126,6 +129,7 @@ def _escalate(run: Run, decision: Decision) -> Steps:
 
 def _ascend(run: Run, decision: Decision, climb: _Climb) -> Stepwise[StoppedBy | None]:
     """Ask one rung after the other. Return None once an answer is accepted, else what ended the climb."""
+    # Already while classifying.
     if run.cancelled:
         raise Stop("cancelled")
     for index, rung in enumerate(decision.ladder):
@@ -149,6 +153,7 @@ def _ascend(run: Run, decision: Decision, climb: _Climb) -> Stepwise[StoppedBy |
         climb.first = climb.first or climb.best
         if _accepts(run, confidence, decision.accept_at):
             return None
+    # The last retry or repair may have used up the time without a further call that would have raised Stop.
     left_s = run.left_s()
     return "deadline" if left_s is not None and left_s <= 0 else climb.passed_over or "top"
 
@@ -157,6 +162,7 @@ def _call_to(run: Run, rung: Rung, card: ModelCard, index: int) -> Call:
     handles = run.handles
     params = dict(run.task.params)
     messages = run.task.messages
+    # The caller's own setting wins, also one that switches them off.
     if (
         handles.ask_logprobs
         and "logprobs" in card.abilities
@@ -173,6 +179,7 @@ def _call_to(run: Run, rung: Rung, card: ModelCard, index: int) -> Call:
 def _repair(run: Run, call: Call, card: ModelCard, reply: Reply) -> Stepwise[Reply | None]:
     """Ask the model once to fix an answer that violates the format asked for; None without success."""
     response_format = run.task.params.get("response_format")
+    # A tool call is no JSON answer, and an answer that was cut off would be cut off again.
     if response_format is None or reply.tool_calls or reply.finish_reason == "length":
         return None
     violation = format_fault(reply.text, response_format)
@@ -206,6 +213,7 @@ def _unreported(run: Run, reply: Reply) -> Reply:
 
 
 def _accepts(run: Run, confidence: Confidence, accept_at: float) -> bool:
+    # A threshold of 0 accepts every answer, also one of unknown confidence.
     if accept_at <= 0.0:
         return True
     if confidence.value is None:
@@ -268,6 +276,7 @@ def classify_without_calls(classifier: Classifier, task: Task) -> Classification
         return _by_rules(task, type(error).__name__, fault(error))
     if isinstance(result, Classification):
         return result
+    # A generator that is never started: closed here, since its own code must not run.
     close = getattr(result, "close", None)
     if close is not None:
         close()

@@ -163,6 +163,7 @@ class Run:
         except Stop as stop:
             if stop.stopped_by != "deadline":
                 raise
+            # A council can do without the answers that no time is left for.
             return tuple([_TOO_LATE if failure is None else failure for failure in closed])
 
     def probe(self, probes: tuple[Probe, ...], answer: Call | None) -> Stepwise[tuple[Reply | Failure, ...]]:
@@ -182,6 +183,7 @@ class Run:
                 probe.messages,
                 self.task.params if probe.params is None else probe.params,
                 probe.purpose,
+                # Only a sample of the answering model itself is comparable at the same effort.
                 effort=answer.effort if answer is not None and probe.model is None else None,
                 rung=None if answer is None else answer.rung,
                 number=next(numbers) if failure is None else 0,
@@ -259,7 +261,7 @@ class Run:
             )
             failed: dict[int, Failure] = {}
             for index, timed in zip(indexes, answers, strict=True):
-                if timed is None:
+                if timed is None:  # over budget
                     continue
                 results[index] = result = timed.result
                 failure = result if isinstance(result, Failure) else None
@@ -275,6 +277,7 @@ class Run:
                 return tuple(results)
             if (yield Wait(max(waits_s.values()))) is None:
                 raise self._cut_short()
+            # A wait may take longer than it was meant to, on a busy machine or a clock that jumps.
             left_s = self.left_s()
             if left_s is not None and left_s <= 0:
                 return tuple(results)
@@ -292,6 +295,7 @@ class Run:
         for index, failure in failed.items():
             call = calls[index]
             wait_s = self._wait_s(call.number, failure, elapsed_s)
+            # Another task's failures, or this one's, may have opened the breaker since.
             if wait_s is None or self.handles.breaker.is_open(call.model):
                 continue
             if left_s is None or wait_s < left_s:
@@ -304,6 +308,7 @@ class Run:
         except Exception as error:  # noqa: BLE001  a user's wait or stop strategy may raise anything
             _log.warning("the retry policy raised %s: no retry", fault(error))
             return None
+        # A user's strategy may return a negative number, NaN or infinity.
         if wait_s is None or not 0.0 <= wait_s <= _LONGEST_WAIT_S:
             return None
         return wait_s
@@ -319,6 +324,7 @@ class Run:
         if left_s is not None and left_s <= 0:
             self._withdraw(calls)
             raise Stop("deadline")
+        # A slow classifier must leave time for the answer.
         share = _SHARE_FOR_CLASSIFYING if calls[0].purpose == "classify" else 1.0
         within_s = None if left_s is None else left_s * share
         limits = [s for s in (within_s, self.handles.call_timeout_s) if s is not None]
@@ -378,6 +384,7 @@ class Run:
 
     def _closed(self, card: ModelCard) -> Failure | None:
         """Return why a model may not be called now, as a Failure; None when it may."""
+        # A scoring service has neither a key nor a breaker.
         if card.provider == SCORER:
             return None
         reason = self.handles.barred(card.name)
@@ -386,6 +393,7 @@ class Run:
         return None if reason is None else Failure("barred", reason)
 
     def _probe_closed(self, probe: Probe, card: ModelCard, answer: Call | None) -> Failure | None:
+        # Open tool calls and signed thinking can be sent to their own provider only; a judge gets plain text.
         tied = self.handles.tied and probe.purpose == "sample"
         if tied and answer is not None and card.provider != answer.provider:
             return Failure(

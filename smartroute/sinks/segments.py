@@ -33,7 +33,7 @@ _DATE_CHARACTERS = 10
 
 @dataclass(frozen=True, slots=True)
 class Tended:
-    """What was done: how many segments, and their size in bytes before and after. `busy` were still open."""
+    """What was count: how many segments, and their size in bytes before and after. `busy` were still open."""
 
     segments: int
     bytes_before: int
@@ -64,7 +64,7 @@ def compress_segments(path: str | Path, *, clock: Clock | None = None) -> Tended
     plain one is removed. Raises ConfigError when the log is one file, SinkError when it cannot be read or
     written.
     """
-    done = busy = before = after = 0
+    count = busy = before = after = 0
     try:
         for file in _segments(path, "*.jsonl"):
             with _alone(file, _today(clock)) as free:
@@ -75,10 +75,10 @@ def compress_segments(path: str | Path, *, clock: Clock | None = None) -> Tended
                     file.unlink()
                     continue
                 size, smaller = _compress(file)
-                done, before, after = done + 1, before + size, after + smaller
+                count, before, after = count + 1, before + size, after + smaller
     except OSError as error:
         raise SinkError(f"the log at {path} cannot be compressed: {error}") from error
-    return Tended(done, before, after, busy)
+    return Tended(count, before, after, busy)
 
 
 def remove_segments(path: str | Path, *, keep_days: int, clock: Clock | None = None) -> Tended:
@@ -89,7 +89,7 @@ def remove_segments(path: str | Path, *, keep_days: int, clock: Clock | None = N
     """
     checked_whole(keep_days, "keep_days", least=1)
     oldest = (_today(clock) - timedelta(days=keep_days)).isoformat()
-    done = busy = before = 0
+    count = busy = before = 0
     try:
         for file in (*_segments(path, "*.jsonl"), *_segments(path, f"*.jsonl{COMPRESSED}")):
             if file.name[:_DATE_CHARACTERS] >= oldest:
@@ -100,10 +100,10 @@ def remove_segments(path: str | Path, *, keep_days: int, clock: Clock | None = N
                     continue
                 before += file.stat().st_size
                 file.unlink()
-                done += 1
+                count += 1
     except OSError as error:
         raise SinkError(f"segments of the log at {path} cannot be removed: {error}") from error
-    return Tended(done, before, 0, busy)
+    return Tended(count, before, 0, busy)
 
 
 def _segments(path: str | Path, pattern: str) -> list[Path]:

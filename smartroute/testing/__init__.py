@@ -1,4 +1,4 @@
-"""Test doubles for applications that use smartroute: scripted replies, a frozen clock, no network."""
+"""Test an application that uses smartroute: scripted replies, captured events, a frozen clock, no network."""
 
 from smartroute.testing.doubles import (
     CapturingSink,

@@ -119,7 +119,7 @@ class CapturingSink:
 
 
 class FrozenClock(Clock):
-    """A clock that moves only when told to, and when something sleeps on it."""
+    """A clock that moves only when a test moves it, and when something sleeps on it."""
 
     def __init__(self, now: float = 1_800_000_000.0) -> None:
         self._now = now

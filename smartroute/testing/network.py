@@ -1,6 +1,6 @@
-"""Keep a block of code on loopback: the only place that watches sockets. For `smartroute.testing`.
+"""Block network access in tests: only loopback is allowed. The only module that watches sockets.
 
-Python raises an audit event before every connection and every look-up of a name, whoever asks and in whatever
+Python raises an audit event before every connection and every look-up of a name, in whatever code and
 thread, so one audit hook sees them all. Audit hooks cannot be taken out again; outside a `no_network` block
 ours returns at once. Child processes, and event loops that bypass Python's sockets (uvloop), are not seen.
 
@@ -34,7 +34,7 @@ _installed = False
 def no_network() -> Iterator[None]:
     """Refuse every connection and every name look-up beyond loopback, in all threads, while the block runs.
 
-    The offending call raises NetworkAccessError on the spot; where somebody swallows that (a client that
+    The offending call raises NetworkAccessError on the spot; where code swallows that (a client that
     falls back to a cached file, a background thread), it is raised again when the block ends.
     """
     global _installed

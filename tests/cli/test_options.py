@@ -17,6 +17,7 @@ import typer
 from typer.testing import CliRunner
 
 from smartroute.cli.app import COMMANDS, app
+from smartroute.cli.app import _load as load_command
 from smartroute.cli.options import Selection, since
 from smartroute.cli.report import export, report
 from smartroute.errors import ConfigError
@@ -132,6 +133,16 @@ def test_the_list_of_commands_shows_each_commands_own_help(name: str) -> None:
     command = getattr(module, name)
     text = command.info.help if isinstance(command, typer.Typer) else inspect.getdoc(command)
     assert COMMANDS[name] == text.partition("\n\n")[0].replace("\n", " ")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_no_help_has_square_brackets_which_are_read_as_markup_and_vanish(name: str) -> None:
+    pages = [load_command(name)]
+    while pages:
+        page = pages.pop()
+        pages += getattr(page, "commands", {}).values()
+        for option in page.params:
+            assert "[" not in (getattr(option, "help", None) or ""), option.name
 
 
 @pytest.mark.parametrize("argument", ["--help", "--version", "nosuch"])

@@ -1,4 +1,4 @@
-"""Which model a declared complexity leads to, as the replaced system reported it."""
+"""Look up the first model for a complexity, as `get_model_for_complexity` of the replaced system did."""
 
 from __future__ import annotations
 
