@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from typing import TypeAlias
 
 from smartroute.classify.rules import complexity_of, middle_of
-from smartroute.errors import ConfigError
+from smartroute.errors import ConfigError, shown
 from smartroute.number_checks import is_number
 from smartroute.protocols import Asking, Classifier
 from smartroute.records import Classification, Failure, Probe, Reply, Signal, Task, TaskComplexity
@@ -84,5 +84,5 @@ class FunctionClassifier:
     def _unusable(self, verdict: object) -> ConfigError:
         return ConfigError(
             f"classifier {self.name} must return a Classification, one of "
-            f"{[complexity.value for complexity in TaskComplexity]} or a score in [0, 1], got {verdict!r:.80}"
+            f"{[complexity.value for complexity in TaskComplexity]} or a score in [0, 1], got {shown(verdict)}"
         )

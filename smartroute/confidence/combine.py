@@ -11,7 +11,7 @@ from typing import NamedTuple
 from smartroute.confidence.logprob import LogprobConfidence
 from smartroute.confidence.reported import ReportedConfidence, as_number
 from smartroute.confidence.text import TextConfidence
-from smartroute.errors import ConfigError
+from smartroute.errors import ConfigError, shown
 from smartroute.protocols import ConfidenceEstimator
 from smartroute.records import Confidence, Failure, Probe, Reply, Task
 
@@ -122,7 +122,7 @@ class FunctionEstimator:
         if isinstance(value, Confidence):
             return value
         if value is not None and as_number(value) is None:
-            raise ConfigError(f"{self._source} must return a number in [0, 1] or None, got {value!r:.80}")
+            raise ConfigError(f"{self._source} must return a number in [0, 1] or None, got {shown(value)}")
         return Confidence(value, self._source)
 
 

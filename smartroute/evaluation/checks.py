@@ -21,13 +21,13 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from smartroute.errors import ConfigError
+from smartroute.confidence.code_fences import unfenced
+from smartroute.errors import ConfigError, shown
 from smartroute.number_checks import checked_number
 
 Check: TypeAlias = Mapping[str, Any]
 """What an answer must fulfill, as a data set writes it."""
 
-_FENCE = re.compile(r"^```\w*\s*\n(.*?)\n?```$", re.DOTALL)
 _EDGES = " \t\r\n.,;:!?\"'`*_()[]{}<>«»„“”‘’。、，！？：；「」『』（）"
 # Scripts written without spaces: kana and ideographs.
 _UNSPACED = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
@@ -52,7 +52,7 @@ def passes(text: str, check: Check) -> bool:
     given = set(check) - {"kind"}
     if missing := required - given:
         raise ConfigError(
-            f"a check of kind {kind!r} needs {', '.join(sorted(missing))}, got {dict(check)!r:.80}"
+            f"a check of kind {kind!r} needs {', '.join(sorted(missing))}, got {shown(dict(check))}"
         )
     if unknown := given - required - optional:
         raise ConfigError(
@@ -81,7 +81,7 @@ def word_count(text: str) -> int:
 
 def _exact(text: str, check: Check) -> bool:
     if ("value" in check) == ("values" in check):
-        raise ConfigError(f"an exact check needs either value or values, got {dict(check)!r:.80}")
+        raise ConfigError(f"an exact check needs either value or values, got {shown(dict(check))}")
     values = _strings(check, "values") if "values" in check else (_string(check, "value"),)
     return normalize(text) in {normalize(value) for value in values}
 
@@ -148,7 +148,7 @@ def _phrase(phrase: str) -> re.Pattern[str]:
 def _regex(text: str, check: Check) -> bool:
     pattern = check["pattern"]
     if not isinstance(pattern, str) or not pattern:
-        raise ConfigError(f"pattern of a check must be text, not empty, got {pattern!r:.80}")
+        raise ConfigError(f"pattern of a check must be text, not empty, got {shown(pattern)}")
     try:
         return re.search(pattern, unicodedata.normalize("NFKC", text), re.IGNORECASE) is not None
     except re.error as error:
@@ -158,10 +158,9 @@ def _regex(text: str, check: Check) -> bool:
 def _json(text: str, check: Check) -> bool:
     fields = check["fields"]
     if not isinstance(fields, Mapping) or not fields:
-        raise ConfigError(f"fields must be an object with at least one field, got {fields!r:.80}")
-    fenced = _FENCE.match(text.strip())
+        raise ConfigError(f"fields must be an object with at least one field, got {shown(fields)}")
     try:
-        answer = json.loads(fenced.group(1) if fenced else text)
+        answer = json.loads(unfenced(text.strip()))
     except (ValueError, RecursionError):
         return False
     return isinstance(answer, dict) and all(
@@ -184,7 +183,7 @@ def _same(value: object, wanted: object) -> bool:
 
 def _words(text: str, check: Check) -> bool:
     if not {"min", "max"} & set(check):
-        raise ConfigError(f"a words check needs min or max, got {dict(check)!r:.80}")
+        raise ConfigError(f"a words check needs min or max, got {shown(dict(check))}")
     low, high = _real(check, "min", 0.0), _real(check, "max", math.inf)
     return low <= word_count(text) <= high and _contains(text, check)
 
@@ -192,16 +191,16 @@ def _words(text: str, check: Check) -> bool:
 def _string(check: Check, name: str) -> str:
     value = check[name]
     if not isinstance(value, str) or not normalize(value):
-        raise ConfigError(f"{name} of a check must be text, not empty, got {value!r:.80}")
+        raise ConfigError(f"{name} of a check must be text, not empty, got {shown(value)}")
     return value
 
 
 def _strings(check: Check, name: str) -> tuple[str, ...]:
     values = check.get(name, ())
     if isinstance(values, str) or not isinstance(values, Sequence):
-        raise ConfigError(f"{name} of a check must be a list of texts, got {values!r:.80}")
+        raise ConfigError(f"{name} of a check must be a list of texts, got {shown(values)}")
     if not all(isinstance(value, str) and normalize(value) for value in values):
-        raise ConfigError(f"{name} of a check must hold texts, none empty, got {values!r:.80}")
+        raise ConfigError(f"{name} of a check must hold texts, none empty, got {shown(values)}")
     return tuple(values)
 
 

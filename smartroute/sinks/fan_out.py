@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any
 
 from smartroute.concurrency.locks import fork_safe_lock
-from smartroute.errors import ConfigError, SinkError
+from smartroute.errors import ConfigError, SinkError, shown
 
 if TYPE_CHECKING:
     from smartroute.events.event import Event
@@ -28,7 +28,7 @@ class FanOut:
             raise ConfigError("a fan-out needs at least one sink")
         for sink in sinks:
             if isinstance(sink, type) or not callable(getattr(sink, "emit", None)):
-                raise ConfigError(f"a member of a fan-out must have a method emit(event), got {sink!r:.80}")
+                raise ConfigError(f"a member of a fan-out must have a method emit(event), got {shown(sink)}")
         self.sinks = sinks
         self._raised = [0] * len(sinks)
         self._lock = fork_safe_lock()

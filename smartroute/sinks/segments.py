@@ -33,7 +33,7 @@ _DATE_CHARACTERS = 10
 
 @dataclass(frozen=True, slots=True)
 class Tended:
-    """What was count: how many segments, and their size in bytes before and after. `busy` were still open."""
+    """What was done: how many segments, and their size in bytes before and after. `busy` were still open."""
 
     segments: int
     bytes_before: int

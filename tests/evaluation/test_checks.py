@@ -54,6 +54,8 @@ KINDS = {"extract", "classify", "score", "general", "creative", "reasoning"}
         ("Order AB-12 is ready", {"kind": "regex", "pattern": r"\bab-\d{2}\b"}, True),
         ("Order AB-1 is ready", {"kind": "regex", "pattern": r"\bab-\d{2}\b"}, False),
         ('```json\n{"a": 1.0, "b": "X", "c": 3}\n```', {"kind": "json", "fields": {"a": 1, "b": "x"}}, True),
+        ('```JSON title="x"\n{"a": 1}\n```', {"kind": "json", "fields": {"a": 1}}, True),
+        ('~~~\n{"a": 1}\n~~~', {"kind": "json", "fields": {"a": 1}}, True),
         ('{"a": true}', {"kind": "json", "fields": {"a": 1}}, False),
         ('{"a": [1, "x"]}', {"kind": "json", "fields": {"a": [1, "X"]}}, True),
         ('{"a": {"b": 1, "c": 2}}', {"kind": "json", "fields": {"a": {"b": 1}}}, False),
