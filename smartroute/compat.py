@@ -22,7 +22,7 @@ def task_from_dict(
     if not isinstance(task, Mapping):
         raise TaskError(f"task must be a dict with text and type, got {type(task).__name__}")
     text = task.get("text")
-    if text is None:
+    if text is None:  # callers of `route_and_execute` may pass the prompt alone
         text = prompt if prompt is not None else ""
     if not isinstance(text, str):
         raise TaskError(f"task['text'] must be a string, got {type(text).__name__}")
@@ -101,6 +101,7 @@ class RunningTotals:
             if confidence is not None:
                 self._confidence_sum += confidence
                 self._confidence_count += 1
+            # A failure saves nothing, but its calls are paid: left out, failing would look like saving.
             if outcome.answer is None:
                 self._compared_cost_usd += cost_usd
             elif outcome.baseline_cost_usd is not None and not unpriced:

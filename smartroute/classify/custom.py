@@ -84,5 +84,6 @@ class FunctionClassifier:
     def _unusable(self, verdict: object) -> ConfigError:
         return ConfigError(
             f"classifier {self.name} must return a Classification, one of "
-            f"{[complexity.value for complexity in TaskComplexity]} or a score in [0, 1], got {shown(verdict)}"
+            f"{[complexity.value for complexity in TaskComplexity]} or a score in [0, 1], "
+            f"got {shown(verdict)}"
         )

@@ -72,6 +72,7 @@ def _rung(candidate: Candidate, effort: str | None = None, *, standin: bool = Fa
     if usd is not None and effort is not None and candidate.expected_output_usd is not None:
         output_usd = candidate.expected_output_usd
         longer_usd = output_usd * effort_factor(effort) / effort_factor(candidate.asked_effort)
+        # Thinking longer costs no more than the output that the caller allows.
         if candidate.most_output_usd is not None:
             longer_usd = min(longer_usd, candidate.most_output_usd)
         usd += longer_usd - output_usd
@@ -194,6 +195,7 @@ class TaskType:
     def decide(self, task: Task, classification: Classification, menu: Menu) -> Decision:
         """Return the ladder that starts with the kind's preference."""
         preference = self.preferences.get(task.kind)
+        # A complexity that the caller declares says more than the kind does.
         if preference is None or task.complexity_override is not None:
             return replace(CostOptimized().decide(task, classification, menu), strategy=self.name)
         ladder = climb(menu, preference.tier)
@@ -207,6 +209,7 @@ class TaskType:
             None,
         )
         if liked is not None and ladder and ladder[0].model != liked.model:
+            # The cheaper models of its tier, which it takes the place of, are left to one stand-in.
             rest = [rung for rung in ladder if rung.model != liked.model]
             standins = [rung._replace(standin=True) for rung in rest if rung.tier is liked.tier][:1]
             ladder = (_rung(liked), *standins, *(rung for rung in rest if rung.tier.rank > liked.tier.rank))
@@ -273,6 +276,7 @@ def preferring(classification: Classification, menu: Menu, model: str, effort: s
         )
     others = [rung for rung in climb(menu, chosen.tier) if rung.model != model]
     above = [rung for rung in others if rung.tier.rank > chosen.tier.rank]
+    # At the top tier nothing is above: without a stand-in one failed call would end the task.
     if not above:
         above = [rung._replace(standin=True) for rung in others[:1]]
     decision = _decision(
