@@ -31,9 +31,9 @@ def explain(title: str, prompt: str, **options: Any) -> None:
     print(f"\n--- {title}: {prompt}\n{router.decide(prompt, **options).explain()}")
 
 
-explain("harder than it is long", "Is P equal to NP?")
+explain("short, but hard", "Is P equal to NP?")
 explain("needs tools and a long answer", "Where is order 4711?", tools=[LOOK_UP], max_tokens=50_000)
-explain("your own word wins", "Where is order 4711?", complexity_override="complex")
+explain("an override wins", "Where is order 4711?", complexity_override="complex")
 
 with router:
     outcome = router.run("Translate 'good morning' into French.", max_tokens=2_000)

@@ -1,6 +1,6 @@
 """Judge ad scripts with a council that calls no more members than the verdict needs.
 
-The same three scripts, convened in full, exactly, and behind a screen. The verdicts agree; the calls do not.
+The same three scripts in the modes full, exact and smart. The verdicts are equal; the calls differ.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ SCRIPTS = {
     "Tired by noon? Meet the app that plans your training around your sleep. Thousands train with it. "
     "Download it now.": 79,
 }
-"""What the simulated members think of each, give or take."""
+"""About the score that the simulated members give each script."""
 
 
 def script(call: Call) -> Reply:
-    """Stand for the models: every member near the merit of the script, the screen a little farther off."""
+    """Stand in for the models: members score near the script's merit, the screen a little further away."""
     asked = str(call.messages[-1]["content"])
     merit = next(merit for text, merit in SCRIPTS.items() if text in asked)
     if call.purpose == "screen":
@@ -55,8 +55,8 @@ async def main() -> None:
                 print(f"    decided by {how['decided_by']}, ${how['cost']:.6f}, {how['model_used']}")
             bill_usd[mode] = council.get_stats()["total_cost"]
     simulated = "" if keys else " (simulated)"
-    print(f"\nThe bill: ${bill_usd['smart']:.6f}{simulated} behind a screen,")
-    print(f"${bill_usd['exact']:.6f} exactly, and ${bill_usd['full']:.6f} in full.")
+    print(f"\nThe bill: ${bill_usd['smart']:.6f}{simulated} in mode smart,")
+    print(f"${bill_usd['exact']:.6f} in exact, and ${bill_usd['full']:.6f} in full.")
 
 
 asyncio.run(main())

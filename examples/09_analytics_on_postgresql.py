@@ -94,7 +94,7 @@ with tempfile.TemporaryDirectory() as folder:
     for (model, tenant), figures in analytics.several([("model", "tenant")])["model", "tenant"].items():
         quality = figures.labels["user"].quality.mean or 0.0
         requests = f"{figures.requests} requests, ${figures.cost_usd:.6f}"
-        print(f"  {model:17} {tenant}  {requests}, thought {quality:.0%} good")
+        print(f"  {model:17} {tenant}  {requests}, quality {quality:.0%}")
 
     report = compose(analytics, prices=Catalog.default().prices(), group_by=("model", "tenant"))
     print(f"\n{markdown(report)}")

@@ -22,7 +22,7 @@ from smartroute.records import Call, Reply
 from smartroute.sinks import FanOut, MemorySink
 from smartroute.testing import FrozenClock, ScriptedProvider, reply
 
-SECRET = "known to both sides; in earnest from a vault"
+SECRET = "known to both sides; in production, from a vault"
 
 
 class Receiver(BaseHTTPRequestHandler):
@@ -50,11 +50,11 @@ class Receiver(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, *args: object) -> None:
-        """Stay quiet: the alerts are what is shown."""
+        """Log no requests, so that only the alerts are shown."""
 
 
 def script(call: Call) -> Reply:
-    """Stand for the models, and for an outage of theirs."""
+    """Stand in for the models, and for an outage of theirs."""
     if "outage" in str(call.messages[0]["content"]):
         raise ProviderUnavailableError("503")
     return reply("82", input_tokens=24, output_tokens=2)
@@ -70,7 +70,7 @@ def ask(router: ModelRouter, clock: Clock, prompt: str, times: int) -> None:
 
 
 def forged(port: int) -> int:
-    """Return the status with which an alert is answered that does not know the secret."""
+    """Send an alert signed without the secret, and return the receiver's status."""
     connection = http.client.HTTPConnection("127.0.0.1", port)
     header = {SIGNATURE: f"t={int(time.time())},v1={'0' * 64}"}
     connection.request("POST", "/alerts", b'{"text": "all is well"}', header)
@@ -92,7 +92,7 @@ server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 hook = Webhook(f"http://127.0.0.1:{server.server_port}/alerts", SECRET, wait_s=0.1)
 
-# The usual rule wants 50 requests, which is long to wait for in an example.
+# The default rule needs 50 requests, too many for an example.
 rules = [replace(rule, least_n=20) for rule in DEFAULT_RULES if rule.name == "errors"]
 watch = Watch([*rules, budget_rule(0.0001)], deliver=[hook])
 alerts = AlertSink(watch, window_s=3_600, every_s=60, clock=clock)
@@ -103,7 +103,7 @@ else:
     router = ModelRouter(sink=sink, clock=clock, provider=ScriptedProvider(script))
 
 with router:
-    print("\nTen requests, which say too little about errors:")
+    print("\nTen requests, too few for an alert about errors:")
     ask(router, clock, "Rate this hook from 0 to 100, the number only: 'Lose weight fast!'", 10)
     router.flush()
     if isinstance(clock, FrozenClock):

@@ -68,8 +68,10 @@ def alerts(
 ) -> None:
     """Check the log against the alert rules, and print the alerts that are new or have changed.
 
-    An alert that was active at the last run is not printed again. The exit code is 0 without an active
-    alert, 1 with one, and 2 for a mistake or an alert that could not be delivered.
+    An alert that was active at the last run is not printed again.
+
+    The exit code is 0 without an active alert, 1 with one, and 2 for a mistake
+    or an alert that could not be delivered.
     """
     with one_clear_line():
         if stateless and state is not None:

@@ -19,7 +19,7 @@ Scripted: TypeAlias = Reply | str | BaseException
 
 
 class ScriptExhaustedError(FinalError):
-    """A ScriptedProvider was called more often than its script foresees."""
+    """A ScriptedProvider was called more often than its script has results for."""
 
     kind = "script_exhausted"
     generated = False

@@ -14,7 +14,7 @@ from smartroute.stats.prediction_powered import (
     prediction_powered_from_moments,
 )
 
-_NO_BEFORE = "no earlier period of the same length: ask for one with since"
+_NO_BEFORE = "no earlier period of the same length to compare with: set since"
 
 
 def metrics_of(figures: Figures, declared: Saving, before: Figures | None) -> tuple[Metric, ...]:
