@@ -225,25 +225,25 @@ class SmartEnsembleEvaluator:
         return conducted.result
 
     def _plan(self, run: Run, council: Council, script: Script, decision: Decision, mode: str) -> _Evaluated:
-        """Convene the council; the result is the answer for the caller."""
+        """Evaluate the script with the council; the result is the answer for the caller."""
         try:
-            convening = yield from MODES[mode](council, run, script)
+            evaluation = yield from MODES[mode](council, run, script)
         except Stop as stop:
             # No caller sees this empty answer: the router raises what stopped the run.
             return Conducted(conclude(run, decision, None, None, stopped_by=stop.stopped_by), {})
         attempts = run.ledger.attempts
         self._seating.learn(attempts)
         started_at = datetime.fromtimestamp(run.started_at, UTC).isoformat()
-        answer = evaluation_as_dict(self.members, convening.ballot, script.threshold, started_at)
+        answer = evaluation_as_dict(self.members, evaluation.ballot, script.threshold, started_at)
         outcome = conclude(
             run,
             council_decision(decision, council, mode),
             answer_reply(answer),
-            Rung(model_used(convening, council)),
-            labels=evaluation_labels(convening, answer, mode),
+            Rung(model_used(evaluation, council)),
+            labels=evaluation_labels(evaluation, answer, mode),
             baseline=(FULL_COUNCIL, full_council_usd(council, attempts)),
         )
-        answer["_routing_metadata"] = routing_metadata(convening, outcome, decision, script, mode)
+        answer["_routing_metadata"] = routing_metadata(evaluation, outcome, decision, script, mode)
         return Conducted(outcome, answer)
 
     def _draw_audit(self) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from smartroute.integration.council.modes import Convening, Council, Script
+from smartroute.integration.council.modes import Council, Evaluation, Script
 from smartroute.integration.council.screen_audits import Audit
 from smartroute.integration.council.shadow import Compared, Comparison, Tally
 from smartroute.records import Attempt, Decision, Outcome, Reply, Rung
@@ -20,11 +20,11 @@ OLD_COUNCIL = "replaced council"
 """The model under which the old council's work is logged."""
 
 
-def model_used(convening: Convening, council: Council) -> str:
+def model_used(evaluation: Evaluation, council: Council) -> str:
     """Return the screen's model, or those of the members whose votes counted, joined by "+"."""
-    if convening.decided_by == "screen" and council.screen is not None:
+    if evaluation.decided_by == "screen" and council.screen is not None:
         return council.screen.name
-    without_vote = {*convening.ballot.imputed, *convening.ballot.failed}
+    without_vote = {*evaluation.ballot.imputed, *evaluation.ballot.failed}
     models = [
         seat.card.name
         for seat in council.seats
@@ -34,10 +34,10 @@ def model_used(convening: Convening, council: Council) -> str:
 
 
 def routing_metadata(
-    convening: Convening, outcome: Outcome, decision: Decision, script: Script, mode: str
+    evaluation: Evaluation, outcome: Outcome, decision: Decision, script: Script, mode: str
 ) -> dict[str, Any]:
     """Return what was done and what it cost, beside the familiar keys of an answer."""
-    margin = convening.margin
+    margin = evaluation.margin
     return {
         "model_used": outcome.model,
         "complexity": outcome.complexity.value,
@@ -46,10 +46,10 @@ def routing_metadata(
         "execution_time": outcome.latency_s,
         "id": outcome.id,
         "mode": mode,
-        "decided_by": convening.decided_by,
+        "decided_by": evaluation.decided_by,
         "threshold": script.threshold,
-        "imputed": list(convening.ballot.imputed),
-        "screen_score": convening.screen_score,
+        "imputed": list(evaluation.ballot.imputed),
+        "screen_score": evaluation.screen_score,
         "margin": None if margin is None else margin.points,
         "margin_learned": margin is not None and margin.learned,
         "audits": None if margin is None else margin.audits,
@@ -102,23 +102,23 @@ def script_labels(script: Script) -> dict[str, str]:
     return {"council_niche": script.niche, "council_threshold": repr(script.threshold)}
 
 
-def evaluation_labels(convening: Convening, answer: Mapping[str, Any], mode: str) -> dict[str, str]:
+def evaluation_labels(evaluation: Evaluation, answer: Mapping[str, Any], mode: str) -> dict[str, str]:
     """Return the labels of an evaluation's event; `audits_in` reads those of an audit again."""
-    ballot, margin = convening.ballot, convening.margin
+    ballot, margin = evaluation.ballot, evaluation.margin
     labels = {
         "council_mode": mode,
-        "council_decided_by": convening.decided_by,
+        "council_decided_by": evaluation.decided_by,
         "council_verdict": answer["verdict"],
         "council_score": repr(answer["final_score"]),
         "council_imputed": ",".join(ballot.imputed),
         "council_failed": ",".join(ballot.failed),
     }
-    if convening.screen_score is not None:
-        labels["council_screen"] = repr(convening.screen_score)
+    if evaluation.screen_score is not None:
+        labels["council_screen"] = repr(evaluation.screen_score)
     if margin is not None:
         labels["council_margin"] = repr(margin.points)
         labels["council_margin_learned"] = str(margin.learned).lower()
-    if convening.decided_by == "audit" and not ballot.failed and convening.screen_score is not None:
+    if evaluation.decided_by == "audit" and not ballot.failed and evaluation.screen_score is not None:
         labels["council_audited"] = "true"
     return labels
 

@@ -30,7 +30,7 @@ from smartroute.routing.run import SCORER, Ask, Run, Stepwise
 
 Mode: TypeAlias = Literal["smart", "exact", "full"]
 DecidedBy: TypeAlias = Literal["screen", "exact", "full", "audit"]
-Convened: TypeAlias = Stepwise["Convening"]
+EvaluationSteps: TypeAlias = Stepwise["Evaluation"]
 
 MAX_TOKENS = 4_096
 """The longest answer of a member in tokens, its thinking included."""
@@ -61,7 +61,7 @@ class Seat:
 
 
 @dataclass(frozen=True, slots=True)
-class Convening:
+class Evaluation:
     """The result of an evaluation: the ballot, which mode decided, and the screen's score and margin."""
 
     ballot: Ballot
@@ -187,21 +187,21 @@ def scorer_card(member: CouncilMember) -> ModelCard:
     )
 
 
-def in_full(council: Council, run: Run, script: Script) -> Convened:
+def in_full(council: Council, run: Run, script: Script) -> EvaluationSteps:
     """Have every member vote, in parallel."""
     votes = _Votes(council, run, script)
     yield from votes.ask(council.seats, "answer", 0)
-    return Convening(votes.ballot(), "full")
+    return Evaluation(votes.ballot(), "full")
 
 
-def exactly(council: Council, run: Run, script: Script) -> Convened:
+def exactly(council: Council, run: Run, script: Script) -> EvaluationSteps:
     """Have members vote in turn, until no vote of the others can change the verdict."""
     votes = _Votes(council, run, script)
     yield from _until_settled(council, votes, script, 0)
-    return Convening(votes.ballot(), "exact")
+    return Evaluation(votes.ballot(), "exact")
 
 
-def behind_a_screen(council: Council, run: Run, script: Script) -> Convened:
+def behind_a_screen(council: Council, run: Run, script: Script) -> EvaluationSteps:
     """Have one small model score every rubric, and the members vote only where that leaves doubt.
 
     Whether this is an audit is drawn before the screen runs. The screen does not score for scorers: they are
@@ -228,14 +228,14 @@ def behind_a_screen(council: Council, run: Run, script: Script) -> Convened:
         if score is not None and not votes.failed:
             full = final_score(council.members, ballot.scores)
             council.audits.add(Audit(script.niche, score, full, script.threshold, margin.points))
-        return Convening(ballot, "audit", score, margin)
+        return Evaluation(ballot, "audit", score, margin)
     if screen is not None and score is not None and abs(score - script.threshold) > margin.points:
-        return Convening(votes.screened(screen), "screen", score, margin)
+        return Evaluation(votes.screened(screen), "screen", score, margin)
     yield from _until_settled(council, votes, script, 1)
-    return Convening(votes.ballot(), "exact", score, margin)
+    return Evaluation(votes.ballot(), "exact", score, margin)
 
 
-MODES: Mapping[str, Callable[[Council, Run, Script], Convened]] = {
+MODES: Mapping[str, Callable[[Council, Run, Script], EvaluationSteps]] = {
     "full": in_full,
     "exact": exactly,
     "smart": behind_a_screen,
