@@ -26,11 +26,11 @@ def test_with_a_key_an_example_calls_real_models_and_says_so(
 ) -> None:
     events: list[Event] = []  # wherever an example keeps its log
 
-    def seen(emitter: Emitter, *outcome: Any, make: Any = Emitter._event_of) -> Event:
+    def seen(emitter: Emitter, *outcome: Any, make: Any = Emitter._made) -> Event:
         events.append(make(emitter, *outcome))
         return events[-1]
 
-    monkeypatch.setattr(Emitter, "_event_of", seen)
+    monkeypatch.setattr(Emitter, "_made", seen)
     openai_server.default = Answer("82", input_tokens=1_000, output_tokens=100)
     runpy.run_path(str(path), run_name="__main__")
     printed = capsys.readouterr().out
