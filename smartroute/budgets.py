@@ -7,7 +7,7 @@ do I/O without the generator doing any.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.errors import ConfigError, shown
@@ -77,8 +77,7 @@ class Budget:
             self._spent += math.ceil(cost_usd * _PICO)
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """Money reserved for one call, in every budget that applies."""
 
     usd: float
@@ -90,8 +89,7 @@ class Reservation:
             budget.settle(self.usd, cost_usd)
 
 
-@dataclass(frozen=True, slots=True)
-class Reserve:
+class Reserve(NamedTuple):
     """A step: reserve the most that each of these calls can cost, in every one of the budgets.
 
     A driver sends back one Reservation per ceiling, in order; None where it does not fit into every budget,
@@ -124,8 +122,7 @@ def _reserved(usd: float, budgets: tuple[Budget, ...]) -> Reservation | None:
     return Reservation(usd, budgets)
 
 
-@dataclass(frozen=True, slots=True)
-class Settle:
+class Settle(NamedTuple):
     """A step: replace reservations by what their calls cost in USD; None, which is unknown, keeps them."""
 
     costs_usd: tuple[tuple[Reservation, float | None], ...]

@@ -18,7 +18,6 @@ from smartroute.errors import ConfigError, UnknownModelError, shown
 from smartroute.number_checks import checked_whole
 from smartroute.parameters import BEHIND_THE_LEDGER
 from smartroute.pricing import LongContext, Price, PriceTable, canonical_name
-from smartroute.pricing.litellm_map import installed_price
 from smartroute.records import Tier
 
 ABILITIES = frozenset(
@@ -445,6 +444,8 @@ def _aliases(cards: Mapping[str, ModelCard]) -> dict[str, str]:
 
 
 def _refresh(card: ModelCard) -> ModelCard:
+    from smartroute.pricing.litellm_map import installed_price
+
     price = None if card.api_base is not None else installed_price(card.target, "refreshed")
     return card if price is None else replace(card, price=price)
 

@@ -7,25 +7,34 @@ import inspect
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, Unpack
+from typing import TYPE_CHECKING, Any, Literal, Unpack
 
-from pydantic import BaseModel, ConfigDict, Field, SkipValidation, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from smartroute.catalog import Catalog
 from smartroute.clock import Clock
-from smartroute.config.settings import (
-    ClassifierSetting,
-    EstimatorSetting,
-    Redact,
-    RouterSettings,
-    SinkSetting,
-)
 from smartroute.config.sources import router_settings_in, settings_in_environment, unreadable_variable
 from smartroute.errors import ConfigError, shown
 from smartroute.pricing import PriceTable
-from smartroute.protocols import Provider, Strategy
 from smartroute.routing.retries import RetryPolicy
 from smartroute.sinks.locations import is_database, log_place
+
+if TYPE_CHECKING:
+    from smartroute.config.settings import (
+        ClassifierSetting,
+        EstimatorSetting,
+        ProviderSetting,
+        RedactSetting,
+        RouterSettings,
+        SinkSetting,
+        StrategySetting,
+    )
+else:
+    # pydantic would build schemas of these that are never used: the validators below check the six fields,
+    # and name what is missing, and the cure.
+    ClassifierSetting = EstimatorSetting = ProviderSetting = RedactSetting = SinkSetting = StrategySetting = (
+        Any
+    )
 
 _DATABASES = ("postgresql", "postgres:", "sqlite")
 
@@ -65,22 +74,21 @@ class RouterConfig(BaseModel):
     """The models; a path is read as TOML or JSON and added to the default catalog."""
     prices: PriceTable | None = None
     """Prices that win over the catalog's."""
-    # pydantic does not check these six: the validators below name what is missing, and the cure.
-    classifier: SkipValidation[ClassifierSetting] = None
+    classifier: ClassifierSetting = None
     """How hard a task is; by default by rules."""
-    strategy: SkipValidation[Strategy | None] = None
+    strategy: StrategySetting = None
     """Which models are asked, in which order; by default as `cost_optimization` says."""
-    estimator: SkipValidation[EstimatorSetting] = None
+    estimator: EstimatorSetting = None
     """How far an answer may be believed; by default by what the model reports, log-probabilities and text."""
-    provider: SkipValidation[Provider | None] = None
+    provider: ProviderSetting = None
     """What makes the calls; by default litellm."""
-    sink: SkipValidation[SinkSetting] = None
+    sink: SinkSetting = None
     """Where events go; False for nowhere, None for the JSONL log at `log_path`."""
     log_path: str | Path | None = Field(None, repr=False)
     """A folder, a file or a database's address; by default the user's state directory."""
     log_text: bool = False
     """True: prompts and answers go into the log, through `redact`."""
-    redact: SkipValidation[Redact | None] = None
+    redact: RedactSetting = None
     """Applied to any text before it is stored."""
 
     max_usd: float | None = Field(None, ge=0.0)

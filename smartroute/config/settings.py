@@ -29,7 +29,10 @@ EstimatorSetting: TypeAlias = ConfidenceEstimator | Callable[[Task, Reply], floa
 SinkSetting: TypeAlias = Sink | Literal[False] | None
 """Where events go: a sink, False for nowhere, or None for the log at `log_path`."""
 
-Redact: TypeAlias = Callable[[str], str]
+StrategySetting: TypeAlias = Strategy | None
+ProviderSetting: TypeAlias = Provider | None
+
+RedactSetting: TypeAlias = Callable[[str], str] | None
 """A function from text to the text that may be stored."""
 
 
@@ -47,13 +50,13 @@ class _AllButSeed(TypedDict, total=False):
     catalog: Catalog | str | Path | None
     prices: PriceTable | None
     classifier: ClassifierSetting
-    strategy: Strategy | None
+    strategy: StrategySetting
     estimator: EstimatorSetting
-    provider: Provider | None
+    provider: ProviderSetting
     sink: SinkSetting
     log_path: str | Path | None
     log_text: bool
-    redact: Redact | None
+    redact: RedactSetting
     max_usd: float | None
     timeout_s: float | None
     call_timeout_s: float | None

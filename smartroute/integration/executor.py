@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from smartroute.compat import result_as_dict, unit_of_user
-from smartroute.config import RouterArguments
 from smartroute.errors import TaskError
 from smartroute.integration.owned_router import OwnedRouter
 from smartroute.records import Task, TaskComplexity
 from smartroute.router import ModelRouter
+
+if TYPE_CHECKING:
+    from smartroute.config import RouterArguments
 
 _PLACEHOLDER = "{text}"
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from smartroute.concurrency.locks import fork_safe_lock
 from smartroute.errors import ConfigError, shown
-from smartroute.pricing.litellm_map import installed_price
 from smartroute.pricing.price import Price
 from smartroute.records import Usage
 
@@ -105,6 +104,9 @@ class PriceTable:
             name = canonical_name(model)
             price = self._rows.get(name)
             if price is None and self._fill_gaps:
+                # litellm's price map is for models without a price here, and most users never meet one.
+                from smartroute.pricing.litellm_map import installed_price
+
                 target = self._targets.get(name, model)
                 price = None if target is None else installed_price(target, "fills a gap")
             self._cache[model] = price

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from smartroute.classify import RuleClassifier, measure
 from smartroute.clock import Clock
 from smartroute.compat import result_as_dict, task_from_dict
-from smartroute.config import RouterConfig, RouterSettings
+from smartroute.config import RouterConfig
 from smartroute.errors import TaskError, shown
 from smartroute.events.feedback import FeedbackSource, feedback_about
 from smartroute.records import Decision, Menu, Outcome, Task, TaskComplexity
@@ -22,6 +22,7 @@ from smartroute.routing.escalation import classify_without_calls, route
 from smartroute.routing.run import Run, Steps, Stepwise
 
 if TYPE_CHECKING:
+    from smartroute.config import RouterSettings
     from smartroute.pricing import PriceTable
     from smartroute.protocols import Provider
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, Unpack
 
 from smartroute.compat import unit_of_user
 from smartroute.concurrency.locks import fork_safe_lock
-from smartroute.config import CouncilRouterArguments
 from smartroute.errors import ConfigError, TaskError
 from smartroute.integration.council.answer_cache import SharedAnswers
 from smartroute.integration.council.members import (
@@ -61,6 +60,7 @@ from smartroute.routing.drivers import Conducted
 from smartroute.routing.run import Run, Stepwise, Stop
 
 if TYPE_CHECKING:
+    from smartroute.config import CouncilRouterArguments
     from smartroute.protocols import EventSource
 
 FULL_COUNCIL = "full council"
