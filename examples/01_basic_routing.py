@@ -27,7 +27,7 @@ ANSWERS = (
 
 
 def script(call: Call) -> Reply:
-    """Stand for the models: right answers, but for the cheap one that first shies away from the invoice."""
+    """Stand in for the models: right answers, but the cheap model refuses the invoice first."""
     question = str(call.messages[-1]["content"])
     answer = next(a for (_, prompt), a in zip(PROMPTS, ANSWERS, strict=True) if prompt == question)
     if answer == "4711" and call.rung == 0:

@@ -35,7 +35,7 @@ SHAPE = {
 
 
 def script(call: Call) -> Reply:
-    """Stand for the models: the first try at the second ticket is not what the schema asks for."""
+    """Stand in for the models: the first answer to the second ticket violates the schema."""
     asked = str(call.messages[0]["content"])
     answer = {"queue": "billing", "urgency": 2} if "charged" in asked else {"queue": "bugs", "urgency": 3}
     if "crashes" in asked and call.purpose == "answer":

@@ -26,7 +26,7 @@ TENANTS = ("acme", "bolt")
 
 
 def script(call: Call) -> Reply:
-    """Stand for the models: the cheap one shies away from promises of health."""
+    """Stand in for the models: the cheap one refuses claims about health."""
     asked = str(call.messages[-1]["content"])
     shy = "weight" in asked and call.rung == 0
     return reply("I'm sorry, but I can't help with that." if shy else "64", input_tokens=40, output_tokens=8)

@@ -13,6 +13,7 @@ import typer
 from smartroute.cli.options import LogOption, log_path
 from smartroute.cli.shell import one_clear_line
 from smartroute.errors import ConfigError
+from smartroute.number_checks import checked_whole
 from smartroute.protocols import EventSource
 from smartroute.sinks import (
     JsonlSource,
@@ -24,6 +25,7 @@ from smartroute.sinks import (
     source_of,
 )
 from smartroute.sinks.locations import is_database
+from smartroute.sinks.segments import MOST_KEEP_DAYS
 
 log = typer.Typer(
     help="Inspect, compress, prune or copy the event log.", no_args_is_help=True, add_completion=False
@@ -92,6 +94,7 @@ def remove(
     """Remove the closed segments of earlier days. Their events are deleted for good."""
     with one_clear_line():
         folder = _folder(path)
+        checked_whole(keep_days, "--keep-days", least=1, most=MOST_KEEP_DAYS)  # before the user is asked
         if not yes:
             typer.confirm(
                 f"Remove segments of more than {keep_days} days ago from {folder}?", abort=True, err=True

@@ -28,6 +28,7 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 COMPRESSED = ".gz"
+MOST_KEEP_DAYS = 100_000  # some 270 years: much further back is no date
 _DATE_CHARACTERS = 10
 
 
@@ -84,10 +85,10 @@ def compress_segments(path: str | Path, *, clock: Clock | None = None) -> Tended
 def remove_segments(path: str | Path, *, keep_days: int, clock: Clock | None = None) -> Tended:
     """Remove the closed segments whose day is more than `keep_days` days ago. Their events are lost.
 
-    Raises ConfigError when the log is one file or `keep_days` is less than 1, SinkError when it cannot be
-    read or written.
+    Raises ConfigError when the log is one file, or `keep_days` is less than 1 or more than 100,000, SinkError
+    when it cannot be read or written.
     """
-    checked_whole(keep_days, "keep_days", least=1)
+    checked_whole(keep_days, "keep_days", least=1, most=MOST_KEEP_DAYS)
     oldest = (_today(clock) - timedelta(days=keep_days)).isoformat()
     count = busy = before = 0
     try:

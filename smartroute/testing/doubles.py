@@ -135,7 +135,7 @@ class FrozenClock(Clock):
         return self._monotonic
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the clock forward."""
         self._now += seconds
         self._monotonic += seconds
 

@@ -65,6 +65,16 @@ def test_removing_asks_first_and_keeps_the_days_asked_for(log: Path) -> None:
     assert len(list(JsonlSource(log).events())) == 2
 
 
+@pytest.mark.parametrize("days", ["-3", "0", "99999999999"])
+def test_a_wrong_number_of_days_is_refused_before_the_user_is_asked(log: Path, days: str) -> None:
+    done = typed("remove", "--keep-days", days, "--path", str(log))
+    assert done.exit_code == 2
+    assert done.stderr.startswith(
+        "error: --keep-days must be a whole number of at least 1 and at most 100000"
+    )
+    assert len(list(JsonlSource(log).events())) == 2
+
+
 @pytest.mark.parametrize("command", [("status",), ("compress",), ("remove", "--keep-days", "0", "--yes")])
 def test_a_mistake_is_one_line_and_exit_code_2(tmp_path: Path, command: tuple[str, ...]) -> None:
     path = tmp_path / ("nowhere" if command[0] == "status" else "events.jsonl")

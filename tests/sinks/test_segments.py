@@ -119,7 +119,7 @@ def test_a_damaged_segment_is_told_by_name(tmp_path):
         ids(tmp_path)
 
 
-@pytest.mark.parametrize("keep_days", [0, -1, 1.5, True])
+@pytest.mark.parametrize("keep_days", [0, -1, 1.5, True, 10**9])
 def test_days_to_keep_are_a_whole_number(tmp_path, keep_days):
     with pytest.raises(ConfigError, match="keep_days"):
         remove_segments(tmp_path, keep_days=keep_days)
