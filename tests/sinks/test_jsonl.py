@@ -223,14 +223,20 @@ def test_what_was_acknowledged_survives_kill_9(tmp_path: Path, name: str) -> Non
     for batch in range(8):
         writers = [a_writer(tmp_path / name, f"b{batch}w{number}", 1_000_000) for number in range(3)]
         outputs: list[bytes] = [b""] * len(writers)
+        writing = [threading.Event() for _ in writers]
 
-        def drain(index: int, writers: list = writers, outputs: list = outputs) -> None:  # type: ignore[type-arg]
-            outputs[index] = writers[index].stdout.read()
+        def drain(
+            index: int, writers: list = writers, outputs: list = outputs, writing: list = writing
+        ) -> None:  # type: ignore[type-arg]
+            first = writers[index].stdout.read(1)
+            writing[index].set()
+            outputs[index] = first + writers[index].stdout.read()
 
         readers = [threading.Thread(target=drain, args=(index,)) for index in range(len(writers))]
         for reader in readers:
             reader.start()
-        for writer in writers:
+        for writer, started in zip(writers, writing, strict=True):
+            assert started.wait(60), "a busy machine may take a while to start a process"
             time.sleep(dice.uniform(0.1, 0.35))
             writer.send_signal(signal.SIGKILL)
         for reader in readers:
