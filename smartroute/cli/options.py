@@ -135,7 +135,7 @@ def until(text: str) -> datetime:
 
 def _time(text: str, option: str) -> datetime:
     if text[-1:] in ("h", "d") and text[:-1].isdecimal():
-        return _back_from_now(text)
+        return _back_from_now(text, option)
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
@@ -146,12 +146,14 @@ def _time(text: str, option: str) -> datetime:
     return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
 
 
-def _back_from_now(text: str) -> datetime:
+def _back_from_now(text: str, option: str) -> datetime:
     unit = timedelta(hours=1) if text.endswith("h") else timedelta(days=1)
     try:
         back = datetime.now(UTC) - int(text[:-1]) * unit
     except (OverflowError, ValueError):  # before the year 1, or more digits than Python reads
-        raise ConfigError(f"{text:.40} is further back than the calendar goes; pass a later time") from None
+        raise ConfigError(
+            f"{option} {text:.40} is further back than the calendar goes; pass a later time"
+        ) from None
     return back.replace(minute=0, second=0, microsecond=0)
 
 

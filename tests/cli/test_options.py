@@ -91,7 +91,7 @@ def test_report_and_alerts_read_since_alike(
         ("", "--since must be a date or time"),
         ("5m", "--since must be a date or time"),
         ("-1h", "--since must be a date or time"),
-        ("99999999999d", "further back than the calendar goes"),
+        ("99999999999d", "--since 99999999999d is further back than the calendar goes"),
         ("9" * 5_000 + "h", "further back than the calendar goes"),
     ],
 )
