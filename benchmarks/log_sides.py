@@ -28,7 +28,7 @@ SHARES = (0.5, 0.95, 0.99)
 def memory_mb(name: str) -> float:
     """Return a line of this process's memory: VmRSS now, VmHWM at most. NaN where the system reports neither.
 
-    The peak that getrusage tells begins with that of the parent process, and would not do.
+    The peak that getrusage reports starts with that of the parent process, and would not do.
     """
     try:
         lines = Path("/proc/self/status").read_text().splitlines()

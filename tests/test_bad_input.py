@@ -61,7 +61,7 @@ def test_a_prompt_that_is_none_is_told_so(router, prompt):
 
 
 @pytest.mark.parametrize(
-    ("options", "error", "told"),
+    ("options", "error", "message"),
     [
         ({"complexity_override": "tricky"}, TaskError, "tricky"),
         ({"preferred_model": "gpt-99"}, UnknownModelError, "gpt-99"),
@@ -97,8 +97,8 @@ def test_a_prompt_that_is_none_is_told_so(router, prompt):
         ({"messages": [{"role": "user", "content": "hi"}]}, TaskError, "not both"),
     ],
 )
-def test_an_option_out_of_range_is_told_by_name_and_value(router, options, error, told):
-    with pytest.raises(error, match=told):
+def test_an_option_out_of_range_is_refused_by_name_and_value(router, options, error, message):
+    with pytest.raises(error, match=message):
         router.run("hi", **options)
 
 
@@ -173,8 +173,8 @@ def test_a_misspelled_parameter_is_told_once_and_passed_on(caplog, misspelled, m
     router = ModelRouter(provider=provider, sink=False)
     for _ in range(2):
         router.run("hi", **{misspelled: 1})
-    told = [record.getMessage() for record in caplog.records if record.name == "smartroute"]
-    assert told == [f"{misspelled!r} is passed on as it is, but looks like a misspelled {meant}"]
+    messages = [record.getMessage() for record in caplog.records if record.name == "smartroute"]
+    assert messages == [f"{misspelled!r} is passed on as it is, but looks like a misspelled {meant}"]
     assert [call.params[misspelled] for call in provider.calls] == [1, 1]
 
 
@@ -343,7 +343,7 @@ def test_a_schema_nested_too_deeply_is_refused_by_name(router):
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "message"),
     [
         ({"params": {"max_tokens": -5}}, "max_tokens"),
         ({"params": {"max_tokens": "many"}}, "max_tokens"),
@@ -355,8 +355,8 @@ def test_a_schema_nested_too_deeply_is_refused_by_name(router):
         ({"limits": 5}, "limits"),
     ],
 )
-def test_a_task_built_by_hand_is_checked_like_any_other(given, told):
-    with pytest.raises(TaskError, match=told):
+def test_a_task_built_by_hand_is_checked_like_any_other(given, message):
+    with pytest.raises(TaskError, match=message):
         Task.of("hi", **given)
 
 
@@ -387,11 +387,11 @@ def test_the_model_for_no_complexity_is_refused(router):
 
 class Awaited:
     async def emit(self, event):
-        raise AssertionError("nobody awaits it")
+        raise AssertionError("this is never awaited")
 
 
 @pytest.mark.parametrize(
-    ("setting", "told"),
+    ("setting", "message"),
     [
         ({"strategy": CostOptimized}, "strategy.*not the class"),
         ({"provider": ScriptedProvider}, "provider.*not the class"),
@@ -402,6 +402,6 @@ class Awaited:
         ({"log_path": "a\0b"}, "log_path"),
     ],
 )
-def test_a_part_that_is_none_fails_when_the_router_is_built(setting, told):
-    with pytest.raises(ConfigError, match=told):
+def test_a_part_that_is_none_fails_when_the_router_is_built(setting, message):
+    with pytest.raises(ConfigError, match=message):
         ModelRouter(**setting)

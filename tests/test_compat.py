@@ -108,7 +108,7 @@ def test_stats_start_empty_count_and_reset(router):
     assert stats["complexity_distribution"] == {"simple": 0.5, "medium": 0.0, "complex": 0.5}
     assert stats["model_distribution"] == {"mini": 0.5, "premium": 0.5}
     assert stats["escalation_rate"] == 0.0
-    # The baseline is the standard model: 2 x 2,000e-6. Routing cost five times that: a loss is told as one.
+    # The baseline is the standard model: 2 x 2,000e-6. Routing cost five times that: a loss shows as one.
     assert stats["cost_savings_pct"] == pytest.approx(100 * (1 - 20_200 / 4_000))
     router.reset_stats()
     assert router.get_stats()["total_requests"] == 0

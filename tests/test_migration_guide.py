@@ -116,7 +116,7 @@ def judged(call: Call) -> Reply:
 
 @pytest.fixture
 def scripted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedProvider]:
-    """Let the ready instances begin anew, with a script for a model, in an empty folder."""
+    """Let the ready instances start again, with a script for a model, in an empty folder."""
     from smartroute.integration import smart_council, smart_executor
     from smartroute.integration.owned_router import OwnedRouter
 

@@ -1,4 +1,4 @@
-"""What somebody thought of an answer becomes an event of its own, checked where it is given."""
+"""A user's feedback on an answer becomes an event of its own, checked where it is given."""
 
 import pytest
 
@@ -83,7 +83,7 @@ def test_feedback_that_cannot_be_logged_is_counted_and_breaks_nothing():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("", 1.0), "outcome_id"),
         ((None, 1.0), "outcome_id.*None"),
@@ -94,17 +94,17 @@ def test_feedback_that_cannot_be_logged_is_counted_and_breaks_nothing():
         (("x", "good"), "quality.*good"),
     ],
 )
-def test_what_is_no_feedback_is_told_by_name_and_value(arguments, told):
-    with pytest.raises(TaskError, match=told):
+def test_what_is_no_feedback_is_refused_by_name_and_value(arguments, message):
+    with pytest.raises(TaskError, match=message):
         router_of().feedback(*arguments)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [({"source": "crowd"}, "source.*crowd"), ({"label": ""}, "label"), ({"comment": 5}, "comment.*int")],
 )
-def test_an_option_that_is_none_is_told(options, told):
-    with pytest.raises(TaskError, match=told):
+def test_an_option_that_is_none_is_refused(options, message):
+    with pytest.raises(TaskError, match=message):
         router_of().feedback_for("talk", 1.0, **options)
 
 

@@ -199,7 +199,7 @@ def test_the_event_of_any_reply_comes_back_equal(usage: Usage | None, finish_rea
 
 
 def test_the_odd_values_are_caught_by_the_property() -> None:
-    """Without its mending, an event of a float token count is written and cannot be read."""
+    """Without the repair, an event of a float token count is written and cannot be read."""
     event = event_of(an_outcome(), hash_key=None)
     with pytest.raises(Exception, match="output_tokens"):
         Event.from_line(dataclasses.replace(event, output_tokens=12.5).to_line())  # type: ignore[arg-type]

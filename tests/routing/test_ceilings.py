@@ -1,4 +1,4 @@
-"""Ceilings: what bounds a call's tokens, why a cost is open, and the promise to whoever has a budget."""
+"""Ceilings: what bounds a call's tokens, why a cost is open, and the promise to a caller with a budget."""
 
 import json
 
@@ -29,8 +29,8 @@ def test_the_input_ceiling_counts_tools_schemas_and_earlier_tool_calls():
 
 def test_the_input_ceiling_counts_whatever_else_may_reach_the_prompt():
     plain = input_ceiling_tokens([{"role": "user", "content": "hi"}], {"max_tokens": 5, "seed": 3})
-    told = input_ceiling_tokens([{"role": "user", "content": "hi"}], {"max_tokens": 5, "system": "x" * 300})
-    assert told >= plain + 300
+    bound = input_ceiling_tokens([{"role": "user", "content": "hi"}], {"max_tokens": 5, "system": "x" * 300})
+    assert bound >= plain + 300
 
 
 def test_the_output_ceiling_knows_the_limits_by_their_other_names():

@@ -92,7 +92,9 @@ def test_the_same_task_gets_the_same_decision_in_every_process(elsewhere, asked,
 
 def test_the_determinism_check_catches_a_ladder_in_the_order_of_a_set():
     with another_process("1", "shuffled") as one, another_process("1", "shuffled") as same:
-        assert decides_alike(one, same, ["hi"], "general"), "it is not the seed that tells them apart"
+        assert decides_alike(one, same, ["hi"], "general"), (
+            "something other than the seed makes the difference"
+        )
         with another_process("2", "shuffled") as other:
             assert not decides_alike(one, other, ["hi"], "general")
 

@@ -203,7 +203,7 @@ def charged(results, calls):
 
 
 def billed(results, **settings):
-    """Run one task; return its bill as outcome, event and totals tell it, and the true one."""
+    """Run one task; return its bill as outcome, event and totals report it, and the true one."""
     router = router_of(results, FrozenClock(), **settings)
     try:
         outcome = router.run("What is 2+2?", complexity_override="simple")
@@ -211,20 +211,20 @@ def billed(results, **settings):
         outcome = error.outcome
     (event,) = router.config.sink.captured
     stats = router.get_stats()
-    told = (
+    bills = (
         (outcome.cost_usd, outcome.unpriced_attempts),
         (event.cost_usd, event.unpriced_attempts),
         (stats["total_cost"], stats["unpriced_attempts"]),
     )
     usd, unknown = charged(results, router.provider.calls)
-    return told, (pytest.approx(usd, rel=1e-12, abs=1e-15), unknown)
+    return bills, (pytest.approx(usd, rel=1e-12, abs=1e-15), unknown)
 
 
 @settings(max_examples=150, deadline=None)
 @given(scripts)
 def test_the_cost_of_an_outcome_is_what_all_its_calls_are_charged(results):
-    told, true = billed(results)
-    assert all(bill == true for bill in told)
+    bills, true = billed(results)
+    assert all(bill == true for bill in bills)
 
 
 class LastCallOnly(Ledger):
@@ -260,8 +260,8 @@ def test_a_ledger_that_leaves_something_out_is_caught_by_that_property(broken, m
     @settings(max_examples=150, deadline=None, database=None, derandomize=True, phases=[Phase.generate])
     @given(scripts)
     def holds(results):
-        told, true = billed(results)
-        assert all(bill == true for bill in told)
+        bills, true = billed(results)
+        assert all(bill == true for bill in bills)
 
     with pytest.raises(AssertionError):
         holds()
@@ -600,19 +600,19 @@ def test_a_call_for_which_no_thread_can_be_started_costs_nothing_and_ends_no_tas
     ] * 2
     assert len(router.provider.calls) == 1
 
-    with pytest.raises(SmartRouteError) as told:
+    with pytest.raises(SmartRouteError) as caught:
         router.run("What is 2+2?", complexity_override="simple", timeout_s=5.0)
-    assert {a.failure.message for a in told.value.attempts} == {"no thread could be started for the call"}
-    assert told.value.outcome.cost_usd == 0.0
+    assert {a.failure.message for a in caught.value.attempts} == {"no thread could be started for the call"}
+    assert caught.value.outcome.cost_usd == 0.0
     assert len(router.provider.calls) == 1
 
 
 def test_an_interruption_while_threads_are_begun_leaves_a_whole_ledger(monkeypatch):
-    begun = []
+    started = []
 
     def interrupted(thread, start=threading.Thread.start):
-        begun.append(thread)
-        if len(begun) == 2:
+        started.append(thread)
+        if len(started) == 2:
             raise KeyboardInterrupt
         start(thread)
 

@@ -132,8 +132,8 @@ def test_what_the_request_asks_for_is_told_before_the_keys_that_are_missing(monk
     )
     with pytest.raises(NoEligibleModelError) as caught:
         router.decide("hi")
-    told = [str(caught.value).find(word) for word in ("pass max_tokens (local)", "no key", "allow-list")]
-    assert -1 not in told and told[0] == min(told)
+    indexes = [str(caught.value).find(word) for word in ("pass max_tokens (local)", "no key", "allow-list")]
+    assert -1 not in indexes and indexes[0] == min(indexes)
 
 
 def test_an_allow_list_is_obeyed_by_every_rung():

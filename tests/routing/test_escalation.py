@@ -524,7 +524,7 @@ class Misbehaving:
 
 
 @pytest.mark.parametrize(
-    ("decide", "told"),
+    ("decide", "message"),
     [
         (lambda seen: 1 / 0, "ZeroDivisionError"),
         (lambda seen: None, "no Decision"),
@@ -533,7 +533,7 @@ class Misbehaving:
         (lambda seen: Decision(seen, (Rung("nowhere"),), 0.5, "odd"), "nowhere.*unknown"),
     ],
 )
-def test_a_strategy_that_breaks_is_told_so_and_the_classifiers_call_is_not_lost(decide, told):
+def test_a_strategy_that_breaks_is_named_and_the_classifiers_call_is_not_lost(decide, message):
     catalog = LADDER.with_cards(card("gone", "mini", retired_on="2020-01-01"))
     sink = CapturingSink()
     router = ModelRouter(
@@ -543,7 +543,7 @@ def test_a_strategy_that_breaks_is_told_so_and_the_classifiers_call_is_not_lost(
         strategy=Misbehaving(decide),
         sink=sink,
     )
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         router.run("hi")
     (event,) = sink.captured
     assert [attempt["purpose"] for attempt in event.attempts] == ["classify"]

@@ -321,7 +321,7 @@ def test_a_classification_of_plain_words_is_taken_and_a_wrong_one_is_replaced():
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"accept_at": None}, "accept_at None"),
         ({"accept_at": math.nan}, "accept_at nan"),
@@ -339,13 +339,13 @@ def test_a_classification_of_plain_words_is_taken_and_a_wrong_one_is_replaced():
         ({"reasons": (5,)}, r"reasons \(5,\)"),
     ],
 )
-def test_a_strategys_odd_decision_is_refused_by_name(fields, told):
+def test_a_strategys_odd_decision_is_refused_by_name(fields, message):
     class Odd:
         def decide(self, task, classification, menu):
             made = {"classification": classification, "accept_at": 0.5, "ladder": (Rung("mini"),), **fields}
             return Decision(strategy="odd", **made)
 
-    with pytest.raises(ConfigError, match=told):
+    with pytest.raises(ConfigError, match=message):
         router_of(lambda call: "ok", strategy=Odd()).run("hi")
 
 

@@ -168,7 +168,7 @@ def test_an_effort_makes_the_output_dearer_and_not_the_input():
 
     prompt = "word " * 10_000
     plain, thinking = decided(prompt), decided(prompt, reasoning_effort="high")
-    # By hand: at 900 tokens more of output the model with the dearer input becomes the cheaper one.
+    # By hand: at 900 tokens more of output the model with the more expensive input becomes the cheaper one.
     assert [rung.model for rung in plain] == ["cheap-in", "cheap-out"]
     assert [rung.model for rung in thinking] == ["cheap-out", "cheap-in"]
     assert thinking[0].expected_usd - plain[1].expected_usd == pytest.approx(900 * 4e-6)
@@ -251,7 +251,7 @@ for prompt in ("What is 2+2?", "Prove there are infinitely many primes.", "x " *
 
 
 def test_the_same_task_gets_the_same_decision_in_every_process():
-    told = {
+    outputs = {
         subprocess.run(
             [sys.executable, "-c", DECIDE],
             capture_output=True,
@@ -261,8 +261,8 @@ def test_the_same_task_gets_the_same_decision_in_every_process():
         ).stdout
         for seed in ("1", "2", "3")
     }
-    assert len(told) == 1
-    assert "rung 1" in told.pop()
+    assert len(outputs) == 1
+    assert "rung 1" in outputs.pop()
 
 
 @pytest.mark.parametrize("barred", [{"retired_on": "2020-01-01"}, {}])
@@ -293,8 +293,8 @@ def test_rolled_back_without_a_declared_baseline_takes_a_model_that_can_take_the
 
 def test_a_start_below_the_tier_that_was_meant_is_told_as_one():
     router = ModelRouter(catalog=Catalog.of(ONE[:2]), provider=ScriptedProvider([]), sink=False)
-    told = router.decide("hi", complexity_override="complex").explain()
-    assert "no premium model can take this request, so at the standard tier" in told
+    explanation = router.decide("hi", complexity_override="complex").explain()
+    assert "no premium model can take this request, so at the standard tier" in explanation
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,8 @@ def test_a_script_that_has_run_out_says_so_and_how_to_give_more():
     with pytest.raises(AllModelsFailedError, match="gpt-4o-mini: script_exhausted; gpt-4o: script") as caught:
         router.run("2 + 5")
     assert isinstance(caught.value.__cause__, ScriptExhaustedError)
-    told = [attempt.failure.message for attempt in caught.value.attempts]
-    assert told == [
+    messages = [attempt.failure.message for attempt in caught.value.attempts]
+    assert messages == [
         f"call {number}, to '{model}', is one more than the script has results for; add one, or pass "
         "repeat=True"
         for number, model in zip((2, 3), LADDER, strict=True)

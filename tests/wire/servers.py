@@ -1,6 +1,6 @@
 """Speak the OpenAI, Anthropic and Gemini HTTP APIs on loopback, from a script, and keep every request.
 
-Each server answers what it was told to (`script`), in each provider's own words, and remembers what it was
+Each server answers what its `script` says, in each provider's own words, and remembers what it was
 asked, so that a test can hold the ledger against what really crossed the wire.
 """
 
@@ -127,7 +127,7 @@ class WireServer:
         return self.origin
 
     def close(self) -> None:
-        """Stop, and let go of whoever is still waiting for an answer."""
+        """Stop, and release the clients that still wait for an answer."""
         _open.discard(self)
         self._closing.set()
         self._server.shutdown()
@@ -418,7 +418,7 @@ def completion(choice: Mapping[str, Any], **more: Any) -> Answer:
 
 
 def closed_port() -> int:
-    """Return a loopback port where nobody listens, nor will: this process holds it."""
+    """Return a loopback port where nothing listens: this process holds it."""
     return int(_silent().getsockname()[1])
 
 
@@ -488,7 +488,7 @@ def assert_ledger_matches(
             assert attempt.failure is not None, (
                 f"{request.model} answered {answer}, the ledger has no failure"
             )
-            assert attempt.usage is None, f"{request.model}: the ledger has a usage that nobody sent"
+            assert attempt.usage is None, f"{request.model}: the ledger has a usage that no server sent"
 
 
 class _Listener(ThreadingHTTPServer):

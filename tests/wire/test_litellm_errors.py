@@ -269,7 +269,7 @@ def test_what_is_no_json_is_told_as_that(server: WireServer, ask: Ask) -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "kind"),
+    ("body", "kind"),
     [
         ({"message": "Provider returned error", "code": 502}, ProviderUnavailableError),
         ({"message": "slow down", "code": "429"}, RateLimitError),
@@ -282,13 +282,13 @@ def test_what_is_no_json_is_told_as_that(server: WireServer, ask: Ask) -> None:
     ids=lambda value: str(value.get("code", "none")) if isinstance(value, dict) else "",
 )
 def test_an_error_in_a_reply_of_status_200_is_told_and_may_have_cost_something(
-    openai_server: OpenAIServer, ask: Ask, told: dict[str, Any], kind: type[ProviderError]
+    openai_server: OpenAIServer, ask: Ask, body: dict[str, Any], kind: type[ProviderError]
 ) -> None:
-    openai_server.script(Answer(body={"error": told}))
+    openai_server.script(Answer(body={"error": body}))
     error = error_of(ask, call_for(openai_server))
     assert type(error) is kind
     assert error.generated is None
-    assert told["message"] in str(error)
+    assert body["message"] in str(error)
     assert len(openai_server.received) == 1
 
 

@@ -54,7 +54,7 @@ COUNTED = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
 
 
 @pytest.mark.parametrize(
-    ("told", "surcharge"),
+    ("fields", "surcharge"),
     [
         ({"service_tier": "priority"}, "service_tier='priority'"),
         ({"service_tier": "default"}, None),
@@ -63,14 +63,14 @@ COUNTED = {"prompt_tokens": 10, "completion_tokens": 5, "total_tokens": 15}
     ],
 )
 def test_a_service_that_openai_says_it_gave_is_told_with_the_tokens(
-    openai_server: OpenAIServer, ask: Ask, told: dict[str, Any], surcharge: str | None
+    openai_server: OpenAIServer, ask: Ask, fields: dict[str, Any], surcharge: str | None
 ) -> None:
-    openai_server.script(completion(FINE, **{"usage": COUNTED, **told}))
+    openai_server.script(completion(FINE, **{"usage": COUNTED, **fields}))
     assert ask(call_for(openai_server)).usage == Usage(10, 5, surcharge=surcharge)
 
 
 @pytest.mark.parametrize(
-    ("told", "surcharge"),
+    ("fields", "surcharge"),
     [
         ({"service_tier": "priority"}, "service_tier='priority'"),
         ({"speed": "fast"}, "speed='fast'"),
@@ -80,9 +80,9 @@ def test_a_service_that_openai_says_it_gave_is_told_with_the_tokens(
     ],
 )
 def test_a_service_that_anthropic_says_it_gave_is_told_with_the_tokens(
-    anthropic_server: AnthropicServer, ask: Ask, told: dict[str, Any], surcharge: str | None
+    anthropic_server: AnthropicServer, ask: Ask, fields: dict[str, Any], surcharge: str | None
 ) -> None:
-    anthropic_server.script(message_of({"input_tokens": 10, "output_tokens": 5, **told}))
+    anthropic_server.script(message_of({"input_tokens": 10, "output_tokens": 5, **fields}))
     assert ask(call_for(anthropic_server)).usage == Usage(10, 5, surcharge=surcharge)
 
 
@@ -94,8 +94,8 @@ def test_a_cache_that_anthropic_kept_for_an_hour_is_told_with_the_tokens(
     by_time[f"ephemeral_{kept}_input_tokens"] = 7
     counted = {"input_tokens": 3, "output_tokens": 5, "cache_creation_input_tokens": 7}
     anthropic_server.script(message_of({**counted, "cache_creation": by_time}))
-    told = "a cache kept for an hour or longer" if kept == "1h" else None
-    assert ask(call_for(anthropic_server)).usage == Usage(10, 5, cache_write_tokens=7, surcharge=told)
+    surcharge = "a cache kept for an hour or longer" if kept == "1h" else None
+    assert ask(call_for(anthropic_server)).usage == Usage(10, 5, cache_write_tokens=7, surcharge=surcharge)
 
 
 def message_of(usage: dict[str, Any]) -> Answer:
@@ -112,8 +112,8 @@ def test_audio_tokens_and_a_service_tier_of_gemini_are_told(gemini_server: Gemin
     body = {"candidates": [GENERATED], "usageMetadata": {**METADATA, "promptTokensDetails": heard}}
     gemini_server.script(Answer(body=body), Answer(body=body, headers={"x-gemini-service-tier": "flex"}))
     assert ask(call_for(gemini_server)).usage == Usage(10, 5, audio_tokens=6)
-    told = "service_tier='flex'"
-    assert ask(call_for(gemini_server)).usage == Usage(10, 5, audio_tokens=6, surcharge=told)
+    surcharge = "service_tier='flex'"
+    assert ask(call_for(gemini_server)).usage == Usage(10, 5, audio_tokens=6, surcharge=surcharge)
 
 
 def test_a_search_that_gemini_made_is_told_with_the_tokens(gemini_server: GeminiServer, ask: Ask) -> None:
