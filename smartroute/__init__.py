@@ -82,7 +82,3 @@ __all__ = [
 
 if not TYPE_CHECKING:  # otherwise a type checker believes that every name exists
     __getattr__ = lazy_names(globals(), _LAZY)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

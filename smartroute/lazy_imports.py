@@ -24,7 +24,8 @@ def lazy_names(namespace: dict[str, Any], modules: Mapping[str, str]) -> Callabl
     """Return a `__getattr__` for a package that imports a public name when it is first used.
 
     `namespace` is the package's `globals()`, and `modules` maps each name to the submodule that defines it.
-    It raises AttributeError for an unknown name, and ImportError for one that was renamed.
+    It raises AttributeError for an unknown name, and ImportError for one that was renamed. The package gets a
+    `__dir__` too, which lists the names that are not imported yet.
     """
     package = namespace["__name__"]
 
@@ -36,6 +37,7 @@ def lazy_names(namespace: dict[str, Any], modules: Mapping[str, str]) -> Callabl
         namespace[name] = value
         return value
 
+    namespace["__dir__"] = lambda: sorted({*namespace, *modules})
     return import_name
 
 

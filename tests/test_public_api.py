@@ -73,6 +73,8 @@ def packages_after(code: str) -> set[str]:
         name for name in json.loads(process.stdout.splitlines()[-1]) if not name.startswith("_sysconfigdata")
     }
 
+LAZY_PACKAGES = ("classify", "confidence", "config", "events", "records", "sinks")
+
 
 @pytest.fixture(scope="module")
 def bare_interpreter() -> set[str]:
@@ -99,6 +101,12 @@ def test_star_import_gives_the_public_names() -> None:
     namespace: dict[str, object] = {}
     exec("from smartroute import *", namespace)
     assert set(namespace) - {"__builtins__"} == NAMES
+
+
+@pytest.mark.parametrize("package", ["smartroute", *(f"smartroute.{name}" for name in LAZY_PACKAGES)])
+def test_dir_lists_public_names_before_they_are_imported(package: str) -> None:
+    code = f"import {package} as package; assert not {{*package.__all__}} - {{*dir(package)}}"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_the_version_is_the_distributions() -> None:

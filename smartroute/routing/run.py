@@ -264,10 +264,8 @@ class Run:
                 if timed is None:  # over budget
                     continue
                 results[index] = result = timed.result
-                failure = result if isinstance(result, Failure) else None
-                self.handles.breaker.record(current[index].model, failure)
-                if failure is not None:
-                    failed[index] = failure
+                if isinstance(result, Failure):
+                    failed[index] = result
             if not failed:
                 return tuple(results)
             if any(failure.kind == "cancelled" for failure in failed.values()):
@@ -316,7 +314,7 @@ class Run:
     def _perform(
         self, calls: tuple[Call, ...], cards: tuple[ModelCard, ...]
     ) -> Stepwise[tuple[Timed | None, ...]]:
-        """Make calls at the same time and enter them into the ledger; None for one that is over budget.
+        """Make calls at the same time, and enter them into ledger and breaker; None for one over budget.
 
         Raises Stop when the deadline has passed.
         """
@@ -347,6 +345,8 @@ class Run:
             result = usable(timed.result)
             results[index] = timed = timed if result is timed.result else Timed(result, timed.latency_s)
             attempt = self.ledger.enter(call, timed, started_at)
+            # Before the budgets are settled, which may be cut short.
+            self.handles.breaker.record(call.model, attempt.failure)
             if reservations is not None and (reservation := reservations[index]) is not None:
                 costs_usd.append((reservation, attempt.cost_usd))
         if costs_usd and (yield Settle(tuple(costs_usd))) is None:

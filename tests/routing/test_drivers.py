@@ -14,6 +14,7 @@ from smartroute.budgets import Budget
 from smartroute.classify import LLMClassifier
 from smartroute.clock import Clock
 from smartroute.errors import (
+    AllModelsFailedError,
     AuthenticationError,
     ContextTooLongError,
     MalformedReplyError,
@@ -28,6 +29,7 @@ from smartroute.records import Call, Calls, Failure, Limits, Probe, Task, Timed,
 from smartroute.routing import drivers
 from smartroute.routing.drivers import Driven, LiveDriver
 from smartroute.routing.retries import RetryPolicy
+from smartroute.routing.strategies import FixedLadder
 from smartroute.testing import CapturingSink, FrozenClock, ScriptedProvider, reply
 
 CATALOG = Catalog.of(
@@ -661,6 +663,27 @@ def test_an_interruption_of_a_budget_leaves_a_whole_ledger_and_an_event_too(resu
         caught = error
     assert (caught is not None) == cut.done
     assert accounted(router)
+
+
+def test_a_trial_call_whose_settling_is_interrupted_still_closes_the_circuit():
+    clock, cut = FrozenClock(), Cut(4)  # reserve and settle the first call, reserve and settle the trial
+    router = ModelRouter(
+        catalog=CATALOG,
+        strategy=FixedLadder("mini"),
+        provider=ScriptedProvider([ProviderUnavailableError("down", model="mini"), "4", "4"]),
+        retry=RetryPolicy(calls=1),
+        breaker_failures=1,
+        max_usd=1.0,
+        sink=False,
+        clock=clock,
+    )
+    router._handles = replace(router._handles, budget=CutBudget(1.0, cut))
+    with pytest.raises(AllModelsFailedError):
+        router.run("What is 2+2?")
+    clock.advance(31.0)
+    with pytest.raises(KeyboardInterrupt):
+        router.run("What is 2+2?")
+    assert router.run("What is 2+2?").text == "4"
 
 
 @settings(max_examples=60, deadline=None)
