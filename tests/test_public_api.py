@@ -73,6 +73,7 @@ def packages_after(code: str) -> set[str]:
         name for name in json.loads(process.stdout.splitlines()[-1]) if not name.startswith("_sysconfigdata")
     }
 
+
 LAZY_PACKAGES = ("classify", "confidence", "config", "events", "records", "sinks")
 
 
