@@ -59,7 +59,7 @@ SHARED_BY_MODELS = 0.3
 SHARED_BY_DRAWS = 0.4
 """Share that a model's answer and its further samples have in common; the rest is each draw's own."""
 
-FAVOURITE_WRONG = 0.6
+FAVORITE_WRONG = 0.6
 """Chance that a wrong answer is the task's tempting one, the same for all models; else any, evenly."""
 
 SURE_WHEN_RIGHT = Beta(8.0, 2.0)
@@ -193,7 +193,8 @@ class OfflineProvider:
 
     def _wrong(self, model: str, call: Call, task: _Task) -> str:
         rng = _rng(self.seed, "wrong", task.prompt, *_draw(model, call))
-        if rng.random() < FAVOURITE_WRONG:
+        if rng.random() < FAVORITE_WRONG:
+            # The spelling is part of the seed: another one would draw other answers.
             rng = _rng(self.seed, "favourite", task.prompt)
         return rng.choice(task.wrong)
 
