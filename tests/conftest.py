@@ -48,8 +48,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
-    """Run more than one file on all cores (8 at most), unless -n says otherwise or xdist is missing."""
+    """Run more than one file on all cores (8 at most), unless -n says otherwise or xdist is missing.
+
+    With --cov it takes a -n: pytest-cov has settled on one process before this file is read.
+    """
     if hasattr(config, "workerinput") or not config.pluginmanager.has_plugin("xdist"):
+        return
+    if config.option.numprocesses is None and getattr(config.option, "cov_source", None):
         return
     one_file = len(config.args) == 1 and ".py" in config.args[0]
     if config.option.numprocesses is None and not one_file:
