@@ -356,13 +356,9 @@ class Run:
     def _reserve(
         self, calls: tuple[Call, ...], cards: tuple[ModelCard, ...]
     ) -> Stepwise[tuple[Reservation | None, ...]]:
-        prices = self.handles.prices
         try:
             # What a user's own probe asks for may make this raise: so all ceilings before the step.
-            ceilings_usd = tuple(
-                ceiling(card, prices.price(card.name), call.messages, {**call.params, **call.options}).usd
-                for call, card in zip(calls, cards, strict=True)
-            )
+            ceilings_usd = tuple([self._ceiling_usd(*pair) for pair in zip(calls, cards, strict=True)])
         except Exception:
             self._withdraw(calls)
             raise
@@ -371,6 +367,10 @@ class Run:
             self._withdraw(calls)
             raise self._cut_short()
         return reservations
+
+    def _ceiling_usd(self, call: Call, card: ModelCard) -> float | None:
+        params = {**call.params, **call.options} if call.options else call.params
+        return ceiling(card, self.handles.prices.price(card.name), call.messages, params).usd
 
     def _cut_short(self) -> Stop:
         """Return what ends the run after a step other than a call was cut short."""
