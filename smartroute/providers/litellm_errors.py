@@ -237,7 +237,7 @@ def _of_class(error: Exception, links: tuple[BaseException, ...], call: Call, li
 def _body(response: Any) -> str:
     try:
         return str(response.text)
-    except Exception:  # noqa: BLE001
+    except Exception:  # noqa: BLE001  no response, or one whose body was never read
         return ""
 
 

@@ -232,6 +232,9 @@ def test_a_schema_lets_later_fields_pass(name: Any) -> None:
     }
     later = {**parts[name].as_dict(), "schema": SHAPE_VERSION + 1, "a_later_field": 1}
     jsonschema.validate(later, json_schema(name))
+    lost = {key: value for key, value in later.items() if key != "schema"}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(lost, json_schema(name))
 
 
 def test_an_unknown_shape_has_no_schema() -> None:

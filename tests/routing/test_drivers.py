@@ -331,10 +331,16 @@ class CutWaits(FrozenClock):
 
 
 def cut_short(results, at, asynchronous, driver=LiveDriver):
-    """Run a task that is interrupted at its nth step; return its router and what came out of it."""
+    """Run a task that is interrupted in its nth call or wait; return its router."""
     cut = Cut(at)
     router = router_of(results, CutWaits(cut), provider=CutCalls(Script(results), cut))
     router._driver = driver(router.provider, router.config.clock)
+    run_until(cut, router, asynchronous)
+    return router
+
+
+def run_until(cut, router, asynchronous):
+    """Run a task, and check that an interruption is raised again where there was one."""
     caught = None
     try:
         if asynchronous:
@@ -346,7 +352,6 @@ def cut_short(results, at, asynchronous, driver=LiveDriver):
     except (KeyboardInterrupt, asyncio.CancelledError) as error:
         caught = error
     assert (caught is not None) == cut.done
-    return router
 
 
 def accounted(router):
@@ -651,17 +656,7 @@ def test_an_interruption_of_a_budget_leaves_a_whole_ledger_and_an_event_too(resu
     cut = Cut(at)
     router = router_of(results, FrozenClock(), max_usd=1.0)
     router._handles = replace(router._handles, budget=CutBudget(1.0, cut))
-    caught = None
-    try:
-        if asynchronous:
-            asyncio.run(router.arun("What is 2+2?", complexity_override="simple"))
-        else:
-            router.run("What is 2+2?", complexity_override="simple")
-    except SmartRouteError:
-        pass
-    except KeyboardInterrupt as error:
-        caught = error
-    assert (caught is not None) == cut.done
+    run_until(cut, router, asynchronous)
     assert accounted(router)
 
 
